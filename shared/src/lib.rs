@@ -1,0 +1,13 @@
+//! The vocabulary both planes speak: ids, money, failures, keys, and the few services
+//! every process needs. Nothing here knows about HTTP, HTML or any provider.
+
+pub mod config;
+pub mod failure;
+pub mod ids;
+pub mod keys;
+pub mod money;
+pub mod random;
+pub mod seal;
+pub mod snapshot;
+pub mod tasks;
+pub mod telemetry;
