@@ -1,0 +1,139 @@
+#!/usr/bin/env bash
+# Installs what a group of commands needs and this machine lacks.
+#
+#   infra/install.sh services browser tools
+#
+# services   PostgreSQL and Redis, whose programs infra/stack.sh runs privately: no
+#            system cluster is created, no system service is started or enabled
+# browser    Chromium and Node.js, for the browser tests
+# tools      what `make test` checks with: cargo-deny, shellcheck, Python with YAML
+#
+# Says one line about what it installs, and nothing when nothing is missing.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+source infra/lib/say.sh
+source infra/lib/postgres.sh
+
+# Pinned, so that a check passes or fails for what we changed.
+CARGO_DENY=0.20.2
+
+main() {
+  (($#)) || fail 'say what to install: services, browser, tools'
+  local group
+  for group; do
+    case $group in
+      services) install_services ;;
+      browser) install_browser ;;
+      tools) install_tools ;;
+      *) fail "no such group: $group" ;;
+    esac || fail "could not install $group"
+  done
+}
+
+install_services() {
+  local missing=()
+  postgres_programs >/dev/null || missing+=(postgresql)
+  has psql || missing+=(postgresql-client)
+  has redis-server || missing+=(redis-server)
+  has redis-cli || missing+=(redis-tools)
+  ((${#missing[@]})) || return 0
+  without_starting_services install_packages "${missing[@]}"
+}
+
+install_browser() {
+  local missing=()
+  has chromium || missing+=(chromium)
+  recent_node || missing+=(nodejs)
+  has npm || missing+=(npm)
+  ((${#missing[@]})) || return 0
+  install_packages "${missing[@]}"
+}
+
+install_tools() {
+  local missing=()
+  has shellcheck || missing+=(shellcheck)
+  /usr/bin/python3 -c 'import yaml' 2>/dev/null || missing+=(python3-yaml)
+  ((${#missing[@]} == 0)) || install_packages "${missing[@]}" || return 1
+  install_cargo_deny
+}
+
+# Kept under target/, so that nothing of ours stays in the developer's own ~/.cargo.
+install_cargo_deny() {
+  has cargo-deny || [[ -x target/tools/bin/cargo-deny ]] && return 0
+  say "Installing cargo-deny $CARGO_DENY (compiles for some minutes, once)"
+  env -u CARGO_TARGET_DIR cargo install --quiet --locked --root target/tools cargo-deny --version "$CARGO_DENY"
+}
+
+has() { command -v "$1" >/dev/null; }
+
+# Node 18 is the first with the test runner that the browser tests are written for.
+recent_node() {
+  has node && (($(node --print 'process.versions.node.split(".")[0]') >= 18))
+}
+
+install_packages() {
+  say "Installing from the distribution: $*"
+  apt "$@" && return 0
+  # The usual reason: the machine's package lists are missing or out of date.
+  run_apt update && apt "$@"
+}
+
+apt() { run_apt install --yes --no-install-recommends "$@"; }
+
+run_apt() {
+  local log
+  log=$(mktemp)
+  if as_root env DEBIAN_FRONTEND=noninteractive apt-get --quiet -o DPkg::Lock::Timeout=300 "$@" >"$log" 2>&1; then
+    rm -f "$log"
+  else
+    tail -n 5 "$log" >&2
+    rm -f "$log"
+    return 1
+  fi
+}
+
+as_root() {
+  if ((EUID == 0)); then
+    "$@"
+  elif has sudo; then
+    sudo "$@"
+  else
+    fail "needs root or sudo to run: $*"
+  fi
+}
+
+# Debian's server packages start a service, and postgresql creates a cluster for it,
+# as they are installed. Both have a switch; we turn each back afterwards, since it is
+# the machine's owner who decides what happens at the next installation.
+without_starting_services() {
+  local policy=/usr/sbin/policy-rc.d cluster=/etc/postgresql-common/createcluster.d/turnpike.conf
+  local had_policy=yes installed
+  [[ -e $policy ]] || had_policy=no
+  [[ $had_policy == yes ]] || write_as_root $policy 755 $'#!/bin/sh\nexit 101'
+  install_postgresql_common_for "$@"
+  [[ ! -d /etc/postgresql-common ]] || write_as_root $cluster 644 'create_main_cluster = false'
+  "${@}"
+  installed=$?
+  as_root rm -f $cluster
+  [[ $had_policy == yes ]] || as_root rm -f $policy
+  stay_off_at_boot "$@"
+  return $installed
+}
+
+# Its configuration must be there before postgresql itself is installed.
+install_postgresql_common_for() {
+  [[ " $* " != *' postgresql '* || -d /etc/postgresql-common ]] || install_packages postgresql-common
+}
+
+stay_off_at_boot() {
+  [[ " $* " == *' redis-server '* && -d /run/systemd/system ]] || return 0
+  as_root systemctl --quiet disable redis-server.service
+}
+
+write_as_root() { # PATH MODE TEXT
+  as_root mkdir -p "$(dirname "$1")" &&
+    printf '%s\n' "$3" | as_root tee "$1" >/dev/null &&
+    as_root chmod "$2" "$1"
+}
+
+main "$@"
