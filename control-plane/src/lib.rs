@@ -1,1 +1,25 @@
-//! x
+//! Where people manage organizations, keys, models and money, and operators the platform.
+//!
+//! Each feature is a folder: `mod.rs` says what it is and what its rules are, `store.rs`
+//! holds every statement on its tables, `web.rs` its pages, `api.rs` its part of the
+//! management API.
+
+pub mod access;
+pub mod app;
+pub mod config;
+pub mod platform;
+pub mod web;
+
+pub mod audit;
+pub mod cost_centers;
+pub mod docs;
+pub mod identity;
+pub mod keys;
+pub mod mail;
+pub mod members;
+pub mod operator;
+pub mod organizations;
+pub mod projects;
+pub mod snapshots;
+pub mod teams;
+pub mod tokens;

@@ -1,0 +1,211 @@
+//! The doors into the control plane: every route, with what it takes to pass.
+
+use std::collections::BTreeMap;
+
+use actix_web::{
+    FromRequest, Handler, Resource, Responder,
+    http::Method,
+    web::{self, ServiceConfig},
+};
+use utoipa::openapi::{
+    HttpMethod, OpenApi, PathItem, Paths, RefOr, Schema,
+    path::{OperationBuilder, ParameterBuilder, ParameterIn},
+    schema::{ObjectBuilder, Type},
+};
+
+use super::Permission;
+
+/// What it takes to pass a door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Open to everybody.
+    Nothing,
+    /// Somebody signed in, whatever they are a member of.
+    SignedIn,
+    /// A member of the organization in the path, whose role has the permission.
+    Permission(Permission),
+    /// The platform's staff.
+    Operator,
+}
+
+/// Everything a handler takes and gives says what it adds to the API's description.
+pub trait Describe {
+    fn describe(_: &mut Sheet) {}
+}
+
+/// One operation of the API while it is being described.
+pub struct Sheet {
+    pub operation: OperationBuilder,
+    pub schemas: Vec<(String, RefOr<Schema>)>,
+}
+
+/// The arguments of a handler, the first of which is a proof.
+pub trait Guarded: FromRequest {
+    const NEEDS: Needs;
+}
+
+/// A proof of having passed a check.
+pub trait Proof: FromRequest {
+    const NEEDS: Needs;
+}
+
+/// The arguments of a handler of the API, each of which describes itself.
+pub trait Api: Guarded + Describe {}
+impl<T: Guarded + Describe> Api for T {}
+
+macro_rules! arguments {
+    ($($rest:ident)*) => {
+        impl<P: Proof, $($rest: FromRequest + 'static),*> Guarded for (P, $($rest,)*)
+        where
+            P: 'static,
+        {
+            const NEEDS: Needs = P::NEEDS;
+        }
+
+        impl<P: Describe, $($rest: Describe),*> Describe for (P, $($rest,)*) {
+            fn describe(sheet: &mut Sheet) {
+                P::describe(sheet);
+                $($rest::describe(sheet);)*
+            }
+        }
+    };
+}
+arguments!();
+arguments!(A);
+arguments!(A B);
+arguments!(A B C);
+arguments!(A B C D);
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Door {
+    pub method: Method,
+    pub path: &'static str,
+    pub needs: Needs,
+}
+
+/// Collects the routes, then opens them.
+#[derive(Default)]
+pub struct Doors {
+    pub list: Vec<Door>,
+    resources: BTreeMap<&'static str, Resource>,
+    paths: Paths,
+    schemas: BTreeMap<String, RefOr<Schema>>,
+}
+
+impl Doors {
+    /// A page.
+    pub fn get<F, Args>(&mut self, path: &'static str, handler: F)
+    where
+        F: Handler<Args>,
+        Args: Guarded + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.add(Method::GET, path, handler);
+    }
+
+    /// A form.
+    pub fn post<F, Args>(&mut self, path: &'static str, handler: F)
+    where
+        F: Handler<Args>,
+        Args: Guarded + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.add(Method::POST, path, handler);
+    }
+
+    /// An operation of the management API, under `/api/v1`.
+    pub fn api<F, Args>(
+        &mut self,
+        method: Method,
+        path: &'static str,
+        summary: &'static str,
+        handler: F,
+    ) where
+        F: Handler<Args>,
+        Args: Api + 'static,
+        F::Output: Responder + Describe + 'static,
+    {
+        assert!(path.starts_with("/api/v1/"), "{path} is not under /api/v1");
+        let mut sheet = Sheet {
+            operation: OperationBuilder::new()
+                .summary(Some(summary))
+                .operation_id(Some(operation_id(&method, path)))
+                .tag(tag(path)),
+            schemas: Vec::new(),
+        };
+        for name in parameters(path) {
+            sheet.operation = sheet.operation.parameter(
+                ParameterBuilder::new()
+                    .name(name)
+                    .parameter_in(ParameterIn::Path)
+                    .schema(Some(ObjectBuilder::new().schema_type(Type::String))),
+            );
+        }
+        Args::describe(&mut sheet);
+        F::Output::describe(&mut sheet);
+        self.schemas.extend(sheet.schemas);
+        let item = PathItem::new(described_method(&method), sheet.operation.build());
+        self.paths.paths.entry(path.to_owned()).or_default().merge_operations(item);
+        self.add(method, path, handler);
+    }
+
+    fn add<F, Args>(&mut self, method: Method, path: &'static str, handler: F)
+    where
+        F: Handler<Args>,
+        Args: Guarded + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.list.push(Door { method: method.clone(), path, needs: Args::NEEDS });
+        let resource = self.resources.remove(path).unwrap_or_else(|| web::resource(path));
+        let resource = resource.route(web::method(method).to(handler));
+        self.resources.insert(path, resource);
+    }
+
+    /// Serves them. A path with words is tried before one with a place for any word.
+    pub fn open(self, app: &mut ServiceConfig) {
+        let mut resources: Vec<_> = self.resources.into_iter().collect();
+        resources.sort_by_key(|(path, _)| (path.matches('{').count(), *path));
+        for (_, resource) in resources {
+            app.service(resource);
+        }
+    }
+
+    /// Adds what is known of the API's operations to its description.
+    pub fn describe(&self, api: &mut OpenApi) {
+        api.paths.merge(self.paths.clone());
+        let components = api.components.get_or_insert_default();
+        components.schemas.extend(self.schemas.clone());
+    }
+}
+
+fn described_method(method: &Method) -> HttpMethod {
+    match method.as_str() {
+        "GET" => HttpMethod::Get,
+        "POST" => HttpMethod::Post,
+        "PUT" => HttpMethod::Put,
+        "PATCH" => HttpMethod::Patch,
+        "DELETE" => HttpMethod::Delete,
+        other => panic!("the API has no {other} operations"),
+    }
+}
+
+/// The names in braces.
+pub fn parameters(path: &str) -> impl Iterator<Item = &str> {
+    path.split('{').skip(1).filter_map(|it| it.split_once('}')).map(|(name, _)| name)
+}
+
+/// `get_orgs_org_keys` for `GET /api/v1/orgs/{org}/keys`.
+fn operation_id(method: &Method, path: &str) -> String {
+    let words =
+        path.trim_start_matches("/api/v1/").replace(['/', '-'], "_").replace(['{', '}'], "");
+    format!("{}_{words}", method.as_str().to_lowercase())
+}
+
+/// What the operation is about: the last word of the path that is not a place holder,
+/// but for the verbs at its end.
+fn tag(path: &str) -> &str {
+    let after_organization = path.strip_prefix("/api/v1/orgs/{org}/");
+    let first = after_organization.and_then(|it| it.split('/').next());
+    first.unwrap_or("organization")
+}

@@ -1,0 +1,101 @@
+//! What the control plane takes from its environment. `--help` is the manual.
+
+use clap::{Args, Parser};
+use ipnet::IpNet;
+use secrecy::{ExposeSecret, SecretString};
+use shared::{
+    config::{Floor, secret, store_url},
+    seal::MasterKey,
+};
+use sqlx::{PgPool, postgres::PgPoolOptions};
+use url::Url;
+
+/// Turnpike's control plane: the dashboard and the management API.
+#[derive(Parser, Clone, Debug)]
+#[command(version)]
+pub struct Config {
+    #[command(flatten)]
+    pub floor: Floor,
+
+    #[command(flatten)]
+    pub stores: Stores,
+
+    /// Where people reach the dashboard.
+    #[arg(long, env = "TURNPIKE_PUBLIC_URL")]
+    pub public_url: Url,
+
+    /// Where developers reach the data plane.
+    #[arg(long, env = "TURNPIKE_DATA_URL")]
+    pub data_url: Url,
+
+    /// 32 random bytes in base64, from which the keys for sealing and signing derive.
+    #[arg(long, env = "TURNPIKE_MASTER_KEY", hide_env_values = true)]
+    pub master_key: MasterKey,
+
+    /// 32 random bytes in base64 that seal provider credentials; the proxies hold it too.
+    #[arg(long, env = "TURNPIKE_CREDENTIAL_KEY", hide_env_values = true)]
+    pub credential_key: MasterKey,
+
+    /// An Ed25519 private key (PKCS #8, base64) that signs access tokens and checkpoints.
+    #[arg(long, env = "TURNPIKE_SIGNING_KEY", value_parser = secret, hide_env_values = true)]
+    pub signing_key: SecretString,
+
+    /// Networks whose X-Forwarded-For is believed.
+    #[arg(long, env = "TURNPIKE_TRUSTED_PROXIES", value_delimiter = ',')]
+    pub trusted_proxies: Vec<IpNet>,
+
+    /// Where signed ends of the audit chains are appended. Keep it off the database's host.
+    #[arg(long, env = "TURNPIKE_AUDIT_CHECKPOINTS")]
+    pub audit_checkpoints: Option<std::path::PathBuf>,
+
+    /// An SMTP server, as smtps://user:password@host. Without it mail stays in the outbox.
+    #[arg(long, env = "TURNPIKE_SMTP_URL", value_parser = secret, hide_env_values = true)]
+    pub smtp_url: Option<SecretString>,
+
+    /// The sender of our mail.
+    #[arg(long, env = "TURNPIKE_MAIL_FROM", default_value = "Turnpike <no-reply@localhost>")]
+    pub mail_from: lettre::message::Mailbox,
+
+    /// Serves the dev mailbox and the style guide. Not for production: it shows all mail.
+    #[arg(long, env = "TURNPIKE_DEV", value_parser = clap::builder::FalseyValueParser::new(), default_value = "0")]
+    pub dev: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Stores {
+    /// PostgreSQL, as a role that is neither superuser nor the owner of the tables.
+    #[arg(long, env = "TURNPIKE_DATABASE_URL", value_parser = store_url, hide_env_values = true)]
+    pub database_url: SecretString,
+
+    /// Redis.
+    #[arg(long, env = "TURNPIKE_REDIS_URL", value_parser = store_url, hide_env_values = true)]
+    pub redis_url: SecretString,
+}
+
+impl Stores {
+    /// Connects as `turnpike_app` whoever the URL names, so that the rows of other
+    /// tenants stay out of sight even with an owner's URL.
+    pub async fn database(&self, most: u32) -> Result<PgPool, sqlx::Error> {
+        let options: sqlx::postgres::PgConnectOptions =
+            self.database_url.expose_secret().parse()?;
+        PgPoolOptions::new()
+            .max_connections(most)
+            .acquire_timeout(std::time::Duration::from_secs(3))
+            .connect_with(options.options([
+                ("role", "turnpike_app"),
+                ("statement_timeout", "2s"),
+                ("idle_in_transaction_session_timeout", "10s"),
+            ]))
+            .await
+    }
+
+    pub fn redis(&self) -> Result<deadpool_redis::Pool, deadpool_redis::CreatePoolError> {
+        let mut config = deadpool_redis::Config::from_url(self.redis_url.expose_secret());
+        config.pool = Some(deadpool_redis::PoolConfig {
+            max_size: 8,
+            timeouts: deadpool_redis::Timeouts::wait_millis(2_000),
+            ..Default::default()
+        });
+        config.create_pool(Some(deadpool_redis::Runtime::Tokio1))
+    }
+}

@@ -1,0 +1,85 @@
+//! What every handler and job may need, made once at the start.
+
+use std::sync::Arc;
+
+use aws_lc_rs::hmac;
+use ipnet::IpNet;
+use shared::seal::{MasterKey, Sealer};
+use sqlx::PgPool;
+use tokio::sync::Notify;
+use url::Url;
+
+use crate::{config::Config, identity::Passwords, tokens::AccessTokens};
+
+pub struct Platform {
+    pub db: PgPool,
+    pub redis: deadpool_redis::Pool,
+    /// Where people reach the dashboard: links in mail begin with it.
+    pub public_url: Url,
+    /// Where developers reach the data plane: snippets begin with it.
+    pub data_url: Url,
+    /// Whether the dev mailbox and the style guide are served.
+    pub is_dev: bool,
+    pub trusted_proxies: Vec<IpNet>,
+    pub secrets: Secrets,
+    pub access_tokens: AccessTokens,
+    pub passwords: Passwords,
+    pub nudges: Nudges,
+}
+
+/// Keys derived from the master key, one for each use.
+pub struct Secrets {
+    /// Proves that a form came from a page of ours.
+    pub forms: hmac::Key,
+    /// Makes recovery codes, device marks and throttling buckets unreadable.
+    pub marks: hmac::Key,
+    pub mail: Sealer,
+    pub seeds: Sealer,
+    /// Shared with the data plane: from the credential key, not the master key.
+    pub credentials: Sealer,
+}
+
+impl Secrets {
+    pub fn new(master: &MasterKey, credential: &MasterKey) -> Self {
+        Self {
+            forms: master.signer("forms"),
+            marks: master.signer("marks"),
+            mail: master.sealer("mail"),
+            seeds: master.sealer("seeds"),
+            credentials: credential.sealer("credentials"),
+        }
+    }
+}
+
+/// Wakes the jobs after a commit. A lost nudge costs a period, never a change.
+#[derive(Clone, Default)]
+pub struct Nudges {
+    pub mail: Arc<Notify>,
+    pub snapshot: Arc<Notify>,
+}
+
+impl Platform {
+    pub fn new(
+        config: &Config,
+        db: PgPool,
+        redis: deadpool_redis::Pool,
+    ) -> Result<Self, crate::tokens::TokenError> {
+        Ok(Self {
+            db,
+            redis,
+            public_url: config.public_url.clone(),
+            data_url: config.data_url.clone(),
+            is_dev: config.dev,
+            trusted_proxies: config.trusted_proxies.clone(),
+            secrets: Secrets::new(&config.master_key, &config.credential_key),
+            access_tokens: AccessTokens::new(&config.signing_key)?,
+            passwords: Passwords::default(),
+            nudges: Nudges::default(),
+        })
+    }
+
+    /// A page of ours as a link that works outside of it.
+    pub fn link(&self, path: &str) -> String {
+        format!("{}{path}", self.public_url.as_str().trim_end_matches('/'))
+    }
+}

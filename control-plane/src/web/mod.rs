@@ -1,0 +1,22 @@
+//! What every page, form and API operation shares.
+
+pub mod assets;
+mod failure;
+mod floor;
+mod form;
+mod frame;
+mod json;
+mod page;
+mod problems;
+mod time;
+mod visit;
+
+pub use failure::{Failure, or_problems};
+pub use floor::around;
+pub use form::{Form, Nothing};
+pub use frame::{Frame, FrameOrganization, FramePerson, Section};
+pub use json::{Created, Deleted, Input, Json, Search};
+pub use page::{Page, see_other, see_other_saying};
+pub use problems::Problems;
+pub use time::{Moment, day, today};
+pub use visit::{Cookies, Visit};

@@ -1,0 +1,73 @@
+//! Instants as people read them: in their zone, which is always said.
+
+use std::time::SystemTime;
+
+use jiff::{Timestamp, tz::TimeZone};
+use time::{Date, OffsetDateTime};
+
+/// An instant and the zone to show it in.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    instant: Timestamp,
+    zone: TimeZone,
+}
+
+impl Moment {
+    pub fn new(at: OffsetDateTime, zone: &str) -> Self {
+        let instant = Timestamp::try_from(SystemTime::from(at)).unwrap_or(Timestamp::UNIX_EPOCH);
+        Self { instant, zone: TimeZone::get(zone).unwrap_or(TimeZone::UTC) }
+    }
+
+    /// For machines, in UTC.
+    pub fn iso(&self) -> String {
+        self.instant.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+
+    /// `21 Nov 2026, 14:32 UTC`
+    pub fn text(&self) -> String {
+        let zoned = self.instant.to_zoned(self.zone.clone());
+        zoned.strftime("%-d %b %Y, %H:%M %Z").to_string()
+    }
+}
+
+/// `21 Nov 2026`
+pub fn day(date: Date) -> String {
+    let month: String = date.month().to_string().chars().take(3).collect();
+    format!("{} {month} {}", date.day(), date.year())
+}
+
+/// Today where the organization is.
+pub fn today(now: OffsetDateTime, zone: &str) -> Date {
+    let shown = Moment::new(now, zone);
+    let local = shown.instant.to_zoned(shown.zone).date();
+    let month = u8::try_from(local.month()).ok().and_then(|it| time::Month::try_from(it).ok());
+    let day = u8::try_from(local.day()).ok();
+    month
+        .zip(day)
+        .and_then(|(month, day)| Date::from_calendar_date(local.year().into(), month, day).ok())
+        .unwrap_or_else(|| now.date())
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::{date, datetime};
+
+    use super::*;
+
+    #[test]
+    fn an_instant_reads_in_its_zone() {
+        let at = datetime!(2026-11-21 23:30 UTC);
+        assert_eq!(Moment::new(at, "UTC").text(), "21 Nov 2026, 23:30 UTC");
+        assert_eq!(Moment::new(at, "Europe/Berlin").text(), "22 Nov 2026, 00:30 CET");
+        assert_eq!(Moment::new(at, "Europe/Berlin").iso(), "2026-11-21T23:30:00Z");
+        assert_eq!(Moment::new(at, "no such zone").text(), "21 Nov 2026, 23:30 UTC");
+    }
+
+    #[test]
+    fn today_depends_on_where() {
+        let at = datetime!(2026-11-21 23:30 UTC);
+        assert_eq!(today(at, "UTC"), date!(2026 - 11 - 21));
+        assert_eq!(today(at, "Europe/Berlin"), date!(2026 - 11 - 22));
+        assert_eq!(day(date!(2026 - 11 - 02)), "2 Nov 2026");
+    }
+}

@@ -1,0 +1,20 @@
+-- Where models are served, and the secrets that open them. Platform-owned rows have no
+-- organization.
+CREATE TABLE provider_credentials (
+    id              uuid        PRIMARY KEY,
+    organization_id uuid        REFERENCES organizations,
+    provider        text        NOT NULL CHECK (provider ~ '^[a-z0-9-]{1,63}$'),
+    base_url        text        NOT NULL,
+    -- Sealed for this id, this organization and this address, and useless elsewhere.
+    sealed_secret   bytea       NOT NULL,
+    models          jsonb       NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT now()
+);
+ALTER TABLE provider_credentials ENABLE ROW LEVEL SECURITY;
+ALTER TABLE provider_credentials FORCE ROW LEVEL SECURITY;
+CREATE POLICY within_organization ON provider_credentials
+    USING (organization_id = app.organization_id())
+    WITH CHECK (organization_id = app.organization_id());
+GRANT SELECT, INSERT, UPDATE, DELETE ON provider_credentials TO turnpike_app;
+CREATE POLICY jobs ON provider_credentials FOR SELECT TO turnpike_jobs USING (true);
+GRANT SELECT ON provider_credentials TO turnpike_jobs;
