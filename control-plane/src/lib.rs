@@ -23,3 +23,6 @@ pub mod projects;
 pub mod snapshots;
 pub mod teams;
 pub mod tokens;
+
+#[cfg(test)]
+mod testing;

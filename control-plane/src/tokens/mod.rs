@@ -34,6 +34,19 @@ impl AccessTokens {
     }
 }
 
+/// A key pair for signing: the private half as configuration takes it, and the public.
+pub fn generate_signing_key() -> (SecretString, String) {
+    use aws_lc_rs::{
+        rand::SystemRandom,
+        signature::{Ed25519KeyPair, KeyPair as _},
+    };
+    use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+    let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new());
+    let document = document.expect("the operating system gives randomness");
+    let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).expect("we just made it");
+    (BASE64.encode(document.as_ref()).into(), BASE64.encode(pair.public_key().as_ref()))
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     #[error("the signing key is not an Ed25519 private key in PKCS #8, base64")]
