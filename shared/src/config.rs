@@ -1,8 +1,11 @@
 //! What every process takes from its environment.
 
-use std::net::SocketAddr;
+use std::{error::Error, net::SocketAddr};
 
-use clap::{Args, ValueEnum};
+use clap::{
+    Args, ValueEnum,
+    error::{ContextKind, ErrorKind},
+};
 use secrecy::SecretString;
 
 /// Where a process listens and how it reports.
@@ -43,6 +46,20 @@ pub enum LogFormat {
     Pretty,
 }
 
+/// What is wrong with a configuration, without the value at fault, which clap's own
+/// message repeats: it may be a secret, or a URL with one.
+pub fn complaint(error: &clap::Error) -> String {
+    match (error.kind(), error.get(ContextKind::InvalidArg), error.source()) {
+        (ErrorKind::ValueValidation | ErrorKind::InvalidValue, Some(argument), Some(why)) => {
+            format!("error: the value of {argument} is not valid: {why}\n")
+        }
+        (ErrorKind::ValueValidation | ErrorKind::InvalidValue, Some(argument), None) => {
+            format!("error: the value of {argument} is not valid; see --help\n")
+        }
+        (_, _, _) => error.render().to_string(),
+    }
+}
+
 /// Reads a secret that must be there: an empty one, or one that stands in somebody's
 /// manual, does not start a process.
 pub fn secret(text: &str) -> Result<SecretString, BadSecret> {
@@ -71,6 +88,20 @@ pub struct BadUrl;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_complaint_names_the_setting_and_keeps_its_value() {
+        #[derive(Debug, clap::Parser)]
+        struct Config {
+            #[arg(long, value_parser = store_url)]
+            redis_url: SecretString,
+        }
+        let arguments = ["it", "--redis-url", "http://user:hunter2@host"];
+        let error = <Config as clap::Parser>::try_parse_from(arguments).unwrap_err();
+        let complaint = complaint(&error);
+        assert!(complaint.contains("--redis-url") && complaint.contains("redis://"), "{complaint}");
+        assert!(!complaint.contains("hunter2"), "{complaint}");
+    }
 
     #[test]
     fn a_placeholder_is_no_secret() {

@@ -168,6 +168,15 @@ codes! {
     UPSTREAM_ERROR = "upstream_error", "The provider failed",
         "The model's provider answered with an error or not at all.",
         "Try again; the answer says whether the call was charged.";
+    UPSTREAM_TIMEOUT = "upstream_timeout", "The provider took too long",
+        "The model's provider did not answer, or stopped answering, within our limits.",
+        "Try again, or ask for a shorter answer.";
+    PROVIDER_AUTH_ERROR = "provider_auth_error", "The provider refused our credential",
+        "The credential that we call the provider with is wrong, expired, or not for this model. Your key is fine.",
+        "Whoever manages the provider's credential has to renew it.";
+    REQUEST_TIMEOUT = "request_timeout", "The request came too slowly",
+        "The body of the request did not arrive in time.",
+        "Send it again over a faster connection, or send less.";
     UNAVAILABLE = "unavailable", "Something we depend on is away",
         "A store did not answer in time. Nothing was changed.",
         "Try again after the time in the Retry-After header.";
@@ -183,6 +192,9 @@ codes! {
     CONFLICTING_API_KEYS = "conflicting_api_keys", "Two different API keys were sent",
         "The request carries different keys in different headers.",
         "Send one key in one header.";
+    API_KEY_IN_URL = "api_key_in_url", "The API key was in the address",
+        "Addresses end up in logs and histories, so a key in one is refused.",
+        "Send the key as Authorization: Bearer, and replace it: it may have been seen.";
     KEY_SCOPE = "key_scope", "The key is not for this endpoint",
         "The key's scopes do not include the endpoint called.",
         "Use another key, or ask for one with the scope.";
