@@ -1,0 +1,4 @@
+//! x
+
+#[path = "../simulator/mod.rs"]
+pub mod simulator;
