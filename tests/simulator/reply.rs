@@ -1,9 +1,11 @@
 //! What is answered: the same words, calls and counts for the same question.
 
+use serde_json::value::RawValue;
+
 use super::{
     ask::{Ask, Cache, Format, Speaker, Tool, ToolChoice},
     digest::Digest,
-    faults::Manner,
+    faults::{Manner, UsageManner},
     schema, tokens,
 };
 
@@ -92,7 +94,18 @@ pub(super) fn compose(ask: &Ask, length: Option<u32>, manner: &Manner) -> Reply 
     let mut usage = Usage { prompt: ask.prompt_tokens(), reasoning, ..Usage::default() };
     usage.completion = said + reasoning;
     (usage.cache_read, usage.cache_written) = cached(ask, usage.prompt);
+    usage = lied_about(usage, manner.usage);
     Reply { digest, thought, choices, usage }
+}
+
+fn lied_about(usage: Usage, manner: UsageManner) -> Usage {
+    match manner {
+        UsageManner::Zero => Usage::default(),
+        UsageManner::Huge => Usage { prompt: 2_000_000_000, completion: 2_000_000_000, ..usage },
+        UsageManner::AsAsked | UsageManner::Missing | UsageManner::Middle | UsageManner::Every => {
+            usage
+        }
+    }
 }
 
 fn think(ask: &Ask, digest: Digest) -> String {
@@ -264,6 +277,12 @@ impl ToolCall {
 
     fn tokens(&self) -> u32 {
         Self::FRAME + tokens::count(&self.arguments)
+    }
+
+    /// Cut short by the cap, the arguments are not JSON any more; here they must be.
+    pub(super) fn arguments_or_empty(&self) -> Box<RawValue> {
+        let arguments = RawValue::from_string(self.arguments.clone());
+        arguments.or_else(|_| RawValue::from_string("{}".to_owned())).unwrap_or_default()
     }
 
     fn shorten(&mut self, cap: u32) {

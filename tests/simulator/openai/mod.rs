@@ -51,7 +51,8 @@ struct StreamOptions {
     include_usage: bool,
 }
 
-fn id(prefix: &str, digest: Digest) -> String {
+/// An answer's id, the same for the same question.
+pub(super) fn id(prefix: &str, digest: Digest) -> String {
     format!("{prefix}{:016x}{:08x}", digest.value(), digest.with_number(1).value() as u32)
 }
 
