@@ -128,50 +128,58 @@ draw_secrets() (
 )
 
 migrate() {
-  local -x TURNPIKE_DATABASE_URL=$database_url TURNPIKE_OWNER_DATABASE_URL=$owner_url
-  "$programs/turnpike" migrate
+  TURNPIKE_OWNER_DATABASE_URL=$owner_url "$programs/turnpike" migrate
 }
 
+# Each of these is a subshell, so that a process gets the settings that it is handed and
+# no other's. They are in the environment because arguments are everybody's to read.
+
 demo() (
+  export_control_plane_settings
   export_secrets
-  local -x TURNPIKE_DATABASE_URL=$database_url TURNPIKE_OWNER_DATABASE_URL=$owner_url \
-    TURNPIKE_REDIS_URL=$redis_url TURNPIKE_SIMULATOR_URL=http://127.0.0.1:$simulator_port
+  export TURNPIKE_SIMULATOR_URL=http://127.0.0.1:$simulator_port
   "$programs/turnpike" demo
 )
 
-start_simulator() {
-  local -x TURNPIKE_SIMULATOR_LISTEN=127.0.0.1:$simulator_port
+start_simulator() (
+  export TURNPIKE_SIMULATOR_LISTEN=127.0.0.1:$simulator_port
   launch simulator provider-simulator
-}
+)
 
-start_control_plane() {
-  local -x TURNPIKE_LISTEN=127.0.0.1:$control_port \
-    TURNPIKE_METRICS_LISTEN=127.0.0.1:$control_metrics_port \
-    TURNPIKE_PUBLIC_URL=http://127.0.0.1:$control_port \
-    TURNPIKE_DATA_URL=http://127.0.0.1:$data_port \
-    TURNPIKE_DATABASE_URL=$database_url TURNPIKE_REDIS_URL=$redis_url \
-    TURNPIKE_MASTER_KEY=$TURNPIKE_MASTER_KEY TURNPIKE_SIGNING_KEY=$TURNPIKE_SIGNING_KEY \
-    TURNPIKE_VERIFYING_KEY=$TURNPIKE_VERIFYING_KEY TURNPIKE_CREDENTIAL_KEY=$TURNPIKE_CREDENTIAL_KEY \
-    TURNPIKE_DEV=1
+start_control_plane() (
+  export_control_plane_settings
   launch control control-plane
+)
+
+start_data_plane() ( # NAME PORT METRICS-PORT
+  export_floor "$2" "$3"
+  export TURNPIKE_REDIS_URL=$redis_url TURNPIKE_CREDENTIAL_KEY TURNPIKE_VERIFYING_KEY \
+    TURNPIKE_DASHBOARD_URL=http://127.0.0.1:$control_port \
+    TURNPIKE_ALLOW_PRIVATE_UPSTREAMS=1 # the simulator is one
+  launch "$1" data-plane
+)
+
+export_control_plane_settings() {
+  export_floor "$control_port" "$control_metrics_port"
+  export TURNPIKE_DATABASE_URL=$database_url TURNPIKE_REDIS_URL=$redis_url \
+    TURNPIKE_PUBLIC_URL=http://127.0.0.1:$control_port TURNPIKE_DATA_URL=http://127.0.0.1:$data_port \
+    TURNPIKE_MASTER_KEY TURNPIKE_CREDENTIAL_KEY TURNPIKE_SIGNING_KEY TURNPIKE_VERIFYING_KEY \
+    TURNPIKE_AUDIT_CHECKPOINTS=$PWD/$RUN/audit-checkpoints TURNPIKE_DEV=1
 }
 
-start_data_plane() { # NAME PORT METRICS-PORT
-  local -x TURNPIKE_LISTEN=127.0.0.1:$2 TURNPIKE_METRICS_LISTEN=127.0.0.1:$3 \
-    TURNPIKE_REDIS_URL=$redis_url \
-    TURNPIKE_VERIFYING_KEY=$TURNPIKE_VERIFYING_KEY TURNPIKE_CREDENTIAL_KEY=$TURNPIKE_CREDENTIAL_KEY
-  launch "$1" data-plane
+# Where each plane listens, and how it behaves before a person who waits for it to stop.
+export_floor() { # PORT METRICS-PORT
+  export TURNPIKE_LISTEN=127.0.0.1:$1 TURNPIKE_METRICS_LISTEN=127.0.0.1:$2 \
+    TURNPIKE_LOG_FORMAT=${TURNPIKE_LOG_FORMAT:-pretty} TURNPIKE_DRAIN_SECONDS=${TURNPIKE_DRAIN_SECONDS:-5}
 }
 
 # In a session of its own, so that neither Ctrl-C nor the terminal's end reaches it:
-# `stop_all` ends it, in its turn. Settings are in the environment, because arguments
-# are everybody's to read.
+# `stop_all` ends it, in its turn.
 launch() { # SERVICE PROGRAM
   local log=$RUN/logs/$1.log
   [[ ! -e $log ]] || mv "$log" "$log.1"
   setsid "$programs/$2" </dev/null >"$log" 2>&1 8>&- &
   echo $! >"$RUN/pids/$1"
-  disown # bash would report its end in words of its own
 }
 
 export_secrets() {
@@ -305,7 +313,7 @@ stop_services() {
 reset() {
   stop_services
   infra/stack.sh wipe $RUN 8>&-
-  rm -rf ${RUN:?}/logs $RUN/pids $RUN/secrets.env $RUN/ports.env
+  rm -rf $RUN/{logs,pids,secrets.env,ports.env,audit-checkpoints}
   [[ -z ${TURNPIKE_DATABASE_URL:-} ]] || say 'The database of TURNPIKE_DATABASE_URL is left as it is.'
 }
 
