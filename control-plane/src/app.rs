@@ -114,10 +114,15 @@ fn employ(supervisor: &Supervisor, config: &Config, platform: &Data<Platform>) {
     let (nudges, unasked) = (&platform.nudges, Arc::<Notify>::default);
 
     let desk = platform.clone();
-    supervisor.every("publish snapshots", Duration::from_secs(1), nudges.snapshot.clone(), move || {
-        let desk = desk.clone();
-        async move { snapshots::publish(&desk).await.map(drop) }
-    });
+    supervisor.every(
+        "publish snapshots",
+        Duration::from_secs(1),
+        nudges.snapshot.clone(),
+        move || {
+            let desk = desk.clone();
+            async move { snapshots::publish(&desk).await.map(drop) }
+        },
+    );
 
     let carrier = config.smtp_url.clone().map(|url| (url, config.mail_from.clone()));
     let desk = platform.clone();

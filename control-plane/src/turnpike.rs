@@ -111,8 +111,7 @@ async fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             let db = stores.database(2).await?;
             let signed = checkpoints.as_deref().zip(signing_key.as_ref());
             let report = audit::verify(&db, signed).await?;
-            let text =
-                if json { serde_json::to_string(&report)? } else { report.to_string() };
+            let text = if json { serde_json::to_string(&report)? } else { report.to_string() };
             say(&text)?;
             return Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
@@ -159,7 +158,8 @@ fn write_secrets(file: &Path) -> Result<(), Box<dyn std::error::Error>> {
         add(&format!("{role}_PASSWORD"), &random::base62(20));
     }
     let new = file.with_extension("new");
-    let mut out = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+    let mut out =
+        OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
     out.write_all(text.as_bytes())?;
     out.sync_all()?;
     std::fs::rename(&new, file)?;
@@ -168,11 +168,8 @@ fn write_secrets(file: &Path) -> Result<(), Box<dyn std::error::Error>> {
 
 fn roles() -> String {
     let lines = Permission::ALL.iter().map(|permission| {
-        let roles: Vec<_> = Role::ALL
-            .into_iter()
-            .filter(|it| it.may(*permission))
-            .map(Role::title)
-            .collect();
+        let roles: Vec<_> =
+            Role::ALL.into_iter().filter(|it| it.may(*permission)).map(Role::title).collect();
         format!("{:<20} {:<75} {}", permission.name(), permission.about(), roles.join(", "))
     });
     lines.collect::<Vec<_>>().join("\n")

@@ -14,7 +14,9 @@ use actix_web::{
 };
 use secrecy::ExposeSecret;
 use shared::{
-    ids::{ApiKeyId, ApiTokenId, CostCenterId, InvitationId, PersonId, ProjectId, SessionId, TeamId},
+    ids::{
+        ApiKeyId, ApiTokenId, CostCenterId, InvitationId, PersonId, ProjectId, SessionId, TeamId,
+    },
     keys::{Brand, KeyHash, NewKey},
 };
 use sqlx::PgPool;
@@ -101,7 +103,14 @@ impl Walk {
         let named = |it: &Walker| (*it, format!("session-of-{it:?}"));
         let sessions = Walker::ALL.iter().filter(|it| **it != Walker::Anonymous).map(named);
         let tokens = Walker::ALL.iter().map(|it| (*it, NewKey::generate(Brand::Management)));
-        Self { sessions: sessions.collect(), tokens: tokens.collect(), fixture, ours, operator, spare }
+        Self {
+            sessions: sessions.collect(),
+            tokens: tokens.collect(),
+            fixture,
+            ours,
+            operator,
+            spare,
+        }
     }
 
     fn who(&self, walker: Walker) -> Option<(&Tenant, Role)> {
@@ -284,9 +293,8 @@ async fn things_of_others_are_like_things_that_never_were(root: PgPool) {
     )
     .await;
     let mut broken = Vec::new();
-    let names_a_thing = |it: &&Door| {
-        matches!(it.needs, Needs::Permission(_)) && parameters(it.path).count() > 1
-    };
+    let names_a_thing =
+        |it: &&Door| matches!(it.needs, Needs::Permission(_)) && parameters(it.path).count() > 1;
     for door in app::doors().list.iter().filter(names_a_thing) {
         walk.restore().await;
         let theirs = walk.fixture.theirs.slug;
@@ -303,7 +311,10 @@ async fn things_of_others_are_like_things_that_never_were(root: PgPool) {
         // A body may be refused before its object is looked for; then for both alike.
         let is_hidden = seen[0] == StatusCode::NOT_FOUND || seen[0].is_client_error();
         if seen[0] != seen[1] || !is_hidden {
-            broken.push(format!("{} {stolen}: {} but {} for a random id", door.method, seen[0], seen[1]));
+            broken.push(format!(
+                "{} {stolen}: {} but {} for a random id",
+                door.method, seen[0], seen[1]
+            ));
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));

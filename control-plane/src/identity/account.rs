@@ -42,7 +42,7 @@ pub fn doors(doors: &mut Doors) {
 }
 
 #[derive(Template)]
-#[template(path = "identity/account.html")]
+#[template(path = "identity/profile.html")]
 struct ProfilePage {
     frame: Frame,
     problems: Problems,
@@ -90,11 +90,29 @@ struct RecoveryCodesPage {
 
 /// Offered while typing; any IANA name is taken.
 const TIME_ZONES: &[&str] = &[
-    "UTC", "America/Los_Angeles", "America/Denver", "America/Chicago", "America/New_York",
-    "America/Sao_Paulo", "Europe/London", "Europe/Berlin", "Europe/Paris", "Europe/Madrid",
-    "Europe/Warsaw", "Europe/Kyiv", "Europe/Istanbul", "Africa/Lagos", "Africa/Johannesburg",
-    "Asia/Dubai", "Asia/Kolkata", "Asia/Singapore", "Asia/Shanghai", "Asia/Tokyo", "Asia/Seoul",
-    "Australia/Sydney", "Pacific/Auckland",
+    "UTC",
+    "America/Los_Angeles",
+    "America/Denver",
+    "America/Chicago",
+    "America/New_York",
+    "America/Sao_Paulo",
+    "Europe/London",
+    "Europe/Berlin",
+    "Europe/Paris",
+    "Europe/Madrid",
+    "Europe/Warsaw",
+    "Europe/Kyiv",
+    "Europe/Istanbul",
+    "Africa/Lagos",
+    "Africa/Johannesburg",
+    "Asia/Dubai",
+    "Asia/Kolkata",
+    "Asia/Singapore",
+    "Asia/Shanghai",
+    "Asia/Tokyo",
+    "Asia/Seoul",
+    "Australia/Sydney",
+    "Pacific/Auckland",
 ];
 
 #[derive(Deserialize)]
@@ -141,10 +159,7 @@ async fn profile_page(signed_in: SignedIn) -> Result<HttpResponse, Failure> {
     Ok(Page(profile(&signed_in, preferences, Problems::none())).with(StatusCode::OK))
 }
 
-async fn do_change(
-    signed_in: SignedIn,
-    form: Form<ProfileForm>,
-) -> Result<HttpResponse, Failure> {
+async fn do_change(signed_in: SignedIn, form: Form<ProfileForm>) -> Result<HttpResponse, Failure> {
     let ProfileForm { time_zone, theme } = form.0;
     let mut problems = Problems::none();
     if TimeZone::get(&time_zone).is_err() {
@@ -171,10 +186,7 @@ async fn do_send_again(signed_in: SignedIn, _: Form<Nothing>) -> Result<HttpResp
 }
 
 /// For everybody, signed in or not: a choice of this browser.
-async fn do_choose_theme(
-    visitor: Visitor,
-    form: Form<ThemeForm>,
-) -> Result<HttpResponse, Failure> {
+async fn do_choose_theme(visitor: Visitor, form: Form<ThemeForm>) -> Result<HttpResponse, Failure> {
     let theme = if is_theme(&form.theme) { form.0.theme } else { "system".to_owned() };
     let session = visitor.session.as_ref().filter(|it| !it.awaits_code);
     if let Some(session) = session {
@@ -286,8 +298,7 @@ async fn change_password(
     let mut tx = platform.db.begin().await?;
     store::set_password(&mut tx, session.person, &hash).await?;
     store::end_sessions(&mut tx, session.person, None).await?;
-    let cookie =
-        sessions::start(&mut tx, visit, session.person, session.has_second_factor).await?;
+    let cookie = sessions::start(&mut tx, visit, session.person, session.has_second_factor).await?;
     sign_in::tell_of_new_password(&mut tx, platform, &session.email).await?;
     note(&mut tx, signed_in, "password.changed").await?;
     tx.commit().await?;
@@ -333,10 +344,7 @@ async fn do_revoke(
     Ok(see_other_saying(SECURITY, "Session ended"))
 }
 
-async fn do_revoke_others(
-    signed_in: SignedIn,
-    _: Form<Nothing>,
-) -> Result<HttpResponse, Failure> {
+async fn do_revoke_others(signed_in: SignedIn, _: Form<Nothing>) -> Result<HttpResponse, Failure> {
     let session = &signed_in.session;
     let mut tx = signed_in.platform.db.begin().await?;
     store::end_sessions(&mut tx, session.person, Some(session.id)).await?;

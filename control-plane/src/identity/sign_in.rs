@@ -129,7 +129,8 @@ pub async fn ask_for_reset(
     let Some(email) = email else { return Ok(()) };
 
     let marks = &platform.secrets.marks;
-    let (address, target) = (Bucket::address(marks, visit.address), Bucket::mail(marks, email.as_str()));
+    let (address, target) =
+        (Bucket::address(marks, visit.address), Bucket::mail(marks, email.as_str()));
     let mut tx = platform.db.begin().await?;
     attempts::check(&mut tx, &[&address], now).await?;
     let may_mail = attempts::check(&mut tx, &[&target], now).await.is_ok();

@@ -2,6 +2,7 @@
 
 use actix_web::cookie::Cookie;
 use secrecy::{ExposeSecret, SecretString};
+use shared::ids::OrganizationId;
 use time::OffsetDateTime;
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
     people, sessions, sign_in, store,
 };
 use crate::{
-    access::Actor,
+    access::{Actor, Work},
     mail::{self, Letter},
     organizations::{self, OrganizationName},
     platform::Platform,
@@ -69,9 +70,12 @@ pub async fn sign_up(
     mail::queue(&mut tx, &platform.secrets.mail, &letter).await?;
     sign_in::note(&mut tx, visit, person, &email, "person.signed_up").await?;
     let actor = Actor::Person { id: person, email: email.to_string() };
-    let organization = organizations::found(tx, &actor, visit.origin(), &name).await?;
+    let organization = OrganizationId::generate();
+    let mut work = Work::within(tx, organization, actor, visit.origin()).await?;
+    let slug = organizations::found(&mut work, &name).await?;
+    work.commit().await?;
     platform.nudges.mail.notify_one();
-    Ok(Welcome { cookie, slug: organization.slug })
+    Ok(Welcome { cookie, slug })
 }
 
 /// Takes an address as shown to be the link's owner's.

@@ -52,13 +52,9 @@ pub(super) async fn set_password(
     person: PersonId,
     hash: &str,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "UPDATE people SET password_hash = $2 WHERE id = $1",
-        person as PersonId,
-        hash
-    )
-    .execute(conn)
-    .await?;
+    sqlx::query!("UPDATE people SET password_hash = $2 WHERE id = $1", person as PersonId, hash)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
@@ -207,12 +203,9 @@ pub(super) async fn blocked_until(
     conn: &mut PgConnection,
     buckets: &[Vec<u8>],
 ) -> Result<Option<OffsetDateTime>, sqlx::Error> {
-    sqlx::query_scalar!(
-        "SELECT max(blocked_until) FROM attempts WHERE bucket = ANY($1)",
-        buckets,
-    )
-    .fetch_one(conn)
-    .await
+    sqlx::query_scalar!("SELECT max(blocked_until) FROM attempts WHERE bucket = ANY($1)", buckets,)
+        .fetch_one(conn)
+        .await
 }
 
 /// Counts one more, and says how many there were. A day of peace forgets the rest.

@@ -158,17 +158,12 @@ async fn sign_up_page(visitor: Visitor) -> HttpResponse {
 
 async fn do_sign_up(visitor: Visitor, form: Form<SignUpForm>) -> Result<HttpResponse, Failure> {
     let SignUpForm { email, password, organization } = form.0;
-    let application = Application {
-        email: email.clone(),
-        password,
-        organization: organization.clone(),
-    };
+    let application =
+        Application { email: email.clone(), password, organization: organization.clone() };
     let now = OffsetDateTime::now_utc();
     let outcome = sign_up::sign_up(&visitor.platform, &visitor.visit, application, now).await;
     match or_problems(outcome)? {
-        Ok(welcome) => {
-            Ok(with_cookies(&format!("/orgs/{}/setup", welcome.slug), [welcome.cookie]))
-        }
+        Ok(welcome) => Ok(with_cookies(&format!("/orgs/{}/setup", welcome.slug), [welcome.cookie])),
         Err(problems) => {
             Ok(Page(SignUpPage { frame: visitor.frame(), problems, email, organization }).again())
         }
@@ -329,8 +324,13 @@ mod tests {
     #[test]
     fn nobody_is_sent_elsewhere() {
         for outside in [
-            "", "https://evil.test/", "//evil.test", "/\\evil.test", "javascript:alert(1)",
-            "/a\r\nlocation: x", "\u{9}//evil.test",
+            "",
+            "https://evil.test/",
+            "//evil.test",
+            "/\\evil.test",
+            "javascript:alert(1)",
+            "/a\r\nlocation: x",
+            "\u{9}//evil.test",
         ] {
             assert_eq!(inside(outside), "/orgs", "{outside}");
         }

@@ -40,7 +40,8 @@ async fn mailbox(visitor: Visitor) -> Result<Page<MailboxPage>, Failure> {
     let mut conn = visitor.platform.db.acquire().await?;
     let kept = store::latest(&mut conn).await?;
     let letters = kept.into_iter().map(|letter| {
-        let opened = visitor.platform.secrets.mail.open_text(&letter.sealed_text, &letter.id.to_string());
+        let opened =
+            visitor.platform.secrets.mail.open_text(&letter.sealed_text, &letter.id.to_string());
         let text = opened.map(|it| it.expose_secret().to_owned());
         LetterView {
             to: letter.recipient,
