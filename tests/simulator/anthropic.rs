@@ -7,7 +7,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::{
     answer::{Answer, Events, to_json},
-    ask::{Ask, Cache, Format, Speaker, Text, Tool, ToolChoice, Turn},
+    ask::{Ask, Cache, Format, Parts, Speaker, Text, Tool, ToolChoice, Turn},
     faults::UsageManner,
     refusal::Refusal,
     reply::{self, Choice, Finish, Reply, ToolCall},
@@ -22,7 +22,7 @@ struct Messages<'a> {
     #[serde(borrow)]
     messages: Vec<Message<'a>>,
     #[serde(borrow)]
-    system: Option<&'a RawValue>,
+    system: Option<Parts<'a, Block<'a>>>,
     max_tokens: Option<u32>,
     stream: Option<bool>,
     #[serde(borrow)]
@@ -44,7 +44,7 @@ struct Message<'a> {
     #[serde(borrow)]
     role: Text<'a>,
     #[serde(borrow)]
-    content: &'a RawValue,
+    content: Parts<'a, Block<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -57,8 +57,8 @@ struct Block<'a> {
     source: Option<Source<'a>>,
     #[serde(borrow)]
     input: Option<&'a RawValue>,
-    #[serde(borrow)]
-    content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    content: Parts<'a, Block<'a>>,
     cache_control: Option<serde::de::IgnoredAny>,
 }
 
@@ -245,49 +245,45 @@ impl<'a> Prompt<'a> {
         }
     }
 
-    fn add(&mut self, speaker: Speaker, content: &'a RawValue) -> Result<(), Refusal> {
+    fn add(&mut self, speaker: Speaker, content: Parts<'a, Block<'a>>) -> Result<(), Refusal> {
         let mut turn = Turn::new(speaker, "".into());
-        let mut marked = false;
-        if content.get().starts_with('"') {
-            turn.text = serde_json::from_str::<Text>(content.get())?.0;
-        } else {
-            for block in serde_json::from_str::<Vec<Block>>(content.get())? {
-                marked |= block.cache_control.is_some();
-                say(&mut turn, block)?;
-            }
-        }
+        let marked = match &content {
+            Parts::Text(_) => false,
+            Parts::Several(blocks) => blocks.iter().any(|it| it.cache_control.is_some()),
+        };
+        say(&mut turn, content)?;
         self.pass(turn.tokens(), marked);
         self.turns.push(turn);
         Ok(())
     }
 }
 
-fn say<'a>(turn: &mut Turn<'a>, block: Block<'a>) -> Result<(), Refusal> {
+fn say<'a>(turn: &mut Turn<'a>, content: Parts<'a, Block<'a>>) -> Result<(), Refusal> {
+    match content {
+        Parts::Text(text) => turn.say(text),
+        Parts::Several(blocks) => {
+            for block in blocks {
+                say_block(turn, block)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn say_block<'a>(turn: &mut Turn<'a>, block: Block<'a>) -> Result<(), Refusal> {
     match block.kind.0.as_ref() {
         "text" => turn.say(block.text.unwrap_or_default().0),
         "image" => {
             let kind = block.source.map(|it| it.kind.0).unwrap_or_default();
             if !["base64", "url", "file"].contains(&kind.as_ref()) {
-                return Err(Refusal::invalid(
-                    "messages: image.source: Input should be base64 or url",
-                ));
+                return Err(Refusal::invalid("image.source: Input should be base64 or url"));
             }
             turn.images += 1;
         }
         "tool_use" => turn.further_tokens += block.input.map_or(0, |it| tokens::estimate(it.get())),
         "tool_result" => {
             turn.speaker = Speaker::Tool;
-            match block.content {
-                Some(text) if text.get().starts_with('"') => {
-                    turn.say(serde_json::from_str::<Text>(text.get())?.0);
-                }
-                Some(blocks) => {
-                    for block in serde_json::from_str::<Vec<Block>>(blocks.get())? {
-                        say(turn, block)?;
-                    }
-                }
-                None => (),
-            }
+            say(turn, block.content)?;
         }
         "thinking" | "redacted_thinking" => (),
         _ => turn.further_tokens += 100,

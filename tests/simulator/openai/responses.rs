@@ -8,7 +8,7 @@ use serde_json::{Value, json, value::RawValue};
 use super::{CREATED, chat, id, thought};
 use crate::simulator::{
     answer::{Answer, Events, to_json},
-    ask::{Ask, Format, Speaker, Text, Tool, ToolChoice, Turn},
+    ask::{Ask, Format, Parts, Speaker, Text, Tool, ToolChoice, Turn},
     faults::UsageManner,
     refusal::Refusal,
     reply::{self, Choice, Finish, Reply, ToolCall},
@@ -21,7 +21,7 @@ struct Responses<'a> {
     #[serde(borrow)]
     model: Option<Text<'a>>,
     #[serde(borrow)]
-    input: Option<&'a RawValue>,
+    input: Option<Parts<'a, Item<'a>>>,
     #[serde(borrow)]
     instructions: Option<Text<'a>>,
     stream: Option<bool>,
@@ -71,10 +71,10 @@ struct Item<'a> {
     kind: Option<Text<'a>>,
     #[serde(borrow)]
     role: Option<Text<'a>>,
-    #[serde(borrow)]
-    content: Option<&'a RawValue>,
-    #[serde(borrow)]
-    output: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    content: Parts<'a, Part<'a>>,
+    #[serde(borrow, default)]
+    output: Parts<'a, Part<'a>>,
     #[serde(borrow)]
     arguments: Option<Text<'a>>,
 }
@@ -112,15 +112,8 @@ fn ask<'a>(asked: Responses<'a>, model: Cow<'a, str>) -> Result<Ask<'a>, Refusal
     }
     match asked.input {
         None => return Err(Refusal::invalid("Missing required parameter: 'input'.")),
-        Some(text) if text.get().starts_with('"') => {
-            turns.push(Turn::new(Speaker::User, serde_json::from_str::<Text>(text.get())?.0));
-        }
-        Some(items) => {
-            let items: Vec<Item> = serde_json::from_str(items.get())?;
-            for item in items {
-                turns.push(turn(item)?);
-            }
-        }
+        Some(Parts::Text(text)) => turns.push(Turn::new(Speaker::User, text)),
+        Some(Parts::Several(items)) => turns.extend(items.into_iter().map(turn)),
     }
     let effort = asked.reasoning.and_then(|it| it.effort);
     let tools = asked.tools.into_iter().flatten();
@@ -141,7 +134,7 @@ fn ask<'a>(asked: Responses<'a>, model: Cow<'a, str>) -> Result<Ask<'a>, Refusal
     })
 }
 
-fn turn(item: Item) -> Result<Turn, Refusal> {
+fn turn(item: Item) -> Turn {
     let kind = item.kind.map_or(Cow::Borrowed("message"), |it| it.0);
     match kind.as_ref() {
         "message" => {
@@ -152,35 +145,35 @@ fn turn(item: Item) -> Result<Turn, Refusal> {
                 _ => Speaker::User,
             };
             let mut turn = Turn::new(speaker, "".into());
-            item.content.map_or(Ok(()), |it| say(&mut turn, it))?;
-            Ok(turn)
+            say(&mut turn, item.content);
+            turn
         }
         "function_call_output" => {
             let mut turn = Turn::new(Speaker::Tool, "".into());
-            item.output.map_or(Ok(()), |it| say(&mut turn, it))?;
-            Ok(turn)
+            say(&mut turn, item.output);
+            turn
         }
         _ => {
             let mut turn = Turn::new(Speaker::Assistant, "".into());
             turn.further_tokens = tokens::estimate(&item.arguments.unwrap_or_default().0);
-            Ok(turn)
+            turn
         }
     }
 }
 
-fn say<'a>(turn: &mut Turn<'a>, content: &'a RawValue) -> Result<(), Refusal> {
-    if content.get().starts_with('"') {
-        turn.text = serde_json::from_str::<Text>(content.get())?.0;
-        return Ok(());
-    }
-    for part in serde_json::from_str::<Vec<Part>>(content.get())? {
-        match (part.kind.0.as_ref(), part.text) {
-            ("input_image", _) => turn.images += 1,
-            (_, Some(text)) => turn.say(text.0),
-            (_, None) => turn.further_tokens += 100,
+fn say<'a>(turn: &mut Turn<'a>, content: Parts<'a, Part<'a>>) {
+    match content {
+        Parts::Text(text) => turn.text = text,
+        Parts::Several(parts) => {
+            for part in parts {
+                match (part.kind.0.as_ref(), part.text) {
+                    ("input_image", _) => turn.images += 1,
+                    (_, Some(text)) => turn.say(text.0),
+                    (_, None) => turn.further_tokens += 100,
+                }
+            }
         }
     }
-    Ok(())
 }
 
 struct Told<'a> {
