@@ -79,9 +79,7 @@ async fn put_away(grant: Grant<may::ArchiveOrganization>) -> Result<Json<Organiz
     Ok(Json(organization))
 }
 
-async fn bring_back(
-    grant: Grant<may::ArchiveOrganization>,
-) -> Result<Json<Organization>, Failure> {
+async fn bring_back(grant: Grant<may::ArchiveOrganization>) -> Result<Json<Organization>, Failure> {
     let mut work = grant.begin().await?;
     restore(&mut work).await?;
     let organization = super::find(&mut work).await?;

@@ -43,6 +43,8 @@ pub struct Figures {
 /// A first call, in one of the ways that people make calls.
 #[derive(Clone, Debug)]
 pub struct Snippet {
+    /// For the page, to point at it.
+    pub id: String,
     pub title: &'static str,
     pub text: String,
 }
@@ -52,7 +54,12 @@ pub struct Snippet {
 pub fn snippets(url: &str) -> Vec<Snippet> {
     TEMPLATES
         .iter()
-        .map(|(title, text)| Snippet { title, text: text.replace("{url}", url) })
+        .enumerate()
+        .map(|(n, (title, text))| Snippet {
+            id: format!("first-call-{n}"),
+            title,
+            text: text.replace("{url}", url),
+        })
         .collect()
 }
 

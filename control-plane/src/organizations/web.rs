@@ -1,6 +1,6 @@
 //! The pages of organizations: choosing one, its first page, first steps and settings.
 
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, http::StatusCode};
 use askama::Template;
 use serde::Deserialize;
 use shared::ids::OrganizationId;
@@ -53,6 +53,7 @@ struct NewOrganizationPage {
 struct OverviewPage {
     frame: Frame,
     progress: Progress,
+    snippets: Vec<Snippet>,
     cards: Vec<Card>,
     latest: Vec<Change>,
 }
@@ -138,7 +139,7 @@ async fn list(signed_in: SignedIn) -> Result<HttpResponse, Failure> {
     if places.is_empty() {
         return Ok(see_other("/orgs/new"));
     }
-    Ok(Page(PlacesPage { frame: signed_in.frame(), places }).shown())
+    Ok(Page(PlacesPage { frame: signed_in.frame(), places }).with(StatusCode::OK))
 }
 
 async fn new(signed_in: SignedIn) -> Page<NewOrganizationPage> {
@@ -151,8 +152,7 @@ async fn create(signed_in: SignedIn, form: Form<NameForm>) -> Result<HttpRespons
         let name: OrganizationName = form.name.parse()?;
         let (actor, origin) = (signed_in.actor(), signed_in.visit.origin());
         let organization = OrganizationId::generate();
-        let mut work =
-            Work::begin(&signed_in.platform.db, organization, actor, origin).await?;
+        let mut work = Work::begin(&signed_in.platform.db, organization, actor, origin).await?;
         let slug = super::found(&mut work, &name).await?;
         work.commit().await?;
         Ok::<_, OrganizationError>(slug)
@@ -182,9 +182,11 @@ async fn overview(grant: Grant<may::ViewOrganization>) -> Result<Page<OverviewPa
         action: words(&it.action),
         target: it.target,
     };
+    let frame = grant.frame(Section::Overview);
     Ok(Page(OverviewPage {
-        frame: grant.frame(Section::Overview),
         progress,
+        snippets: setup::snippets(frame.data_url()),
+        frame,
         cards: cards(figures, &grant),
         latest: latest.into_iter().map(change).collect(),
     }))
@@ -199,8 +201,7 @@ fn words(action: &str) -> String {
 fn cards<P>(figures: Figures, grant: &Grant<P>) -> Vec<Card> {
     let card = |title, figure, about, path| Card { title, figure, about, path };
     let keys = card("API keys", figures.live_keys, "that open the data plane now", "/keys");
-    let centers =
-        card("Cost centers", figures.cost_centers, "that costs go to", "/cost-centers");
+    let centers = card("Cost centers", figures.cost_centers, "that costs go to", "/cost-centers");
     let rest = [
         card("Projects", figures.projects, "that calls are made for", "/projects"),
         card("Members", figures.members, "in this organization", "/members"),
