@@ -219,3 +219,6 @@ impl Classified for MemberError {
         vec![Problem { field, message: self.to_string() }]
     }
 }
+
+#[cfg(test)]
+mod tests;

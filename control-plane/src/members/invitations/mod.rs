@@ -334,3 +334,6 @@ impl Classified for InvitationError {
         vec![Problem { field, message: self.to_string() }]
     }
 }
+
+#[cfg(test)]
+mod tests;
