@@ -1,1 +1,7 @@
 //! Under construction.
+
+use crate::platform::Platform;
+
+pub async fn publish(_: &Platform) -> Result<bool, sqlx::Error> {
+    Ok(false)
+}
