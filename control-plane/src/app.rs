@@ -1,14 +1,33 @@
 //! Every room's doors, and what surrounds them.
 
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_web::{
+    App, HttpServer,
+    dev::ServerHandle,
+    middleware::{Compress, from_fn},
+    web::{Data, PayloadConfig},
+};
+use shared::tasks::Supervisor;
+use sqlx::PgPool;
+use tokio::sync::Notify;
+use tracing::info;
+
 use crate::{
-    access::Doors, audit, cost_centers, docs, identity, keys, members, operator, organizations,
-    projects, teams, tokens, web,
+    access::Doors, audit, config::Config, cost_centers, docs, health, identity, keys, mail,
+    members, operator, organizations, platform::Platform, projects, snapshots, teams, tokens, web,
 };
 
 /// Every route of the control plane.
 pub fn doors() -> Doors {
     let mut doors = Doors::default();
     doors.get("/assets/{tag}/{name}", web::assets::serve);
+    health::doors(&mut doors);
     docs::doors(&mut doors);
     identity::doors(&mut doors);
     organizations::doors(&mut doors);
@@ -19,6 +38,135 @@ pub fn doors() -> Doors {
     keys::doors(&mut doors);
     tokens::doors(&mut doors);
     audit::doors(&mut doors);
+    mail::doors(&mut doors);
     operator::doors(&mut doors);
     doors
+}
+
+/// The largest form or body that any of our routes has a use for.
+const LARGEST_BODY: usize = 256 * 1024;
+
+/// A control plane that serves. It stops when told to, and not before its requests end.
+pub struct Running {
+    pub address: SocketAddr,
+    pub metrics_address: Option<SocketAddr>,
+    pub platform: Data<Platform>,
+    pub supervisor: Supervisor,
+    server: ServerHandle,
+    metrics: Option<ServerHandle>,
+}
+
+impl Running {
+    pub async fn stop(self) {
+        self.platform.drain();
+        self.server.stop(true).await;
+        if let Some(metrics) = self.metrics {
+            metrics.stop(false).await;
+        }
+        self.supervisor.shut_down().await;
+    }
+}
+
+pub async fn start(config: &Config) -> Result<Running, StartError> {
+    let db = config.stores.database(16).await?;
+    refuse_might(&db).await?;
+    let platform = Data::new(Platform::new(config, db, config.stores.redis()?)?);
+    let supervisor = Supervisor::default();
+
+    let listener = TcpListener::bind(config.floor.listen)?;
+    let address = listener.local_addr()?;
+    let shared = platform.clone();
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(shared.clone())
+            .app_data(PayloadConfig::new(LARGEST_BODY))
+            .wrap(Compress::default())
+            .wrap(from_fn(web::around))
+            .configure(|app| doors().open(app))
+    })
+    .workers(config.floor.workers.unwrap_or(2))
+    .client_request_timeout(Duration::from_secs(5))
+    .shutdown_timeout(config.floor.drain_seconds)
+    .disable_signals()
+    .listen(listener)?
+    .run();
+    let handle = server.handle();
+    supervisor.run("server", server);
+
+    let (metrics, metrics_address) = match config.floor.metrics_listen {
+        Some(listen) => {
+            let listener = TcpListener::bind(listen)?;
+            let address = listener.local_addr()?;
+            let server = health::metrics(listener)?;
+            let handle = server.handle();
+            supervisor.run("metrics", server);
+            (Some(handle), Some(address))
+        }
+        None => (None, None),
+    };
+    employ(&supervisor, config, &platform);
+    info!(%address, "the control plane serves on {address}");
+    Ok(Running { address, metrics_address, platform, supervisor, server: handle, metrics })
+}
+
+/// The work that goes on without being asked.
+fn employ(supervisor: &Supervisor, config: &Config, platform: &Data<Platform>) {
+    let (nudges, unasked) = (&platform.nudges, Arc::<Notify>::default);
+
+    let desk = platform.clone();
+    supervisor.every(
+        "publish snapshots",
+        Duration::from_secs(1),
+        nudges.snapshot.clone(),
+        move || {
+            let desk = desk.clone();
+            async move { snapshots::publish(&desk).await.map(drop) }
+        },
+    );
+
+    let carrier = config.smtp_url.clone().map(|url| (url, config.mail_from.clone()));
+    let desk = platform.clone();
+    supervisor.every("send mail", Duration::from_secs(10), nudges.mail.clone(), move || {
+        let (desk, carrier) = (desk.clone(), carrier.clone());
+        async move { mail::send_due(&desk, carrier.as_ref()).await }
+    });
+
+    if let Some(path) = config.audit_checkpoints.clone() {
+        let (desk, key) = (platform.clone(), config.signing_key.clone());
+        supervisor.every("sign audit chains", Duration::from_secs(60), unasked(), move || {
+            let (desk, key, path) = (desk.clone(), key.clone(), path.clone());
+            async move { audit::checkpoint(&desk.db, &key, &path).await.map(drop) }
+        });
+    }
+
+    let desk = platform.clone();
+    supervisor.every("clear away", Duration::from_secs(600), unasked(), move || {
+        let desk = desk.clone();
+        async move { identity::clear_away(&desk.db).await }
+    });
+}
+
+/// Refuses to serve as a role that row security does not bind.
+async fn refuse_might(db: &PgPool) -> Result<(), StartError> {
+    let is_mighty = sqlx::query_scalar!(
+        r#"SELECT rolsuper OR rolbypassrls AS "is_mighty!" FROM pg_roles
+            WHERE rolname = current_user"#
+    )
+    .fetch_one(db)
+    .await?;
+    if is_mighty { Err(StartError::Mighty) } else { Ok(()) }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the database's role gets around row security: use one that does not")]
+    Mighty,
+    #[error("the database cannot be reached, or was not migrated")]
+    Database(#[from] sqlx::Error),
+    #[error("the address of Redis is not valid")]
+    Redis(#[from] deadpool_redis::CreatePoolError),
+    #[error(transparent)]
+    Token(#[from] tokens::TokenError),
+    #[error("the address to serve on is not free")]
+    Listen(#[from] io::Error),
 }

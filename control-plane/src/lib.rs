@@ -7,11 +7,13 @@
 pub mod access;
 pub mod app;
 pub mod config;
+pub mod health;
 pub mod platform;
 pub mod web;
 
 pub mod audit;
 pub mod cost_centers;
+pub mod demo;
 pub mod docs;
 pub mod identity;
 pub mod keys;

@@ -1,6 +1,9 @@
 //! What every handler and job may need, made once at the start.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use aws_lc_rs::hmac;
 use ipnet::IpNet;
@@ -25,6 +28,7 @@ pub struct Platform {
     pub access_tokens: AccessTokens,
     pub passwords: Passwords,
     pub nudges: Nudges,
+    draining: AtomicBool,
 }
 
 /// Keys derived from the master key, one for each use.
@@ -75,7 +79,17 @@ impl Platform {
             access_tokens: AccessTokens::new(&config.signing_key)?,
             passwords: Passwords::default(),
             nudges: Nudges::default(),
+            draining: AtomicBool::new(false),
         })
+    }
+
+    /// From now on we are not ready: what is under way ends, and nothing new comes.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// A page of ours as a link that works outside of it.

@@ -1,1 +1,176 @@
-fn main() {}
+//! `turnpike`: what operators do from a command line.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+use control_plane::{
+    access::{Permission, Role},
+    audit,
+    config::{Config, Stores},
+    demo, docs, identity, tokens,
+};
+use secrecy::{ExposeSecret, SecretString};
+use shared::{
+    config::{secret, store_url},
+    keys::{Brand, NewKey},
+    random,
+    seal::MasterKey,
+};
+use sqlx::{Connection, PgConnection};
+
+/// Runs and checks a Turnpike.
+#[derive(Parser)]
+#[command(version)]
+enum Command {
+    /// Brings the database's tables up to date, as their owner.
+    Migrate(Owner),
+    /// Writes new secrets for one installation to a file, unless the file is there.
+    Secrets { file: PathBuf },
+    /// Fills an empty installation with a demo organization. Does nothing the second time.
+    Demo(Box<Demo>),
+    /// The audit log.
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Makes somebody with an account an operator of the platform.
+    Operator {
+        #[command(flatten)]
+        stores: Stores,
+        email: String,
+    },
+    /// Prints the description of the management API.
+    Openapi,
+    /// Prints which role may do what.
+    Roles,
+}
+
+#[derive(Args)]
+struct Owner {
+    /// PostgreSQL, as the owner of the tables. The services' own URL does where one role is all.
+    #[arg(long, env = "TURNPIKE_OWNER_DATABASE_URL", value_parser = store_url, hide_env_values = true)]
+    owner_database_url: Option<SecretString>,
+
+    #[arg(long, env = "TURNPIKE_DATABASE_URL", value_parser = store_url, hide_env_values = true)]
+    database_url: Option<SecretString>,
+}
+
+#[derive(Args)]
+struct Demo {
+    #[command(flatten)]
+    config: Config,
+    #[command(flatten)]
+    people: demo::Logins,
+}
+
+#[derive(Subcommand)]
+enum Audit {
+    /// Recomputes every chain, and says where one was edited or cut.
+    Verify {
+        #[command(flatten)]
+        stores: Stores,
+        /// The file of signed ends, which finds what was cut and covered up.
+        #[arg(long, env = "TURNPIKE_AUDIT_CHECKPOINTS")]
+        checkpoints: Option<PathBuf>,
+        /// The key that signed them.
+        #[arg(long, env = "TURNPIKE_SIGNING_KEY", value_parser = secret, hide_env_values = true)]
+        signing_key: Option<SecretString>,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Command::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                text.push_str(&format!(": {error}"));
+                cause = error.source();
+            }
+            let _ = writeln!(io::stderr(), "turnpike: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    match command {
+        Command::Migrate(owner) => migrate(owner).await?,
+        Command::Secrets { file } => write_secrets(&file)?,
+        Command::Demo(demo) => demo::seed(&demo.config, &demo.people).await?,
+        Command::Audit(Audit::Verify { stores, checkpoints, signing_key, json }) => {
+            let db = stores.database(2).await?;
+            let signed = checkpoints.as_deref().zip(signing_key.as_ref());
+            let report = audit::verify(&db, signed).await?;
+            let text = if json { serde_json::to_string(&report)? } else { report.to_string() };
+            say(&text)?;
+            return Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Operator { stores, email } => {
+            let db = stores.database(1).await?;
+            identity::make_operator(&db, &email).await?;
+            say(&format!("{email} is an operator"))?;
+        }
+        Command::Openapi => say(&docs::openapi().to_pretty_json()?)?,
+        Command::Roles => say(&roles())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn say(text: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{text}")
+}
+
+async fn migrate(owner: Owner) -> Result<(), Box<dyn std::error::Error>> {
+    let url = owner.owner_database_url.or(owner.database_url);
+    let url = url.ok_or("set TURNPIKE_OWNER_DATABASE_URL or TURNPIKE_DATABASE_URL")?;
+    let mut conn = PgConnection::connect(url.expose_secret()).await?;
+    sqlx::migrate!("../migrations").run(&mut conn).await?;
+    conn.close().await?;
+    Ok(())
+}
+
+/// Everything secret that an installation needs, drawn at random. Readable by its owner
+/// only, and never overwritten.
+fn write_secrets(file: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    if file.exists() {
+        return Ok(());
+    }
+    let (signing_key, verifying_key) = tokens::generate_signing_key();
+    let mut text = String::new();
+    let mut add = |name: &str, value: &str| text.push_str(&format!("TURNPIKE_{name}={value}\n"));
+    add("MASTER_KEY", MasterKey::generate().to_base64().expose_secret());
+    add("CREDENTIAL_KEY", MasterKey::generate().to_base64().expose_secret());
+    add("SIGNING_KEY", signing_key.expose_secret());
+    add("VERIFYING_KEY", &verifying_key);
+    add("API_KEY", NewKey::generate(Brand::Live).secret.expose_secret());
+    for role in ["OWNER", "BILLING", "DEVELOPER", "OPERATOR"] {
+        add(&format!("{role}_EMAIL"), &format!("{}@northwind.example", role.to_lowercase()));
+        add(&format!("{role}_PASSWORD"), &random::base62(20));
+    }
+    let new = file.with_extension("new");
+    let mut out =
+        OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+    out.write_all(text.as_bytes())?;
+    out.sync_all()?;
+    std::fs::rename(&new, file)?;
+    Ok(())
+}
+
+fn roles() -> String {
+    let lines = Permission::ALL.iter().map(|permission| {
+        let roles: Vec<_> =
+            Role::ALL.into_iter().filter(|it| it.may(*permission)).map(Role::title).collect();
+        format!("{:<20} {:<75} {}", permission.name(), permission.about(), roles.join(", "))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}

@@ -1,1 +1,28 @@
-//! x
+//! The road of a request: read `pipeline` first, then the stages in its order.
+//!
+//! This crate has no database and no route that changes anything. What it knows comes
+//! from the catalog's snapshot, so it serves on while all else is down.
+
+pub mod app;
+pub mod config;
+pub mod pipeline;
+
+pub mod answer;
+pub mod authenticate;
+pub mod call;
+pub mod catalog;
+pub mod chat;
+pub mod egress;
+pub mod endpoints;
+pub mod health;
+pub mod metrics;
+pub mod models;
+pub mod nearest;
+pub mod panics;
+pub mod providers;
+pub mod receive;
+pub mod refused;
+pub mod route;
+pub mod sse;
+pub mod visit;
+pub mod web;

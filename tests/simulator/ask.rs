@@ -1,8 +1,11 @@
 //! What a caller asks, whichever dialect it was said in.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Formatter, marker::PhantomData};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use super::{digest::Digest, tokens};
@@ -12,6 +15,54 @@ use super::{digest::Digest, tokens};
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
+
+/// What stands where a vendor takes either a text or a list of parts.
+pub(super) enum Parts<'a, Part> {
+    Text(Cow<'a, str>),
+    Several(Vec<Part>),
+}
+
+impl<Part> Default for Parts<'_, Part> {
+    fn default() -> Self {
+        Self::Several(Vec::new())
+    }
+}
+
+impl<'de: 'a, 'a, Part: Deserialize<'de>> Deserialize<'de> for Parts<'a, Part> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PartsVisitor(PhantomData))
+    }
+}
+
+struct PartsVisitor<'a, Part>(PhantomData<(&'a (), Part)>);
+
+impl<'de: 'a, 'a, Part: Deserialize<'de>> Visitor<'de> for PartsVisitor<'a, Part> {
+    type Value = Parts<'a, Part>;
+
+    fn expecting(&self, formatter: &mut Formatter) -> std::fmt::Result {
+        formatter.write_str("a string or an array")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Parts::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Parts::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Parts::default())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut parts = Vec::new();
+        while let Some(part) = seq.next_element()? {
+            parts.push(part);
+        }
+        Ok(Parts::Several(parts))
+    }
+}
 
 pub(super) struct Ask<'a> {
     pub model: Cow<'a, str>,

@@ -29,6 +29,8 @@ mod reply;
 mod schema;
 mod serve;
 mod spoilt;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod wire;
 

@@ -1,9 +1,11 @@
 //! What is answered: the same words, calls and counts for the same question.
 
+use serde_json::value::RawValue;
+
 use super::{
-    ask::{Ask, Cache, Format, Speaker, Tool, ToolChoice},
+    ask::{Ask, Cache, Format, Speaker, Text, Tool, ToolChoice},
     digest::Digest,
-    faults::Manner,
+    faults::{Manner, UsageManner},
     schema, tokens,
 };
 
@@ -20,6 +22,7 @@ pub(super) struct Choice {
     pub text: String,
     pub calls: Vec<ToolCall>,
     pub finish: Finish,
+    pub tokens: u32,
 }
 
 pub(super) struct ToolCall {
@@ -79,8 +82,11 @@ pub(super) fn compose(ask: &Ask, length: Option<u32>, manner: &Manner) -> Reply 
         .map(|index| {
             let digest = if index == 0 { digest } else { digest.with_number(index.into()) };
             let mut choice = choose(ask, length, digest);
-            choice.stop_at(&ask.stop.iter().map(|it| it.0.as_ref()).collect::<Vec<_>>());
-            choice.shorten(left);
+            choice.stop_at(&ask.stop);
+            choice.tokens = choice.count();
+            if choice.tokens > left {
+                choice.shorten(left);
+            }
             if manner.filtered {
                 choice.filter();
             }
@@ -88,11 +94,22 @@ pub(super) fn compose(ask: &Ask, length: Option<u32>, manner: &Manner) -> Reply 
         })
         .collect();
 
-    let said: u32 = choices.iter().map(Choice::tokens).sum();
+    let said: u32 = choices.iter().map(|it| it.tokens).sum();
     let mut usage = Usage { prompt: ask.prompt_tokens(), reasoning, ..Usage::default() };
     usage.completion = said + reasoning;
     (usage.cache_read, usage.cache_written) = cached(ask, usage.prompt);
+    usage = lied_about(usage, manner.usage);
     Reply { digest, thought, choices, usage }
+}
+
+fn lied_about(usage: Usage, manner: UsageManner) -> Usage {
+    match manner {
+        UsageManner::Zero => Usage::default(),
+        UsageManner::Huge => Usage { prompt: 2_000_000_000, completion: 2_000_000_000, ..usage },
+        UsageManner::AsAsked | UsageManner::Missing | UsageManner::Middle | UsageManner::Every => {
+            usage
+        }
+    }
 }
 
 fn think(ask: &Ask, digest: Digest) -> String {
@@ -224,13 +241,13 @@ fn cached(ask: &Ask, prompt: u32) -> (u32, u32) {
 }
 
 impl Choice {
-    pub(super) fn tokens(&self) -> u32 {
+    fn count(&self) -> u32 {
         tokens::count(&self.text) + self.calls.iter().map(ToolCall::tokens).sum::<u32>()
     }
 
-    fn stop_at(&mut self, sequences: &[&str]) {
-        let found = sequences.iter().filter(|it| !it.is_empty());
-        let first = found.filter_map(|it| Some((self.text.find(it)?, *it))).min();
+    fn stop_at(&mut self, sequences: &[Text]) {
+        let sequences = sequences.iter().map(|it| it.0.as_ref()).filter(|it| !it.is_empty());
+        let first = sequences.filter_map(|it| Some((self.text.find(it)?, it))).min();
         if let Some((at, sequence)) = first {
             self.text.truncate(at);
             self.finish = Finish::StopSequence(sequence.to_owned());
@@ -238,9 +255,6 @@ impl Choice {
     }
 
     fn shorten(&mut self, cap: u32) {
-        if self.tokens() <= cap {
-            return;
-        }
         self.finish = Finish::Length;
         self.text.truncate(tokens::first(&self.text, cap).len());
         let mut left = cap.saturating_sub(tokens::count(&self.text));
@@ -250,12 +264,14 @@ impl Choice {
             left = left.saturating_sub(call.tokens());
             fits
         });
+        self.tokens = self.count();
     }
 
     fn filter(&mut self) {
         self.finish = Finish::Filtered;
         self.calls.clear();
         self.text.truncate(tokens::first(&self.text, 4).len());
+        self.tokens = self.count();
     }
 }
 
@@ -264,6 +280,12 @@ impl ToolCall {
 
     fn tokens(&self) -> u32 {
         Self::FRAME + tokens::count(&self.arguments)
+    }
+
+    /// Cut short by the cap, the arguments are not JSON any more; here they must be.
+    pub(super) fn arguments_or_empty(&self) -> Box<RawValue> {
+        let arguments = RawValue::from_string(self.arguments.clone());
+        arguments.or_else(|_| RawValue::from_string("{}".to_owned())).unwrap_or_default()
     }
 
     fn shorten(&mut self, cap: u32) {

@@ -84,7 +84,10 @@ impl Desk<'_> {
 
     /// The body, understood.
     pub(super) fn parse<'b, T: serde::Deserialize<'b>>(&'b self) -> Result<T, Box<Answer>> {
-        serde_json::from_slice(self.request.body).map_err(|error| self.refuse(&error.into()))
+        let body = std::str::from_utf8(self.request.body).map_err(|_| {
+            self.refuse(&Refusal::invalid("The body of your request is not UTF-8."))
+        })?;
+        serde_json::from_str(body).map_err(|error| self.refuse(&error.into()))
     }
 }
 

@@ -41,11 +41,21 @@ pub(super) fn estimate(text: &str) -> u32 {
 fn first_piece(text: &str) -> usize {
     let bytes = text.as_bytes();
     let start = usize::from(bytes[0] == b' ' && bytes.len() > 1);
-    if bytes[start].is_ascii_alphanumeric() {
-        let word = bytes[start..].iter().take(LONGEST_PIECE);
-        return start + word.take_while(|it| it.is_ascii_alphanumeric()).count();
+    let mut end = start;
+    while end < bytes.len() && end < start + LONGEST_PIECE && bytes[end].is_ascii_alphanumeric() {
+        end += 1;
     }
-    start + text[start..].chars().next().map_or(0, char::len_utf8)
+    if end > start { end } else { start + width(bytes[start]) }
+}
+
+/// The length of the character that begins with `byte`.
+fn width(byte: u8) -> usize {
+    match byte {
+        ..0xC0 => 1,
+        0xC0..0xE0 => 2,
+        0xE0..0xF0 => 3,
+        0xF0.. => 4,
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The doors into the control plane: every route, with what it takes to pass.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, pin::Pin};
 
 use actix_web::{
-    FromRequest, Handler, Resource, Responder,
+    FromRequest, Handler, HttpRequest, Resource, Responder,
+    dev::Payload,
     http::Method,
     web::{self, ServiceConfig},
 };
@@ -40,8 +41,27 @@ pub struct Sheet {
 }
 
 /// The arguments of a handler, the first of which is a proof.
-pub trait Guarded: FromRequest {
+pub trait Guarded: Sized + 'static {
     const NEEDS: Needs;
+
+    /// Takes them one after the other, so that nothing of a request is read, let alone
+    /// told of, before the proof is there.
+    fn take(request: HttpRequest, payload: Payload) -> Taking<Self>;
+}
+
+pub type Taking<T> = Pin<Box<dyn Future<Output = Result<T, actix_web::Error>>>>;
+
+/// A handler's arguments, taken in their order.
+struct InOrder<Args>(Args);
+
+impl<Args: Guarded> FromRequest for InOrder<Args> {
+    type Error = actix_web::Error;
+    type Future = Taking<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let taking = Args::take(request.clone(), payload.take());
+        Box::pin(async move { Ok(Self(taking.await?)) })
+    }
 }
 
 /// A proof of having passed a check.
@@ -55,11 +75,17 @@ impl<T: Guarded + Describe> Api for T {}
 
 macro_rules! arguments {
     ($($rest:ident)*) => {
-        impl<P: Proof, $($rest: FromRequest + 'static),*> Guarded for (P, $($rest,)*)
-        where
-            P: 'static,
-        {
+        impl<P: Proof + 'static, $($rest: FromRequest + 'static),*> Guarded for (P, $($rest,)*) {
             const NEEDS: Needs = P::NEEDS;
+
+            fn take(request: HttpRequest, mut payload: Payload) -> Taking<Self> {
+                Box::pin(async move {
+                    Ok((
+                        P::from_request(&request, &mut payload).await.map_err(Into::into)?,
+                        $($rest::from_request(&request, &mut payload).await.map_err(Into::into)?,)*
+                    ))
+                })
+            }
         }
 
         impl<P: Describe, $($rest: Describe),*> Describe for (P, $($rest,)*) {
@@ -98,7 +124,7 @@ impl Doors {
     pub fn get<F, Args>(&mut self, path: &'static str, handler: F)
     where
         F: Handler<Args>,
-        Args: Guarded + 'static,
+        Args: Guarded,
         F::Output: Responder + 'static,
     {
         self.add(Method::GET, path, handler);
@@ -108,7 +134,7 @@ impl Doors {
     pub fn post<F, Args>(&mut self, path: &'static str, handler: F)
     where
         F: Handler<Args>,
-        Args: Guarded + 'static,
+        Args: Guarded,
         F::Output: Responder + 'static,
     {
         self.add(Method::POST, path, handler);
@@ -123,7 +149,7 @@ impl Doors {
         handler: F,
     ) where
         F: Handler<Args>,
-        Args: Api + 'static,
+        Args: Api,
         F::Output: Responder + Describe + 'static,
     {
         assert!(path.starts_with("/api/v1/"), "{path} is not under /api/v1");
@@ -153,12 +179,13 @@ impl Doors {
     fn add<F, Args>(&mut self, method: Method, path: &'static str, handler: F)
     where
         F: Handler<Args>,
-        Args: Guarded + 'static,
+        Args: Guarded,
         F::Output: Responder + 'static,
     {
         self.list.push(Door { method: method.clone(), path, needs: Args::NEEDS });
         let resource = self.resources.remove(path).unwrap_or_else(|| web::resource(path));
-        let resource = resource.route(web::method(method).to(handler));
+        let handle = move |InOrder(arguments): InOrder<Args>| handler.call(arguments);
+        let resource = resource.route(web::method(method).to(handle));
         self.resources.insert(path, resource);
     }
 

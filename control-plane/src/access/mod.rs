@@ -9,6 +9,8 @@
 mod door;
 mod proof;
 mod role;
+#[cfg(test)]
+mod walk;
 mod work;
 
 pub use door::{Api, Describe, Door, Doors, Guarded, Needs, Sheet, parameters};

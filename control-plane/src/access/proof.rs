@@ -312,6 +312,10 @@ impl<P: Needed> FromRequest for Grant<P> {
     }
 }
 
+/// Not even asked who they are: nothing of theirs is looked up.
+impl Proof for Visit {
+    const NEEDS: Needs = Needs::Nothing;
+}
 impl Proof for Visitor {
     const NEEDS: Needs = Needs::Nothing;
 }

@@ -62,7 +62,17 @@ impl Work {
         actor: Actor,
         origin: Origin,
     ) -> Result<Self, sqlx::Error> {
-        let mut tx = db.begin().await?;
+        Self::within(db.begin().await?, organization, actor, origin).await
+    }
+
+    /// Goes on with a transaction in which something was done already: a person joined
+    /// the platform, say, and now founds an organization, whose id may be a new one.
+    pub async fn within(
+        mut tx: Transaction<'static, Postgres>,
+        organization: OrganizationId,
+        actor: Actor,
+        origin: Origin,
+    ) -> Result<Self, sqlx::Error> {
         scope(&mut tx, Some(organization), actor.person()).await?;
         Ok(Self { tx, organization, actor, origin })
     }

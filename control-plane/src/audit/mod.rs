@@ -94,3 +94,11 @@ async fn append(
 }
 
 pub fn doors(_: &mut crate::access::Doors) {}
+
+pub async fn checkpoint(
+    _: &sqlx::PgPool,
+    _: &secrecy::SecretString,
+    _: &std::path::Path,
+) -> Result<usize, sqlx::Error> {
+    Ok(0)
+}

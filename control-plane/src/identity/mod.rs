@@ -1,13 +1,114 @@
 //! People: how they sign up, prove who they are, and stay signed in.
+//!
+//! Nobody learns from us whether an address has an account. Several people may claim
+//! an address when they sign up, and each gets an account at once; the one who opens
+//! the link we mail there has it from then on, and links to the others die.
 
+mod account;
+mod attempts;
+mod links;
 mod passwords;
 pub mod people;
+mod second_factor;
 pub mod sessions;
+mod sign_in;
+mod sign_up;
+mod store;
+mod web;
+
+use shared::failure::{Classified, Code, Kind, Problem, code};
 
 pub use passwords::{Password, PasswordError, Passwords, WeakPassword};
 pub use people::EmailAddress;
 pub use sessions::Session;
 
-use crate::access::Doors;
+use crate::{access::Doors, organizations::OrganizationError, web::Problems};
 
-pub fn doors(_: &mut Doors) {}
+pub fn doors(doors: &mut Doors) {
+    web::doors(doors);
+    account::doors(doors);
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    #[error("{0}")]
+    Problems(#[from] Problems),
+    #[error("that address and password do not match an account")]
+    WrongCredentials,
+    #[error("that is not the code, or it was used already")]
+    WrongCode,
+    #[error("the password is wrong")]
+    WrongPassword,
+    #[error("too many tries: wait {seconds} seconds, then try again")]
+    TooManyTries { seconds: i64 },
+    #[error("the link has expired or was used already: ask for a new one")]
+    DeadLink,
+    #[error("start again: there is nothing to confirm")]
+    NothingToConfirm,
+    #[error("there is no such session")]
+    NoSuchSession,
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    #[error(transparent)]
+    Organization(#[from] OrganizationError),
+    #[error("a seed could not be opened")]
+    Seed(#[from] shared::seal::CannotOpen),
+    #[error("the store of people failed")]
+    Store(#[from] sqlx::Error),
+}
+
+impl Classified for IdentityError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Problems(_) | Self::WrongCode | Self::WrongPassword => Kind::Invalid,
+            Self::WrongCredentials => Kind::Invalid,
+            Self::TooManyTries { .. } => Kind::RateLimited,
+            Self::DeadLink | Self::NothingToConfirm | Self::NoSuchSession => Kind::NotFound,
+            Self::Password(error) => error.kind(),
+            Self::Organization(error) => error.kind(),
+            Self::Seed(_) => Kind::Internal,
+            Self::Store(error) => error.kind(),
+        }
+    }
+
+    fn code(&self) -> Code {
+        match self {
+            Self::WrongCredentials => code::WRONG_CREDENTIALS,
+            Self::Organization(error) => error.code(),
+            Self::Problems(_)
+            | Self::WrongCode
+            | Self::WrongPassword
+            | Self::TooManyTries { .. }
+            | Self::DeadLink
+            | Self::NothingToConfirm
+            | Self::NoSuchSession
+            | Self::Password(_)
+            | Self::Seed(_)
+            | Self::Store(_) => self.kind().code(),
+        }
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        let field = match self {
+            Self::Problems(problems) => return problems.list().to_vec(),
+            Self::Organization(error) => return error.problems(),
+            Self::WrongCredentials => "email",
+            Self::WrongCode => "code",
+            Self::WrongPassword => "current_password",
+            Self::TooManyTries { .. }
+            | Self::DeadLink
+            | Self::NothingToConfirm
+            | Self::NoSuchSession
+            | Self::Password(_)
+            | Self::Seed(_)
+            | Self::Store(_) => return Vec::new(),
+        };
+        vec![Problem { field, message: self.to_string() }]
+    }
+}
+
+/// Removes what has ended. A job.
+pub async fn clear_away(db: &sqlx::PgPool) -> Result<(), sqlx::Error> {
+    let mut conn = db.acquire().await?;
+    store::clear_away(&mut conn).await
+}

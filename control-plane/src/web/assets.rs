@@ -2,7 +2,11 @@
 
 use std::sync::LazyLock;
 
-use actix_web::{HttpResponse, web::Path};
+use actix_web::{
+    HttpResponse,
+    web::{Bytes, Path},
+};
+use aws_lc_rs::digest;
 use shared::failure::{Classified, Kind};
 
 use super::Failure;
@@ -12,31 +16,36 @@ struct Asset {
     name: &'static str,
     url: String,
     content_type: &'static str,
-    bytes: &'static [u8],
+    bytes: Bytes,
 }
 
-macro_rules! asset {
-    ($name:literal, $content_type:literal) => {
-        ($name, $content_type, include_bytes!(concat!("../../../web-templates/assets/", $name)))
+impl Asset {
+    fn new(name: &'static str, content_type: &'static str, bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        let digest = digest::digest(&digest::SHA256, &bytes);
+        let tag: String = digest.as_ref()[..6].iter().map(|it| format!("{it:02x}")).collect();
+        Self { name, url: format!("/assets/{tag}/{name}"), content_type, bytes }
+    }
+}
+
+macro_rules! file {
+    ($name:literal) => {
+        include_bytes!(concat!("../../../web-templates/assets/", $name)).as_slice()
     };
 }
 
 static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
-    let files: [(&'static str, &'static str, &'static [u8]); 5] = [
-        asset!("app.css", "text/css; charset=utf-8"),
-        asset!("app.js", "text/javascript; charset=utf-8"),
-        asset!("htmx.js", "text/javascript; charset=utf-8"),
-        asset!("inter.woff2", "font/woff2"),
-        asset!("favicon.svg", "image/svg+xml"),
-    ];
-    files
-        .into_iter()
-        .map(|(name, content_type, bytes)| {
-            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-            let tag: String = digest.as_ref()[..6].iter().map(|it| format!("{it:02x}")).collect();
-            Asset { name, url: format!("/assets/{tag}/{name}"), content_type, bytes }
-        })
-        .collect()
+    let font = Asset::new("inter.woff2", "font/woff2", file!("inter.woff2"));
+    // The style sheet names the font by the address that holds the font's own hash.
+    let css = include_str!("../../../web-templates/assets/app.css");
+    let css = css.replace("url(inter.woff2)", &format!("url({})", font.url));
+    vec![
+        font,
+        Asset::new("app.css", "text/css; charset=utf-8", css),
+        Asset::new("app.js", "text/javascript; charset=utf-8", file!("app.js")),
+        Asset::new("htmx.js", "text/javascript; charset=utf-8", file!("htmx.js")),
+        Asset::new("favicon.svg", "image/svg+xml", file!("favicon.svg")),
+    ]
 });
 
 /// Where a page finds an asset.
@@ -53,7 +62,7 @@ pub async fn serve(_: Visitor, path: Path<(String, String)>) -> Result<HttpRespo
     Ok(HttpResponse::Ok()
         .content_type(asset.content_type)
         .insert_header(("cache-control", "public, max-age=31536000, immutable"))
-        .body(asset.bytes))
+        .body(asset.bytes.clone()))
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -96,6 +96,7 @@ impl Failure {
             title: self.code().title,
             message: &self.message(),
             fix: self.code().fix,
+            code: self.code().name,
             request_id: &visit.request.to_string(),
         };
         let html = page.render().unwrap_or_else(|_| self.code().title.to_owned());
@@ -129,6 +130,7 @@ struct ErrorPage<'a> {
     title: &'a str,
     message: &'a str,
     fix: &'a str,
+    code: &'a str,
     request_id: &'a str,
 }
 

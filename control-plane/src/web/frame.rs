@@ -153,6 +153,11 @@ impl Frame {
         self.organization.as_ref().map_or("", |it| &it.slug)
     }
 
+    /// Where the organization's pages begin.
+    pub fn organization_path(&self) -> String {
+        format!("/orgs/{}", self.organization_slug())
+    }
+
     pub fn role(&self) -> &'static str {
         self.organization.as_ref().map_or("", |it| it.authority.role.title())
     }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::simulator::{
     answer::{Answer, Events, to_json},
-    ask::{Ask, Format, Speaker, Text, Tool, ToolChoice, Turn},
+    ask::{Ask, Format, Parts, Speaker, Text, Tool, ToolChoice, Turn},
     faults::UsageManner,
     refusal::{Dialect, Refusal},
     reply::{self, Choice, Finish, Reply},
@@ -53,8 +53,8 @@ struct Chat<'a> {
 struct Message<'a> {
     #[serde(borrow)]
     role: Text<'a>,
-    #[serde(borrow)]
-    content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    content: Parts<'a, Part<'a>>,
     #[serde(borrow)]
     tool_calls: Option<&'a RawValue>,
 }
@@ -174,20 +174,20 @@ fn turn(message: Message) -> Result<Turn, Refusal> {
         other => return Err(Refusal::invalid(format!("Invalid value: '{other}' for 'role'."))),
     };
     let mut turn = Turn::new(speaker, Cow::Borrowed(""));
-    if let Some(content) = message.content {
-        say(&mut turn, content)?;
-    }
+    say(&mut turn, message.content)?;
     turn.further_tokens += message.tool_calls.map_or(0, |it| tokens::estimate(it.get()));
     Ok(turn)
 }
 
-fn say<'a>(turn: &mut Turn<'a>, content: &'a RawValue) -> Result<(), Refusal> {
-    if content.get().starts_with('"') {
-        turn.text = serde_json::from_str::<Text>(content.get())?.0;
-        return Ok(());
-    }
-    let parts: Option<Vec<Part>> = serde_json::from_str(content.get())?;
-    for part in parts.into_iter().flatten() {
+fn say<'a>(turn: &mut Turn<'a>, content: Parts<'a, Part<'a>>) -> Result<(), Refusal> {
+    let parts = match content {
+        Parts::Text(text) => {
+            turn.text = text;
+            return Ok(());
+        }
+        Parts::Several(parts) => parts,
+    };
+    for part in parts {
         match part.kind.0.as_ref() {
             "text" => turn.say(part.text.unwrap_or_default().0),
             "refusal" => turn.say(part.refusal.unwrap_or_default().0),

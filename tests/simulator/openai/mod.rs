@@ -51,8 +51,9 @@ struct StreamOptions {
     include_usage: bool,
 }
 
-fn id(prefix: &str, digest: Digest) -> String {
-    format!("{prefix}{:016x}{:08x}", digest.value(), digest.with_number(1).value() as u32)
+/// An answer's id, the same for the same question.
+pub(super) fn id(prefix: &str, digest: Digest) -> String {
+    format!("{prefix}{:016x}", digest.value())
 }
 
 /// The model that a deployment's path names (Azure), where the body names none.

@@ -1,0 +1,44 @@
+# `make` alone lists what can be made.
+.DEFAULT_GOAL := help
+.PHONY: help run stop reset status check test fmt sqlx openapi e2e psql vendor-assets
+MAKEFLAGS += --no-print-directory
+
+help:
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
+
+run: ## all of Turnpike on this machine, until Ctrl-C (DETACH=1: in the background)
+	@exec infra/run.sh up
+
+stop: ## stop what `make run` started; the data stays
+	@exec infra/run.sh stop
+
+reset: ## stop it and drop its data
+	@exec infra/run.sh reset
+
+status: ## what runs
+	@exec infra/run.sh status
+
+check: ## after a small change: format, lints, SQL, unit and store tests
+	@exec infra/test.sh check
+
+test: ## everything that CI runs
+	@exec infra/test.sh all
+
+e2e: ## the browser tests alone
+	@exec infra/test.sh browser
+
+fmt: ## format the code
+	@cargo fmt --all
+
+sqlx: ## describe our SQL anew, after a change to a query or a migration
+	@exec infra/sqlx-cache.sh write
+
+openapi: ## write control-plane/openapi.json
+	@cargo run --quiet --locked --package control-plane --bin turnpike -- openapi > target/openapi.json
+	@mv target/openapi.json control-plane/openapi.json
+
+psql: ## look into the database of `make run`
+	@exec infra/stack.sh psql .run turnpike
+
+vendor-assets: ## fetch the pinned fonts and scripts that the pages use
+	@exec infra/vendor-assets.sh

@@ -1,0 +1,66 @@
+//! What goes back to the client: whole, or as a stream that owns the visit to its end.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use actix_web::body::{BodySize, MessageBody};
+use bytes::Bytes;
+use futures::Stream;
+use hyper::body::Incoming;
+
+use crate::{
+    call::{CallFailed, Open, Relay, Served},
+    metrics::Outcome,
+    refused::Refused,
+    visit::Visit,
+};
+
+/// What the pipeline made of a request.
+pub enum Answer {
+    /// Our own words.
+    Json(Vec<u8>),
+    /// An upstream's.
+    Opened(Box<Open>),
+}
+
+/// A stream on its way to the client. When it breaks, the client is told so in the
+/// stream, and the line that says "complete" never comes.
+pub struct Streamed {
+    relay: Relay<Incoming>,
+    served: Served,
+    visit: Visit,
+}
+
+impl Streamed {
+    pub fn new(relay: Relay<Incoming>, served: Served, visit: Visit) -> Self {
+        Self { relay, served, visit }
+    }
+}
+
+impl MessageBody for Streamed {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let this = &mut *self;
+        Poll::Ready(match ready!(Pin::new(&mut this.relay).poll_next(cx)) {
+            Some(Ok(bytes)) => Some(Ok(bytes)),
+            Some(Err(why)) => {
+                let broken = Refused::from(CallFailed { served: this.served.clone(), why });
+                Some(Ok(this.visit.breaks(&broken).into()))
+            }
+            None => {
+                this.visit.ends(Outcome::Success);
+                None
+            }
+        })
+    }
+}

@@ -1,0 +1,169 @@
+//! Putting the parts together, starting them, and stopping them without cutting anyone
+//! short.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use actix_web::{
+    App, HttpServer,
+    dev::{Server, ServerHandle},
+    web::Data,
+};
+use shared::tasks::Supervisor;
+use tracing::info;
+
+use crate::{
+    authenticate::TrustedProxies,
+    catalog::{
+        Catalog, Opener,
+        feed::{Feed, FeedError, Source},
+    },
+    config::Config,
+    egress::Egress,
+    health,
+    metrics::Metrics,
+    pipeline::Gateway,
+    receive::{Limits, Patience},
+    web,
+};
+
+/// How long a client may take to send a request's head.
+const REQUEST_HEAD: Duration = Duration::from_secs(5);
+/// How long an idle connection is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a client may take to close its end.
+const DISCONNECT: Duration = Duration::from_secs(1);
+
+/// A data plane that serves.
+pub struct Running {
+    pub address: SocketAddr,
+    pub metrics_address: Option<SocketAddr>,
+    pub catalog: Arc<Catalog>,
+    gateway: Data<Gateway>,
+    supervisor: Supervisor,
+    servers: Vec<ServerHandle>,
+    drain_delay: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum NotStarted {
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("TURNPIKE_REDIS_URL is not usable")]
+    Redis(#[from] FeedError),
+    #[error("the metrics cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// Serves what is published where the control plane usually publishes it.
+pub async fn start(config: Config) -> Result<Running, NotStarted> {
+    let source = Source::standard(config.redis_url.clone());
+    start_from(source, config).await
+}
+
+/// Needs a multi-threaded runtime: the catalog is kept current beside the workers.
+pub async fn start_from(source: Source, config: Config) -> Result<Running, NotStarted> {
+    let egress = Egress::new(config.allow_private_upstreams, &config.timeouts);
+    let sealer = config.credential_key.sealer("credentials");
+    let catalog = Arc::new(Catalog::new(Opener { sealer, egress }));
+    let metrics = Arc::new(Metrics::new()?);
+    let feed = Feed::new(source, catalog.clone(), metrics.clone())?;
+    let gateway = Data::new(gateway(&config, catalog.clone(), metrics));
+
+    let (address, server) = listen(&config, gateway.clone(), egress)?;
+    let private = config.floor.metrics_listen.map(|it| listen_privately(it, gateway.clone()));
+    let (metrics_address, private) = private.transpose()?.unzip();
+
+    let supervisor = Supervisor::default();
+    Arc::new(feed).start(&supervisor);
+    let mut servers = vec![server.handle()];
+    supervisor.run("serve", server);
+    if let Some(private) = private {
+        servers.push(private.handle());
+        supervisor.run("serve metrics", private);
+    }
+    info!(%address, "serving on http://{address}");
+    let drain_delay = Duration::from_secs(config.drain_delay_seconds);
+    Ok(Running { address, metrics_address, catalog, gateway, supervisor, servers, drain_delay })
+}
+
+impl Running {
+    /// Says at once that we leave, then lets what is under way finish.
+    pub async fn drain(self) {
+        self.gateway.draining.store(true, Ordering::Relaxed);
+        info!("draining");
+        tokio::time::sleep(self.drain_delay).await;
+        // In the order they were started: health is told to the end.
+        for server in &self.servers {
+            server.stop(true).await;
+        }
+        self.supervisor.shut_down().await;
+        info!("stopped");
+    }
+
+    /// Comes about when a part has failed that we cannot do without.
+    pub async fn failed(&self) {
+        self.supervisor.stopped().await;
+    }
+}
+
+fn gateway(config: &Config, catalog: Arc<Catalog>, metrics: Arc<Metrics>) -> Gateway {
+    let dashboard = config.dashboard_url.as_str().trim_end_matches('/');
+    Gateway {
+        catalog,
+        metrics,
+        proxies: TrustedProxies(config.trusted_proxies.clone()),
+        limits: Limits { bytes: config.body_limit_bytes, patience: Patience::default() },
+        timeouts: config.timeouts,
+        error_docs: format!("{dashboard}/docs/errors/"),
+        draining: false.into(),
+    }
+}
+
+fn listen(
+    config: &Config,
+    gateway: Data<Gateway>,
+    egress: Egress,
+) -> Result<(SocketAddr, Server), NotStarted> {
+    let address = config.floor.listen;
+    let server = HttpServer::new(move || {
+        // Built on the worker's thread: each worker has connections of its own.
+        let client = Data::new(egress.client());
+        App::new().app_data(gateway.clone()).app_data(client).configure(web::routes)
+    })
+    .tcp_nodelay(true)
+    // A client that has closed its end is gone, and its call with it.
+    .h1_allow_half_closed(false)
+    .client_request_timeout(REQUEST_HEAD)
+    .client_disconnect_timeout(DISCONNECT)
+    .keep_alive(KEEP_ALIVE)
+    .shutdown_timeout(config.floor.drain_seconds)
+    .disable_signals();
+    let server = match config.floor.workers {
+        Some(workers) => server.workers(workers),
+        None => server,
+    };
+    let server = server.bind(address).map_err(|source| NotStarted::Listen { address, source })?;
+    let bound = server.addrs().first().copied().unwrap_or(address);
+    Ok((bound, server.run()))
+}
+
+fn listen_privately(
+    address: SocketAddr,
+    gateway: Data<Gateway>,
+) -> Result<(SocketAddr, Server), NotStarted> {
+    let server = HttpServer::new(move || {
+        App::new().app_data(gateway.clone()).configure(health::private_routes)
+    })
+    .workers(1)
+    .shutdown_timeout(1)
+    .disable_signals()
+    .bind(address)
+    .map_err(|source| NotStarted::Listen { address, source })?;
+    let bound = server.addrs().first().copied().unwrap_or(address);
+    Ok((bound, server.run()))
+}

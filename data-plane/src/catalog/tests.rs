@@ -1,0 +1,213 @@
+//! What other tests build their snapshots from, and the tests of the catalog itself.
+
+use secrecy::SecretString;
+use shared::{
+    ids::{ApiKeyId, CredentialId, ProjectId},
+    keys::{Brand, NewKey},
+    seal::MasterKey,
+    snapshot::{Scope, Secret, Snapshot as Image},
+};
+use time::macros::datetime;
+
+use super::*;
+use crate::config::Timeouts;
+
+/// What an image is made of, and the key that opens its secrets.
+pub struct Fixture {
+    pub revision: i64,
+    pub upstreams: Vec<published::Upstream>,
+    pub keys: Vec<Key>,
+    pub master: MasterKey,
+}
+
+impl Default for Fixture {
+    fn default() -> Self {
+        Self { revision: 1, upstreams: vec![], keys: vec![], master: MasterKey::generate() }
+    }
+}
+
+impl Fixture {
+    pub fn upstream(
+        &mut self,
+        organization: Option<OrganizationId>,
+        models: &[&str],
+    ) -> &mut published::Upstream {
+        let (credential, base_url) = (CredentialId::generate(), "https://api.example.com/v1");
+        let purpose = published::Upstream::purpose(credential, organization, base_url);
+        let secret = SecretString::from("sk-upstream");
+        let models = models.iter().map(|name| model(name)).collect();
+        self.upstreams.push(published::Upstream {
+            credential,
+            organization,
+            provider: "example".into(),
+            base_url: base_url.into(),
+            sealed_secret: self.master.sealer("credentials").seal_text(&secret, &purpose),
+            models,
+        });
+        self.upstreams.last_mut().unwrap()
+    }
+
+    pub fn image(&self) -> serde_json::Value {
+        let taken_at = datetime!(2026-11-20 12:00 UTC);
+        let (upstreams, keys) = (self.upstreams.clone(), self.keys.clone());
+        let image = Image { revision: self.revision, taken_at, upstreams, keys };
+        serde_json::to_value(image).unwrap()
+    }
+
+    pub fn catalog(&self) -> Catalog {
+        let sealer = self.master.sealer("credentials");
+        Catalog::new(Opener { sealer, egress: Egress::new(false, &Timeouts::default()) })
+    }
+}
+
+pub fn model(name: &str) -> published::Model {
+    published::Model {
+        name: name.into(),
+        upstream_name: format!("{name}-upstream"),
+        display_name: name.to_uppercase(),
+        context_length: 8_000,
+        max_output_tokens: 1_000,
+    }
+}
+
+pub fn key(new: &NewKey) -> Key {
+    Key {
+        id: ApiKeyId::generate(),
+        organization: OrganizationId::generate(),
+        project: ProjectId::generate(),
+        secrets: vec![Secret { hash: new.hash.0.to_vec(), valid_until: None }],
+        scopes: Scope::ALL.to_vec(),
+        allowed_models: None,
+        allowed_addresses: vec![],
+        expires_at: None,
+    }
+}
+
+pub fn snapshot(fixture: &Fixture) -> Arc<Snapshot> {
+    let catalog = fixture.catalog();
+    offer(&catalog, &fixture.image()).unwrap();
+    present(&catalog)
+}
+
+fn offer(catalog: &Catalog, image: &serde_json::Value) -> Result<Offered, Rejected> {
+    catalog.offer(&serde_json::to_vec(image).unwrap())
+}
+
+fn present(catalog: &Catalog) -> Arc<Snapshot> {
+    catalog.present().as_ref().unwrap().clone()
+}
+
+/// Two keys and two upstreams; `spoil` may alter the image.
+#[track_caller]
+fn check(spoil: impl FnOnce(&mut serde_json::Value), quarantined: &[&str], left: (usize, usize)) {
+    let keys = (0..2).map(|_| key(&NewKey::generate(Brand::Live))).collect();
+    let mut fixture = Fixture { keys, ..Fixture::default() };
+    fixture.upstream(None, &["a"]);
+    fixture.upstream(None, &["b"]);
+    let catalog = fixture.catalog();
+    let mut image = fixture.image();
+    spoil(&mut image);
+    offer(&catalog, &image).unwrap();
+
+    let snapshot = present(&catalog);
+    let reasons: Vec<_> = snapshot.quarantined.iter().map(|it| it.reason.as_str()).collect();
+    assert_eq!(reasons.len(), quarantined.len(), "{reasons:?}");
+    for (reason, expected) in reasons.iter().zip(quarantined) {
+        assert!(reason.contains(expected), "{reason}");
+    }
+    assert_eq!((snapshot.keys.len(), snapshot.models.len()), left);
+}
+
+#[test]
+fn a_good_image_is_taken_whole() {
+    check(|_| (), &[], (2, 2));
+}
+
+#[test]
+fn a_bad_record_costs_itself_only() {
+    check(|it| it["keys"][0]["id"] = "key_1".into(), &["not an id"], (1, 2));
+    check(|it| it["keys"][0]["scopes"][0] = "fly".into(), &["unknown variant"], (1, 2));
+    check(|it| it["keys"][0]["secrets"][0]["hash"] = "AAAA".into(), &["32 bytes"], (1, 2));
+    check(|it| it["keys"][0] = serde_json::Value::Null, &["cannot be read"], (1, 2));
+    check(|it| it["keys"][1] = it["keys"][0].clone(), &["same secret"], (1, 2));
+    check(|it| it["upstreams"][0] = 7.into(), &["cannot be read"], (2, 1));
+    check(|it| it["upstreams"][0]["provider"] = "a\nb".into(), &["header"], (2, 1));
+    check(|it| it["upstreams"][0]["models"][0]["name"] = "".into(), &["header"], (2, 1));
+}
+
+#[test]
+fn a_secret_moved_to_another_address_or_owner_does_not_open() {
+    let evil = "https://evil.example.com/v1";
+    check(|it| it["upstreams"][0]["base_url"] = evil.into(), &["altered"], (2, 1));
+    let other = OrganizationId::generate().to_string();
+    check(|it| it["upstreams"][0]["organization"] = other.into(), &["altered"], (2, 1));
+}
+
+#[test]
+fn an_address_that_is_not_permitted_is_left_out() {
+    let plain = "http://api.example.com/v1";
+    check(|it| it["upstreams"][0]["base_url"] = plain.into(), &["https://"], (2, 1));
+    let here = "https://127.0.0.1/v1";
+    check(|it| it["upstreams"][0]["base_url"] = here.into(), &["operator"], (2, 1));
+    check(|it| it["upstreams"][0]["base_url"] = "api".into(), &["not a URL"], (2, 1));
+}
+
+#[test]
+fn the_revision_never_goes_back() {
+    let mut fixture = Fixture { revision: 7, ..Fixture::default() };
+    let catalog = fixture.catalog();
+    assert!(matches!(offer(&catalog, &fixture.image()), Ok(Offered::Taken { revision: 7 })));
+    assert!(matches!(offer(&catalog, &fixture.image()), Ok(Offered::Known)));
+    fixture.revision = 6;
+    assert!(matches!(
+        offer(&catalog, &fixture.image()),
+        Err(Rejected::Older { offered: 6, present: 7 })
+    ));
+    assert_eq!(present(&catalog).revision, 7);
+}
+
+#[test]
+fn a_bad_image_leaves_the_good_one() {
+    let fixture = Fixture::default();
+    let catalog = fixture.catalog();
+    assert!(catalog.present().is_none());
+    offer(&catalog, &fixture.image()).unwrap();
+    for bad in ["", "{", "null", "[]", r#"{"revision":9}"#, r#"{"revision":"9","keys":[]}"#] {
+        assert!(matches!(catalog.offer(bad.as_bytes()), Err(Rejected::Unreadable(_))), "{bad}");
+    }
+    assert_eq!(present(&catalog).revision, 1);
+}
+
+#[test]
+fn an_organization_sees_its_own_upstreams_and_the_platforms() {
+    let (mine, other) = (OrganizationId::generate(), OrganizationId::generate());
+    let mut fixture = Fixture::default();
+    fixture.upstream(None, &["auto", "shared"]);
+    fixture.upstream(Some(mine), &["auto", "own"]);
+    fixture.upstream(Some(other), &["theirs"]);
+    let snapshot = snapshot(&fixture);
+
+    let names: Vec<_> = snapshot.models(mine).map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["auto", "own", "shared"]);
+    assert_eq!(snapshot.model(mine, "auto").unwrap().upstream.organization, Some(mine));
+    assert_eq!(snapshot.model(other, "auto").unwrap().upstream.organization, None);
+    assert!(snapshot.model(mine, "theirs").is_none());
+}
+
+#[test]
+fn an_opened_secret_does_not_print() {
+    let mut fixture = Fixture::default();
+    fixture.upstream(None, &["a"]);
+    let snapshot = snapshot(&fixture);
+    let printed = format!("{:?}", snapshot.model(OrganizationId::generate(), "a"));
+    assert!(!printed.contains("sk-upstream"), "{printed}");
+}
+
+#[tokio::test]
+async fn a_revision_can_be_awaited() {
+    let fixture = Fixture { revision: 3, ..Fixture::default() };
+    let catalog = fixture.catalog();
+    let offer = async { offer(&catalog, &fixture.image()).unwrap() };
+    tokio::join!(catalog.reaches(3), offer);
+    assert_eq!(present(&catalog).revision, 3);
+}

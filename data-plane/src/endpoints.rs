@@ -1,0 +1,126 @@
+//! The endpoints there are, and what to say of those there are not.
+
+use shared::failure::{Classified, Code, Kind, code};
+
+use crate::nearest::nearest;
+
+/// Where a request went, as metrics and logs name it. A path would say too much, and
+/// there are endless many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    Chat,
+    Models,
+    Model,
+    Unknown,
+}
+
+impl Endpoint {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Models => "models",
+            Self::Model => "model",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+pub const CHAT: &str = "/v1/chat/completions";
+pub const MODELS: &str = "/v1/models";
+pub const MODEL: &str = "/v1/models/{name:.+}";
+
+const ALL: [(&str, &str); 2] = [("POST", CHAT), ("GET", MODELS)];
+
+/// The most of a path that an error message repeats.
+const SHOWN: usize = 80;
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAnEndpoint {
+    #[error("{path} is the base URL of this API, not an endpoint. It has {}.", all())]
+    Base { path: String },
+    #[error("{path} takes {allowed}.")]
+    Method { path: String, allowed: &'static str },
+    #[error("There is no {path} here. {}", hint(*meant))]
+    Path { path: String, meant: Option<&'static str> },
+}
+
+impl NotAnEndpoint {
+    pub fn new(path: &str) -> Self {
+        let trimmed = path.trim_end_matches('/');
+        let shown = path.chars().take(SHOWN).collect();
+        if trimmed.is_empty() || trimmed == "/v1" {
+            return Self::Base { path: shown };
+        }
+        if let Some((allowed, _)) = ALL.into_iter().find(|(_, known)| *known == path) {
+            return Self::Method { path: shown, allowed };
+        }
+        if path.starts_with(MODELS) && path.get(MODELS.len()..).is_some_and(|it| it.len() > 1) {
+            return Self::Method { path: shown, allowed: "GET" };
+        }
+        // Somebody's base URL lacks the version, or ends with a slash.
+        let known = || ALL.into_iter().map(|(_, known)| known);
+        let cut = known().find(|it| it.strip_prefix("/v1") == Some(trimmed) || *it == trimmed);
+        Self::Path { path: shown, meant: cut.or_else(|| nearest(trimmed, known())) }
+    }
+}
+
+fn hint(meant: Option<&str>) -> String {
+    meant.map_or_else(|| format!("This API has {}.", all()), |it| format!("Did you mean {it}?"))
+}
+
+fn all() -> String {
+    ALL.map(|(method, path)| format!("{method} {path}")).join(" and ")
+}
+
+impl Classified for NotAnEndpoint {
+    fn kind(&self) -> Kind {
+        Kind::NotFound
+    }
+
+    fn code(&self) -> Code {
+        code::UNKNOWN_ENDPOINT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(path: &str, words: &str) {
+        let told = NotAnEndpoint::new(path).to_string();
+        assert!(told.contains(words), "{told}");
+    }
+
+    #[test]
+    fn a_mistyped_path_is_understood() {
+        for path in ["/v1/chat/completion", "/chat/completions", "/v1/chat/completions/"] {
+            check(path, "Did you mean /v1/chat/completions?");
+        }
+        for path in ["/v1/v1/chat/completions", "//v1/chat/completions"] {
+            check(path, "Did you mean /v1/chat/completions?");
+        }
+        check("/v1/model", "Did you mean /v1/models?");
+    }
+
+    #[test]
+    fn the_base_url_says_what_it_is_the_base_of() {
+        for path in ["/", "/v1", "/v1/"] {
+            check(path, "POST /v1/chat/completions and GET /v1/models");
+        }
+    }
+
+    #[test]
+    fn a_wrong_method_is_told_the_right_one() {
+        check("/v1/chat/completions", "takes POST");
+        check("/v1/models", "takes GET");
+        check("/v1/models/auto", "takes GET");
+    }
+
+    #[test]
+    fn what_is_not_there_is_said_plainly() {
+        check("/v1/embeddings", "There is no /v1/embeddings here. This API has");
+        check(&format!("/{}", "x".repeat(10_000)), "This API has");
+        assert!(NotAnEndpoint::new(&"é".repeat(10_000)).to_string().len() < 400);
+    }
+}

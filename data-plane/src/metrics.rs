@@ -1,0 +1,231 @@
+//! What the process counts. Every label is resolved once, at the start.
+
+use std::{collections::HashMap, sync::Arc};
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector};
+use shared::failure::Code;
+use time::OffsetDateTime;
+
+use crate::{catalog::Snapshot, endpoints::Endpoint};
+
+pub struct Metrics {
+    registry: Registry,
+    chat: Outcomes,
+    models: Outcomes,
+    model: Outcomes,
+    unknown: Outcomes,
+    in_flight: IntGauge,
+    refusals: HashMap<&'static str, IntCounter>,
+    pub snapshot: SnapshotMetrics,
+}
+
+/// How a request left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Success,
+    ClientError,
+    ServerError,
+    /// A stream that the upstream broke.
+    Broken,
+    /// The client hung up before the end.
+    Gone,
+}
+
+struct Outcomes {
+    success: IntCounter,
+    client_error: IntCounter,
+    server_error: IntCounter,
+    broken: IntCounter,
+    gone: IntCounter,
+}
+
+pub struct SnapshotMetrics {
+    revision: IntGauge,
+    age_seconds: IntGauge,
+    quarantined: IntGauge,
+    rejected: IntCounter,
+    redis_up: IntGauge,
+}
+
+/// A request under way. Counted once when it is dropped, whichever way it left.
+pub struct Passage {
+    metrics: Arc<Metrics>,
+    endpoint: Endpoint,
+    outcome: Outcome,
+}
+
+impl Metrics {
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let requests = IntCounterVec::new(
+            Opts::new("turnpike_requests_total", "Requests, by how they left."),
+            &["endpoint", "outcome"],
+        )?;
+        let refusals = IntCounterVec::new(
+            Opts::new("turnpike_refusals_total", "Requests not served, by error code."),
+            &["code"],
+        )?;
+        let of = |it: Endpoint| Outcomes::new(&requests, it);
+        Ok(Self {
+            chat: of(Endpoint::Chat)?,
+            models: of(Endpoint::Models)?,
+            model: of(Endpoint::Model)?,
+            unknown: of(Endpoint::Unknown)?,
+            in_flight: gauge(&registry, "turnpike_requests_in_flight", "Requests under way.")?,
+            refusals: Code::ALL
+                .iter()
+                .map(|it| Ok((it.name, refusals.get_metric_with_label_values(&[it.name])?)))
+                .collect::<Result<_, prometheus::Error>>()?,
+            snapshot: SnapshotMetrics::new(&registry)?,
+            registry: {
+                register(&registry, requests)?;
+                register(&registry, refusals)?;
+                registry
+            },
+        })
+    }
+
+    pub fn begin(self: &Arc<Self>, endpoint: Endpoint) -> Passage {
+        self.in_flight.inc();
+        Passage { metrics: self.clone(), endpoint, outcome: Outcome::Gone }
+    }
+
+    pub fn refused(&self, code: Code) {
+        if let Some(counter) = self.refusals.get(code.name) {
+            counter.inc();
+        }
+    }
+
+    /// Everything, as Prometheus reads it.
+    pub fn exposition(&self, snapshot: Option<&Snapshot>, now: OffsetDateTime) -> Vec<u8> {
+        self.snapshot.observe(snapshot, now);
+        shared::telemetry::exposition(&self.registry)
+    }
+
+    fn outcomes(&self, endpoint: Endpoint) -> &Outcomes {
+        match endpoint {
+            Endpoint::Chat => &self.chat,
+            Endpoint::Models => &self.models,
+            Endpoint::Model => &self.model,
+            Endpoint::Unknown => &self.unknown,
+        }
+    }
+}
+
+impl Passage {
+    pub fn leaves(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        self.metrics.in_flight.dec();
+        self.metrics.outcomes(self.endpoint).counter(self.outcome).inc();
+    }
+}
+
+impl Outcome {
+    pub fn of(status: actix_web::http::StatusCode) -> Self {
+        match status.as_u16() {
+            400..=499 => Self::ClientError,
+            500..=599 => Self::ServerError,
+            _ => Self::Success,
+        }
+    }
+}
+
+impl Outcomes {
+    fn new(requests: &IntCounterVec, endpoint: Endpoint) -> Result<Self, prometheus::Error> {
+        let of = |outcome| requests.get_metric_with_label_values(&[endpoint.name(), outcome]);
+        Ok(Self {
+            success: of("2xx")?,
+            client_error: of("4xx")?,
+            server_error: of("5xx")?,
+            broken: of("broken")?,
+            gone: of("gone")?,
+        })
+    }
+
+    fn counter(&self, outcome: Outcome) -> &IntCounter {
+        match outcome {
+            Outcome::Success => &self.success,
+            Outcome::ClientError => &self.client_error,
+            Outcome::ServerError => &self.server_error,
+            Outcome::Broken => &self.broken,
+            Outcome::Gone => &self.gone,
+        }
+    }
+}
+
+impl SnapshotMetrics {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let rejected =
+            IntCounter::new("turnpike_snapshots_rejected_total", "Images that were refused.")?;
+        register(registry, rejected.clone())?;
+        let gauge = |name, help| gauge(registry, name, help);
+        Ok(Self {
+            revision: gauge("turnpike_snapshot_revision", "The revision served; 0 for none.")?,
+            age_seconds: gauge("turnpike_snapshot_age_seconds", "Since the image was made.")?,
+            quarantined: gauge("turnpike_snapshot_quarantined", "Records left out.")?,
+            redis_up: gauge("turnpike_redis_up", "Whether Redis answered the last check.")?,
+            rejected,
+        })
+    }
+
+    pub fn checked(&self, succeeded: bool) {
+        self.redis_up.set(succeeded.into());
+    }
+
+    pub fn rejected(&self) {
+        self.rejected.inc();
+    }
+
+    fn observe(&self, snapshot: Option<&Snapshot>, now: OffsetDateTime) {
+        let Some(snapshot) = snapshot else { return };
+        self.revision.set(snapshot.revision);
+        self.age_seconds.set((now - snapshot.taken_at).whole_seconds());
+        self.quarantined.set(i64::try_from(snapshot.quarantined.len()).unwrap_or(i64::MAX));
+    }
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    let gauge = IntGauge::new(name, help)?;
+    register(registry, gauge.clone())?;
+    Ok(gauge)
+}
+
+fn register(registry: &Registry, it: impl Collector + 'static) -> Result<(), prometheus::Error> {
+    registry.register(Box::new(it))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(metrics: &Metrics, line: &str) {
+        let text = String::from_utf8(metrics.exposition(None, OffsetDateTime::UNIX_EPOCH)).unwrap();
+        assert!(text.lines().any(|it| it == line), "{line} is not in {text}");
+    }
+
+    #[test]
+    fn a_request_is_counted_once_whichever_way_it_leaves() {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let mut answered = metrics.begin(Endpoint::Chat);
+        let gone = metrics.begin(Endpoint::Chat);
+        check(&metrics, "turnpike_requests_in_flight 2");
+        answered.leaves(Outcome::Success);
+        drop((answered, gone));
+        check(&metrics, "turnpike_requests_in_flight 0");
+        check(&metrics, r#"turnpike_requests_total{endpoint="chat",outcome="2xx"} 1"#);
+        check(&metrics, r#"turnpike_requests_total{endpoint="chat",outcome="gone"} 1"#);
+    }
+
+    #[test]
+    fn refusals_are_counted_by_code() {
+        let metrics = Metrics::new().unwrap();
+        metrics.refused(shared::failure::code::MISSING_API_KEY);
+        check(&metrics, r#"turnpike_refusals_total{code="missing_api_key"} 1"#);
+    }
+}

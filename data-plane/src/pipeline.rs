@@ -1,0 +1,84 @@
+//! The stages of a request, in order. Each takes what the one before it made, so that a
+//! call cannot be sent before it is routed, nor routed before we know whose it is.
+//!
+//! Between `authenticate` and `route` there will be `admit`, which holds money and room
+//! under limits; what `call` opens will settle and emit as it ends.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
+
+use shared::snapshot::Scope;
+
+use crate::{
+    answer::Answer,
+    authenticate::{Caller, Knock, NotLetIn, TrustedProxies, authenticate},
+    call::call,
+    catalog::Catalog,
+    chat::Chat,
+    config::Timeouts,
+    egress::Client,
+    metrics::Metrics,
+    models,
+    receive::{Limits, Sending, receive},
+    refused::Refused,
+    route::route,
+};
+
+/// What every request needs, shared by all workers.
+pub struct Gateway {
+    pub catalog: Arc<Catalog>,
+    pub metrics: Arc<Metrics>,
+    pub proxies: TrustedProxies,
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+    /// Where the pages about error codes are; ends with a slash.
+    pub error_docs: String,
+    pub draining: AtomicBool,
+}
+
+pub async fn chat(
+    gateway: &Gateway,
+    client: &Client,
+    knock: Knock<'_>,
+    sending: Sending<'_>,
+) -> Result<Answer, Refused> {
+    let caller = gateway.authenticate(knock, Scope::Chat)?;
+    let chat = Chat::parse(receive(&gateway.limits, sending).await?)?;
+    let plan = gateway.with_snapshot(|snapshot| Ok(route(snapshot, caller, chat)?))?;
+    let open = call(client, &gateway.timeouts, plan).await?;
+    Ok(Answer::Opened(Box::new(open)))
+}
+
+pub fn models(gateway: &Gateway, knock: Knock<'_>) -> Result<Answer, Refused> {
+    let caller = gateway.authenticate(knock, Scope::Models)?;
+    gateway.with_snapshot(|snapshot| Ok(Answer::Json(models::list(snapshot, &caller))))
+}
+
+pub fn model(gateway: &Gateway, knock: Knock<'_>, name: &str) -> Result<Answer, Refused> {
+    let caller = gateway.authenticate(knock, Scope::Models)?;
+    gateway.with_snapshot(|snapshot| Ok(Answer::Json(models::one(snapshot, &caller, name)?)))
+}
+
+impl Gateway {
+    /// Whether we can serve, which needs a snapshot and no store.
+    pub fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed) && self.catalog.present().is_some()
+    }
+
+    fn authenticate(&self, knock: Knock<'_>, scope: Scope) -> Result<Caller, Refused> {
+        let (present, now) = (self.catalog.present(), SystemTime::now().into());
+        Ok(authenticate(present.as_deref(), &self.proxies, knock, scope, now)?)
+    }
+
+    fn with_snapshot<T>(
+        &self,
+        work: impl FnOnce(&crate::catalog::Snapshot) -> Result<T, Refused>,
+    ) -> Result<T, Refused> {
+        work(self.catalog.present().as_deref().ok_or(NotLetIn::NotReady)?)
+    }
+}

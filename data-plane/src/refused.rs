@@ -1,0 +1,249 @@
+//! Why a request was not served, and how its sender is told.
+//!
+//! Always holds: each code has a page in the docs, which the answer links; what is not
+//! the caller's business stays in our logs, under the request id.
+
+use actix_web::http::StatusCode;
+use serde_json::{Value, json};
+use shared::{
+    failure::{Classified, Code, Kind},
+    ids::RequestId,
+};
+
+use crate::{
+    authenticate::NotLetIn, call::CallFailed, chat::NotAChat, endpoints::NotAnEndpoint,
+    panics::Panicked, receive::NotReceived, route::NoRoute,
+};
+
+/// Everything that ends a request early: one variant for each stage.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error(transparent)]
+    Endpoint(#[from] NotAnEndpoint),
+    #[error(transparent)]
+    Key(#[from] NotLetIn),
+    #[error(transparent)]
+    Body(#[from] NotReceived),
+    #[error(transparent)]
+    Chat(#[from] NotAChat),
+    #[error(transparent)]
+    Route(#[from] NoRoute),
+    #[error(transparent)]
+    Call(#[from] CallFailed),
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
+}
+
+impl Refused {
+    fn stage(&self) -> &dyn Classified {
+        match self {
+            Self::Endpoint(it) => it,
+            Self::Key(it) => it,
+            Self::Body(it) => it,
+            Self::Chat(it) => it,
+            Self::Route(it) => it,
+            Self::Call(it) => it,
+            Self::Panicked(it) => it,
+        }
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.stage().kind()
+    }
+
+    pub fn code(&self) -> Code {
+        self.stage().code()
+    }
+
+    /// The kind decides, but for three cases where HTTP has a more exact word.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Call(it) if it.why.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
+            Self::Body(NotReceived::TooSlow) => StatusCode::REQUEST_TIMEOUT,
+            Self::Endpoint(NotAnEndpoint::Method { .. }) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Call(_)
+            | Self::Body(_)
+            | Self::Endpoint(_)
+            | Self::Key(_)
+            | Self::Chat(_)
+            | Self::Route(_)
+            | Self::Panicked(_) => status(self.kind()),
+        }
+    }
+
+    /// What the caller may read of it.
+    fn message(&self) -> String {
+        if self.kind().is_for_caller() {
+            return self.to_string();
+        }
+        let Code { what, fix, .. } = self.code();
+        format!("{what} {fix}")
+    }
+
+    fn param(&self) -> Option<&'static str> {
+        self.stage().problems().first().map(|it| it.field)
+    }
+}
+
+/// Which API's clients are to understand an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    OpenAi,
+    Anthropic,
+}
+
+impl Dialect {
+    pub fn of(path: &str) -> Self {
+        let is_messages = path
+            .strip_prefix("/v1/messages")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        if is_messages { Self::Anthropic } else { Self::OpenAi }
+    }
+
+    /// The body of an error. `docs` is where the pages about codes are.
+    pub fn error(self, refused: &Refused, id: RequestId, docs: &str) -> Value {
+        let (code, message) = (refused.code().name, refused.message());
+        let docs_url = format!("{docs}{code}");
+        match self {
+            Self::OpenAi => json!({ "error": {
+                "message": message,
+                "type": openai_type(refused.kind()),
+                "code": code,
+                "param": refused.param(),
+                "request_id": id,
+                "docs_url": docs_url,
+            }}),
+            Self::Anthropic => json!({
+                "type": "error",
+                "error": {
+                    "type": anthropic_type(refused.kind()),
+                    "message": message,
+                    "code": code,
+                    "docs_url": docs_url,
+                },
+                "request_id": id,
+            }),
+        }
+    }
+
+    /// The same as the last event of a stream that broke.
+    pub fn error_event(self, refused: &Refused, id: RequestId, docs: &str) -> String {
+        let error = self.error(refused, id, docs);
+        // The stream may have broken within a line, or within an event.
+        match self {
+            Self::OpenAi => format!("\n\ndata: {error}\n\n"),
+            Self::Anthropic => format!("\n\nevent: error\ndata: {error}\n\n"),
+        }
+    }
+}
+
+fn status(kind: Kind) -> StatusCode {
+    match kind {
+        Kind::Invalid => StatusCode::BAD_REQUEST,
+        Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Kind::Forbidden => StatusCode::FORBIDDEN,
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::Conflict => StatusCode::CONFLICT,
+        Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Kind::OutOfCredit => StatusCode::PAYMENT_REQUIRED,
+        Kind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Kind::Upstream => StatusCode::BAD_GATEWAY,
+        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// Clients retry what they should not; on these a retry can only give the same.
+pub fn is_final(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 400..=404)
+}
+
+fn openai_type(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Invalid | Kind::NotFound | Kind::Conflict | Kind::TooLarge => "invalid_request_error",
+        Kind::Unauthenticated => "authentication_error",
+        Kind::Forbidden => "permission_error",
+        Kind::OutOfCredit => "insufficient_quota",
+        Kind::RateLimited => "rate_limit_error",
+        Kind::Upstream => "upstream_error",
+        Kind::Unavailable => "service_unavailable",
+        Kind::Internal => "server_error",
+    }
+}
+
+fn anthropic_type(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Invalid | Kind::Conflict => "invalid_request_error",
+        Kind::Unauthenticated => "authentication_error",
+        Kind::Forbidden => "permission_error",
+        Kind::NotFound => "not_found_error",
+        Kind::TooLarge => "request_too_large",
+        Kind::OutOfCredit => "billing_error",
+        Kind::RateLimited => "rate_limit_error",
+        Kind::Upstream | Kind::Internal => "api_error",
+        Kind::Unavailable => "overloaded_error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCS: &str = "https://dashboard/docs/errors/";
+
+    #[track_caller]
+    fn check(refused: impl Into<Refused>, status: u16, dialect: Dialect, expected: Value) {
+        let (refused, id) = (refused.into(), RequestId::generate());
+        assert_eq!(refused.status().as_u16(), status);
+        let mut error = dialect.error(&refused, id, DOCS);
+        let told = error.pointer_mut("/error/request_id").map(Value::take);
+        let told = told.or_else(|| error.get_mut("request_id").map(Value::take));
+        assert_eq!(told, Some(json!(id)));
+        assert_eq!(error, expected);
+    }
+
+    #[test]
+    fn an_openai_client_reads_its_shape() {
+        let expected = json!({ "error": {
+            "message": "The body names no model. Say which one: {\"model\": \"auto\", …}.",
+            "type": "invalid_request_error",
+            "code": "invalid_request",
+            "param": "model",
+            "request_id": null,
+            "docs_url": "https://dashboard/docs/errors/invalid_request",
+        }});
+        check(NotAChat::NoModel, 400, Dialect::OpenAi, expected);
+    }
+
+    #[test]
+    fn an_anthropic_client_reads_its_own() {
+        let expected = json!({
+            "type": "error",
+            "error": {
+                "type": "authentication_error",
+                "message": "Send your key as `Authorization: Bearer …`. You sent none.",
+                "code": "missing_api_key",
+                "docs_url": "https://dashboard/docs/errors/missing_api_key",
+            },
+            "request_id": null,
+        });
+        check(NotLetIn::Missing, 401, Dialect::Anthropic, expected);
+        for path in ["/v1/messages", "/v1/messages/count_tokens"] {
+            assert_eq!(Dialect::of(path), Dialect::Anthropic);
+        }
+        assert_eq!(Dialect::of("/v1/messagesque"), Dialect::OpenAi);
+    }
+
+    #[test]
+    fn what_is_ours_is_told_in_general() {
+        let refused = Refused::from(Panicked);
+        let told = Dialect::OpenAi.error(&refused, RequestId::generate(), DOCS).to_string();
+        assert!(told.contains("The fault is ours") && !told.contains("panic"), "{told}");
+        assert_eq!(refused.status().as_u16(), 500);
+    }
+
+    #[test]
+    fn a_missing_snapshot_is_never_a_wrong_key() {
+        assert_eq!(Refused::from(NotLetIn::NotReady).status().as_u16(), 503);
+    }
+}

@@ -1,0 +1,164 @@
+//! One request from the door to the last byte: its id, its count, its one line in the
+//! log, and the headers that every answer bears.
+
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    http::{
+        StatusCode,
+        header::{self, HeaderValue},
+    },
+    web::Data,
+};
+use shared::{failure::Kind, ids::RequestId};
+use tracing::{info, warn};
+
+use crate::{
+    answer::{Answer, Streamed},
+    call::{Open, Reply, Served},
+    endpoints::Endpoint,
+    metrics::{Outcome, Passage},
+    panics::Panicked,
+    pipeline::Gateway,
+    refused::{Dialect, Refused, is_final},
+};
+
+/// How long a client should wait when we cannot serve.
+const RETRY_AFTER_SECONDS: &str = "2";
+
+pub struct Visit {
+    pub id: RequestId,
+    endpoint: Endpoint,
+    dialect: Dialect,
+    gateway: Data<Gateway>,
+    passage: Passage,
+}
+
+impl Visit {
+    pub fn begin(gateway: &Data<Gateway>, request: &HttpRequest, endpoint: Endpoint) -> Self {
+        Self {
+            id: RequestId::generate(),
+            endpoint,
+            dialect: Dialect::of(request.path()),
+            gateway: gateway.clone(),
+            passage: gateway.metrics.begin(endpoint),
+        }
+    }
+
+    /// The only way out of the data plane.
+    pub fn answer(self, outcome: Result<Result<Answer, Refused>, Panicked>) -> HttpResponse {
+        match outcome {
+            Ok(Ok(Answer::Json(body))) => self.json(body),
+            Ok(Ok(Answer::Opened(open))) => self.opened(*open),
+            Ok(Err(refused)) => self.refuse(&refused),
+            Err(panicked) => self.refuse(&panicked.into()),
+        }
+    }
+
+    /// Says in a stream that it broke.
+    pub fn breaks(&mut self, why: &Refused) -> String {
+        self.ends(Outcome::Broken);
+        self.record(why, "broken");
+        self.dialect.error_event(why, self.id, &self.gateway.error_docs)
+    }
+
+    pub fn ends(&mut self, outcome: Outcome) {
+        self.passage.leaves(outcome);
+    }
+
+    fn json(mut self, body: Vec<u8>) -> HttpResponse {
+        self.ends(Outcome::Success);
+        self.response(StatusCode::OK).content_type("application/json").body(body)
+    }
+
+    fn opened(mut self, open: Open) -> HttpResponse {
+        let Open { served, reply, .. } = open;
+        match reply {
+            Reply::Whole { status, retry_after, body } => {
+                let status = status_of(status);
+                self.ends(Outcome::of(status));
+                let mut response = self.response(status);
+                name_served(&mut response, &served);
+                if let Some(it) = retry_after {
+                    response.insert_header((header::RETRY_AFTER, it.as_bytes()));
+                }
+                response.content_type("application/json").body(body)
+            }
+            Reply::Stream { content_type, relay } => {
+                let mut response = self.response(StatusCode::OK);
+                name_served(&mut response, &served);
+                response.insert_header((header::CONTENT_TYPE, content_type.as_bytes()));
+                response.body(Streamed::new(relay, served, self))
+            }
+        }
+    }
+
+    fn refuse(mut self, refused: &Refused) -> HttpResponse {
+        let status = refused.status();
+        self.ends(Outcome::of(status));
+        self.record(refused, status.as_str());
+        let mut response = self.response(status);
+        response.insert_header(("x-turnpike-error-code", refused.code().name));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
+        }
+        if let Refused::Call(it) = refused {
+            name_served(&mut response, &it.served);
+        }
+        response.json(self.dialect.error(refused, self.id, &self.gateway.error_docs))
+    }
+
+    fn response(&self, status: StatusCode) -> HttpResponseBuilder {
+        let id = self.id.to_string();
+        let mut response = HttpResponse::build(status);
+        response
+            .insert_header(("x-request-id", id.as_str()))
+            .insert_header(("request-id", id))
+            .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
+        if is_final(status) {
+            response.insert_header(("x-should-retry", "false"));
+        }
+        response
+    }
+
+    /// Once for each request that is not served. What is the caller's fault is logged by
+    /// its code alone: the message may repeat what they sent.
+    fn record(&self, refused: &Refused, status: &str) {
+        self.gateway.metrics.refused(refused.code());
+        let (code, endpoint, id) = (refused.code().name, self.endpoint.name(), self.id);
+        match refused.kind() {
+            // The hook has logged the panic.
+            Kind::Internal => (),
+            Kind::Upstream | Kind::Unavailable => {
+                let error = with_causes(refused);
+                warn!(request.id = %id, code, status, endpoint, error, "failed {endpoint}: {error}");
+            }
+            Kind::Invalid
+            | Kind::Unauthenticated
+            | Kind::Forbidden
+            | Kind::NotFound
+            | Kind::Conflict
+            | Kind::TooLarge
+            | Kind::OutOfCredit
+            | Kind::RateLimited => {
+                info!(request.id = %id, code, status, endpoint, "refused {endpoint}: {code}");
+            }
+        }
+    }
+}
+
+fn name_served(response: &mut HttpResponseBuilder, served: &Served) {
+    response
+        .insert_header(("x-turnpike-model", served.model.upstream_name.as_str()))
+        .insert_header(("x-turnpike-provider", served.model.upstream.provider.as_str()))
+        .insert_header(("x-turnpike-requested-model", served.asked.as_str()));
+}
+
+/// The two versions of the `http` crate know the same statuses.
+fn status_of(status: http::StatusCode) -> StatusCode {
+    StatusCode::from_u16(status.as_u16()).unwrap_or(StatusCode::BAD_GATEWAY)
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |it| it.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -1,0 +1,65 @@
+//! Routes, and from HTTP to the pipeline and back.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{self, Data, Path, Payload, ServiceConfig},
+};
+
+use crate::{
+    authenticate::Knock,
+    egress::Client,
+    endpoints::{self, Endpoint, NotAnEndpoint},
+    panics::contained,
+    pipeline::{self, Gateway},
+    receive::Sending,
+    visit::Visit,
+};
+
+pub fn routes(config: &mut ServiceConfig) {
+    let endpoint = |path, route: actix_web::Route| {
+        web::resource(path).route(route).default_service(web::to(unknown))
+    };
+    config
+        .service(endpoint(endpoints::CHAT, web::post().to(chat)))
+        .service(endpoint(endpoints::MODELS, web::get().to(models)))
+        .service(endpoint(endpoints::MODEL, web::get().to(model)))
+        .configure(crate::health::routes)
+        .default_service(web::to(unknown));
+}
+
+async fn chat(
+    request: HttpRequest,
+    payload: Payload,
+    gateway: Data<Gateway>,
+    client: Data<Client>,
+) -> HttpResponse {
+    let visit = Visit::begin(&gateway, &request, Endpoint::Chat);
+    let sending = Sending { headers: request.headers(), payload };
+    let work = pipeline::chat(&gateway, &client, knock(&request), sending);
+    let outcome = contained(visit.id, work).await;
+    visit.answer(outcome)
+}
+
+async fn models(request: HttpRequest, gateway: Data<Gateway>) -> HttpResponse {
+    let visit = Visit::begin(&gateway, &request, Endpoint::Models);
+    let work = async { pipeline::models(&gateway, knock(&request)) };
+    let outcome = contained(visit.id, work).await;
+    visit.answer(outcome)
+}
+
+async fn model(request: HttpRequest, name: Path<String>, gateway: Data<Gateway>) -> HttpResponse {
+    let visit = Visit::begin(&gateway, &request, Endpoint::Model);
+    let work = async { pipeline::model(&gateway, knock(&request), &name) };
+    let outcome = contained(visit.id, work).await;
+    visit.answer(outcome)
+}
+
+async fn unknown(request: HttpRequest, gateway: Data<Gateway>) -> HttpResponse {
+    let visit = Visit::begin(&gateway, &request, Endpoint::Unknown);
+    visit.answer(Ok(Err(NotAnEndpoint::new(request.path()).into())))
+}
+
+fn knock(request: &HttpRequest) -> Knock<'_> {
+    let peer = request.peer_addr().map(|it| it.ip());
+    Knock { headers: request.headers(), query: request.query_string(), peer }
+}

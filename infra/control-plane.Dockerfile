@@ -1,0 +1,35 @@
+# The control plane, with the operators' CLI `turnpike`; and, as the target `simulator`,
+# the provider simulator of demos. Built from the repository's root:
+#
+#   docker build --file infra/control-plane.Dockerfile --tag turnpike/control-plane .
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /build
+COPY . .
+# The caches are gone after this step, so what is wanted is copied out of them.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/build/target \
+    cargo build --release --locked --bins --package control-plane --package tests \
+    && install -D --target-directory=/out \
+        target/release/control-plane target/release/turnpike target/release/provider-simulator
+
+FROM debian:12-slim AS base
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+# No name is needed for a user that owns nothing and signs in nowhere.
+USER 10001:10001
+EXPOSE 8080
+
+FROM base AS simulator
+COPY --from=build /out/provider-simulator /usr/local/bin/
+ENV TURNPIKE_SIMULATOR_LISTEN=0.0.0.0:8080
+ENTRYPOINT ["provider-simulator"]
+
+FROM base AS control-plane
+COPY --from=build /out/control-plane /out/turnpike /usr/local/bin/
+ENV TURNPIKE_LISTEN=0.0.0.0:8080 \
+    TURNPIKE_METRICS_LISTEN=0.0.0.0:9090
+EXPOSE 9090
+# Bash speaks enough HTTP for this, and an image without curl has less to patch.
+HEALTHCHECK --interval=5s --timeout=3s --start-period=10s CMD ["bash", "-c", \
+    "exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3 && head -n 1 <&3 | grep -q ' 200 '"]
+# Not an entry point: `turnpike migrate` and `turnpike demo` are run from this image too.
+CMD ["control-plane"]

@@ -1,0 +1,24 @@
+# A proxy of the data plane. Built from the repository's root:
+#
+#   docker build --file infra/data-plane.Dockerfile --tag turnpike/data-plane .
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /build
+COPY . .
+# The caches are gone after this step, so what is wanted is copied out of them.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/build/target \
+    cargo build --release --locked --package data-plane --bin data-plane \
+    && install -D --target-directory=/out target/release/data-plane
+
+FROM debian:12-slim
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /out/data-plane /usr/local/bin/
+# No name is needed for a user that owns nothing and signs in nowhere.
+USER 10001:10001
+ENV TURNPIKE_LISTEN=0.0.0.0:8080 \
+    TURNPIKE_METRICS_LISTEN=0.0.0.0:9090
+EXPOSE 8080 9090
+# Bash speaks enough HTTP for this, and an image without curl has less to patch.
+HEALTHCHECK --interval=5s --timeout=3s --start-period=10s CMD ["bash", "-c", \
+    "exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3 && head -n 1 <&3 | grep -q ' 200 '"]
+CMD ["data-plane"]

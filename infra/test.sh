@@ -1,0 +1,160 @@
+#!/usr/bin/env bash
+# Checks and tests, one after the other, each with a headline and its time.
+#
+#   infra/test.sh all      everything that CI runs
+#   infra/test.sh check    what answers quickly after a small change
+#   infra/test.sh browser  the browser tests alone
+#
+# A failing step does not keep the later ones from running: one look shows all that is
+# wrong. The last lines repeat each step's outcome and what the test runners counted.
+# Logs are in target/test-logs/.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+source infra/lib/say.sh
+source infra/lib/test-stack.sh
+
+readonly LOGS=target/test-logs
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
+
+main() {
+  mkdir -p $LOGS
+  rm -f $LOGS/*.log
+  outcomes=()
+  failed=0
+  trap 'leave_test_stack' EXIT
+  trap 'exit 130' INT TERM HUP
+  case ${1:-} in
+    all) all ;;
+    check) check ;;
+    browser) browser ;;
+    *) fail 'usage: infra/test.sh all|check|browser' ;;
+  esac
+  conclude
+}
+
+all() {
+  step 'what the machine needs' infra/install.sh services browser tools
+  prepare
+  step 'format' cargo fmt --all --check
+  step 'rules for pages and SQL' infra/gates.sh
+  step 'scripts and images' lint_infra
+  step 'dependencies' dependencies
+  step 'sqlx cache' infra/sqlx-cache.sh check
+  step 'lints' cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
+  step 'Rust tests' rust_tests --workspace
+  step 'documentation tests' cargo test --quiet --workspace --doc --locked
+  browser_tests
+}
+
+# End-to-end tests and browsers wait for `all`.
+check() {
+  step 'what the machine needs' infra/install.sh services
+  prepare
+  step 'format' cargo fmt --all --check
+  step 'rules for pages and SQL' infra/gates.sh
+  step 'sqlx cache' infra/sqlx-cache.sh check
+  step 'lints' cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
+  step 'unit and store tests' rust_tests --workspace --lib --bins
+}
+
+browser() {
+  step 'what the machine needs' infra/install.sh services browser
+  prepare
+  browser_tests
+}
+
+prepare() {
+  PATH=$PWD/target/tools/bin:$PWD/target/tools/python/bin:$PATH
+  use_test_stack
+  # All that a test needs to know; the rest of stack.env is the product's configuration,
+  # which each test makes for itself.
+  export DATABASE_URL TURNPIKE_TEST_REDIS_URL
+}
+
+# ---- The steps that take more than a line -----------------------------------------
+
+rust_tests() { # WHICH...
+  if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --locked --no-tests=warn "$@"
+  else
+    cargo test --locked --no-fail-fast "$@"
+  fi
+}
+
+browser_tests() {
+  [[ -e tests/browser/package.json ]] || return 0
+  step 'programs for the browser tests' cargo build --quiet --workspace --bins --locked
+  step 'packages for the browser tests' npm_ci
+  step 'browser tests' node_test
+}
+
+npm_ci() {
+  # Our browser is the distribution's; nothing may be fetched beside the packages.
+  (cd tests/browser && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --no-audit --no-fund --loglevel=error)
+}
+
+node_test() {
+  local -x E2E_REQUIRED=1 TURNPIKE_BIN_DIR
+  TURNPIKE_BIN_DIR=$(realpath "${CARGO_TARGET_DIR:-target}/debug")
+  (cd tests/browser && node --test --test-reporter=spec)
+}
+
+dependencies() {
+  local checks='licenses bans sources'
+  if [[ -n $(ls -A "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs" 2>/dev/null) ]]; then
+    checks+=' advisories'
+  else
+    say 'Advisories are not checked: no database of them in ~/.cargo/advisory-dbs.'
+  fi
+  # shellcheck disable=SC2086  # words
+  cargo-deny --locked check --hide-inclusion-graph --disable-fetch $checks
+}
+
+lint_infra() {
+  shellcheck --severity=warning infra/*.sh infra/lib/*.sh .ci/run &&
+    hadolint infra/*.Dockerfile &&
+    check-jsonschema --builtin-schema vendor.compose-spec infra/compose.yaml
+}
+
+# ---- Running and telling ------------------------------------------------------------
+
+step() { # HEADLINE COMMAND...
+  local headline=$1 began=$SECONDS outcome=ok log
+  shift
+  log=$LOGS/${headline// /-}.log
+  printf '\n== %s\n' "$headline"
+  "$@" </dev/null 2>&1 | tee "$log"
+  if ((PIPESTATUS[0] != 0)); then
+    outcome=FAILED
+    failed=1
+  fi
+  outcomes+=("$(printf '%-6s %5s  %s' "$outcome" "$(minutes $((SECONDS - began)))" "$headline")")
+}
+
+conclude() {
+  printf '\n== outcome\n'
+  printf '%s\n' "${outcomes[@]}"
+  counted
+  if ((failed)); then
+    printf 'FAILED after %s\n' "$(minutes $SECONDS)"
+  else
+    printf 'All passed in %s\n' "$(minutes $SECONDS)"
+  fi
+  exit $failed
+}
+
+# The summaries of nextest, of cargo test and of node's test runner, in their own words.
+counted() {
+  local log
+  for log in "$LOGS"/*tests.log; do
+    [[ -e $log ]] || continue
+    sed 's/\x1b\[[0-9;]*m//g' "$log" |
+      grep -E '^ *Summary \[|^test result: .* [1-9][0-9]* (passed|failed)|^ℹ (tests|pass|fail|skipped) '
+  done
+}
+
+minutes() { # SECONDS
+  printf '%d:%02d' $(($1 / 60)) $(($1 % 60))
+}
+
+main "$@"
