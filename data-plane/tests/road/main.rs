@@ -8,6 +8,7 @@ mod hanging_up;
 mod leaving;
 mod passing;
 mod plane;
+mod quiet;
 mod refusing;
 mod upstream;
 

@@ -113,14 +113,22 @@ impl Plane {
 
     /// A connection on which a chat call has been sent.
     pub async fn open(&self, body: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let mut stream = self.connect().await;
+        self.ask(&mut stream, body).await;
+        stream
+    }
+
+    pub async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    pub async fn ask(&self, stream: &mut TcpStream, body: &str) {
         let (bearer, length) = (self.bearer(), body.len());
         let head = format!(
             "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: {bearer}\r\n\
              content-length: {length}\r\n\r\n"
         );
         stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
-        stream
     }
 }
 

@@ -51,6 +51,7 @@ impl Upstream {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
+                stream.set_nodelay(true).unwrap();
                 connections.spawn(serve(stream, taken.clone(), sender.clone()));
             }
         });
