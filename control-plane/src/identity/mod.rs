@@ -123,9 +123,18 @@ pub async fn make_operator(db: &sqlx::PgPool, email: &str) -> Result<(), Identit
     let email: EmailAddress = email.parse().map_err(|_| IdentityError::WrongCredentials)?;
     let mut tx = db.begin().await?;
     let person = people::verified(&mut tx, &email).await?.ok_or(IdentityError::WrongCredentials)?;
-    store::make_operator(&mut tx, person).await?;
-    let entry = Entry::new("operator.appointed", person, &email);
-    audit::record_platform(&mut tx, &Actor::System, Origin::internal(), entry).await?;
+    appoint(&mut tx, person, &email).await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// Makes a person an operator, as part of the caller's transaction.
+pub async fn appoint(
+    conn: &mut sqlx::PgConnection,
+    person: shared::ids::PersonId,
+    email: &EmailAddress,
+) -> Result<(), sqlx::Error> {
+    store::make_operator(conn, person).await?;
+    let entry = Entry::new("operator.appointed", person, email);
+    audit::record_platform(conn, &Actor::System, Origin::internal(), entry).await
 }
