@@ -311,6 +311,7 @@ stop_services() {
 }
 
 reset() {
+  forget_our_own TURNPIKE_DATABASE_URL
   stop_services
   infra/stack.sh wipe $RUN 8>&-
   rm -rf $RUN/{logs,pids,secrets.env,ports.env,audit-checkpoints}
