@@ -1,10 +1,15 @@
 //! Taking in a request's body, within limits on its size and on our patience.
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use actix_web::{
+    body::{BodySize, BoxBody, MessageBody},
+    dev::Payload,
     http::header::{self, HeaderMap},
-    web::Payload,
 };
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
@@ -46,7 +51,7 @@ impl Patience {
 }
 
 /// A body that somebody is about to send, and what they say of it.
-pub struct Sending<'a, P = Payload> {
+pub struct Sending<'a, P = &'a mut Payload> {
     pub headers: &'a HeaderMap,
     pub payload: P,
 }
@@ -87,6 +92,29 @@ fn announced(limits: &Limits, headers: &HeaderMap) -> Result<usize, NotReceived>
         return Err(NotReceived::TooLarge { limit: limits.bytes });
     }
     Ok(length.min(MOST))
+}
+
+/// The answer to a request whose body was not read to its end. Where we drop such a
+/// body, actix reads on and throws away what comes, for as long as it comes; where we
+/// hold it until the answer is sent, the connection is closed.
+pub struct Unread {
+    pub answer: BoxBody,
+    pub payload: Payload,
+}
+
+impl MessageBody for Unread {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.answer.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.answer).poll_next(cx)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -93,21 +93,35 @@ async fn a_body_that_is_too_large_is_refused_unread() {
     assert_eq!(&answer, b"HTTP/1.1 413");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_body_without_end_is_refused_where_it_is_too_large() {
-    let upstream = Upstream::start([]).await;
-    let plane = Plane::with(upstream.address, |it| it.body_limit_bytes = 1_000).await;
-    let mut client = tokio::net::TcpStream::connect(plane.address).await.unwrap();
+/// Sends pieces of a body until the connection closes, and returns what was answered.
+async fn send_endlessly(plane: &Plane, key: &str) -> String {
+    let (mut reader, mut writer) = plane.connect().await.into_split();
     let head = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: {}\r\n\
-         transfer-encoding: chunked\r\n\r\n{}",
-        plane.bearer(),
-        format!("3e8\r\n{}\r\n", "x".repeat(1_000)).repeat(2)
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\n\
+         transfer-encoding: chunked\r\n\r\n"
     );
-    client.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = [0; 12];
-    soon(client.read_exact(&mut answer)).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 413");
+    let sending = async move {
+        writer.write_all(head.as_bytes()).await.unwrap();
+        let piece = format!("400\r\n{}\r\n", "x".repeat(1_024));
+        while writer.write_all(piece.as_bytes()).await.is_ok() {}
+    };
+    let reading = async move {
+        let mut answer = Vec::new();
+        while reader.read_buf(&mut answer).await.is_ok_and(|it| it > 0) {}
+        String::from_utf8(answer).unwrap()
+    };
+    soon(async { tokio::join!(sending, reading).1 }).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_without_end_ends_with_the_refusal() {
+    let upstream = Upstream::start([]).await;
+    let plane = Plane::with(upstream.address, |it| it.body_limit_bytes = 10_000).await;
+    let key = plane.bearer().replace("Bearer ", "");
+    let answer = send_endlessly(&plane, &key).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    let answer = send_endlessly(&plane, "nonsense").await;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
