@@ -98,10 +98,14 @@ fn around_text(dialect: Dialect) -> (Vec<u8>, Vec<u8>) {
 fn bomb(dialect: Dialect, mebibytes: u64) -> Vec<u8> {
     let (before, after) = around_text(dialect);
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-    let filler = vec![b'x'; 1 << 20];
-    let written = (0..mebibytes).try_for_each(|_| gzip.write_all(&filler));
-    let all = gzip.write_all(&before).and(written).and(gzip.write_all(&after));
-    all.and_then(|()| gzip.finish()).expect("a Vec takes every write")
+    let mut pack = || {
+        gzip.write_all(&before)?;
+        for _ in 0..mebibytes * 16 {
+            gzip.write_all(&[b'x'; 64 << 10])?;
+        }
+        gzip.write_all(&after)
+    };
+    pack().and_then(|()| gzip.finish()).expect("a Vec takes every write")
 }
 
 /// `answer` with the fault worked into it.

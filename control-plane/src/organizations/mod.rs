@@ -1,21 +1,34 @@
-//! Organizations: tenants, and who is a member of them.
+//! Organizations: tenants. Founded by a person, renamed, archived and restored; never
+//! deleted, so that what was done and spent in one can always be told.
 
+mod api;
 mod name;
+mod setup;
 mod store;
+mod web;
+mod zone;
 
+use serde::Serialize;
 use shared::{
     failure::{Classified, Code, Kind, Problem, code},
     ids::{OrganizationId, PersonId, ProjectId},
 };
 use sqlx::PgPool;
+use time::OffsetDateTime;
 
 pub use name::OrganizationName;
+pub use zone::ZoneName;
 
 use crate::{
-    access::{Authority, Role, Work, scope},
+    access::{Authority, Doors, Role, Work, scope},
     audit::{self, Entry},
     web::{FrameOrganization, Section},
 };
+
+pub fn doors(doors: &mut Doors) {
+    web::doors(doors);
+    api::doors(doors);
+}
 
 /// Somebody's place in an organization, with what every page of it needs.
 #[derive(Clone, Debug)]
@@ -52,12 +65,52 @@ pub async fn membership(
     store::membership(&mut tx, slug, person).await
 }
 
+/// An organization as its members see it.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct Organization {
+    pub id: OrganizationId,
+    pub slug: String,
+    pub name: String,
+    pub time_zone: String,
+    pub requires_second_factor: bool,
+    #[serde(with = "time::serde::rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub archived_at: Option<OffsetDateTime>,
+}
+
+/// Somebody's place in an organization, as they choose among theirs.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub slug: String,
+    pub name: String,
+    pub role: Role,
+    pub is_archived: bool,
+}
+
+/// Everywhere the person is a member.
+pub async fn places(db: &PgPool, person: PersonId) -> Result<Vec<Place>, sqlx::Error> {
+    let mut tx = db.begin().await?;
+    scope(&mut tx, None, Some(person)).await?;
+    store::places(&mut tx, person).await
+}
+
+pub async fn find(work: &mut Work) -> Result<Organization, sqlx::Error> {
+    let organization = work.organization;
+    store::find(work, organization).await
+}
+
 /// Makes the organization that `work` was begun for, with a new id: whoever acts is its
 /// first owner, and it has one project, so that a key can be made at once. Returns the
 /// word for it in addresses.
 pub async fn found(work: &mut Work, name: &OrganizationName) -> Result<String, OrganizationError> {
     let founder = work.actor.person().ok_or(OrganizationError::Nobody)?;
     let organization = work.organization;
+    if store::count_owned(work, founder).await? >= MOST_OWNED {
+        return Err(OrganizationError::TooMany);
+    }
     let slug = insert(work, name).await?;
     store::insert_owner(work, organization, founder).await?;
     let project = ProjectId::generate();
@@ -69,6 +122,9 @@ pub async fn found(work: &mut Work, name: &OrganizationName) -> Result<String, O
 
 const FIRST_PROJECT: &str = "default";
 
+/// More than anybody runs, and few enough that nobody fills the table.
+const MOST_OWNED: i64 = 20;
+
 async fn insert(work: &mut Work, name: &OrganizationName) -> Result<String, OrganizationError> {
     let organization = work.organization;
     for slug in name.slugs() {
@@ -79,14 +135,98 @@ async fn insert(work: &mut Work, name: &OrganizationName) -> Result<String, Orga
     Err(OrganizationError::NameTaken)
 }
 
+pub async fn rename(work: &mut Work, name: &OrganizationName) -> Result<(), OrganizationError> {
+    let before = find(work).await?;
+    if before.name == name.as_str() {
+        return Ok(());
+    }
+    store::rename(work, before.id, name).await?;
+    let entry = Entry::new("organization.renamed", before.id, name);
+    audit::record(work, entry.before(before.name).after(name.as_str())).await?;
+    Ok(())
+}
+
+/// Moves the organization to the zone whose days are its days.
+pub async fn set_zone(work: &mut Work, zone: &ZoneName) -> Result<(), OrganizationError> {
+    let before = find(work).await?;
+    if before.time_zone == zone.as_str() {
+        return Ok(());
+    }
+    store::set_zone(work, before.id, zone).await?;
+    let entry = Entry::new("organization.time_zone_changed", before.id, before.name);
+    audit::record(work, entry.before(before.time_zone).after(zone.as_str())).await?;
+    Ok(())
+}
+
+/// Asks every member for a second factor, or no longer. Only who has shown one
+/// (`is_shown`) may ask it of the others, or they would shut themselves out.
+pub async fn require_second_factor(
+    work: &mut Work,
+    required: bool,
+    is_shown: bool,
+) -> Result<(), OrganizationError> {
+    let before = find(work).await?;
+    if before.requires_second_factor == required {
+        return Ok(());
+    }
+    if required && !is_shown {
+        return Err(OrganizationError::NoSecondFactor);
+    }
+    store::require_second_factor(work, before.id, required).await?;
+    let entry = Entry::new("organization.second_factor_rule_changed", before.id, before.name);
+    audit::record(work, entry.before(before.requires_second_factor).after(required)).await?;
+    Ok(())
+}
+
+/// From now on it can be read, not changed, and its keys open nothing.
+pub async fn archive(work: &mut Work) -> Result<(), OrganizationError> {
+    set_archived(work, true, "organization.archived").await
+}
+
+pub async fn restore(work: &mut Work) -> Result<(), OrganizationError> {
+    set_archived(work, false, "organization.restored").await
+}
+
+async fn set_archived(
+    work: &mut Work,
+    archived: bool,
+    action: &'static str,
+) -> Result<(), OrganizationError> {
+    let before = find(work).await?;
+    if before.archived_at.is_some() == archived {
+        return Ok(());
+    }
+    store::set_archived(work, before.id, archived).await?;
+    audit::record(work, Entry::new(action, before.id, before.name)).await?;
+    Ok(())
+}
+
+/// Puts the checklist away for everybody.
+pub async fn dismiss_setup(work: &mut Work) -> Result<(), OrganizationError> {
+    let organization = find(work).await?;
+    if store::dismiss_setup(work, organization.id).await? {
+        let entry = Entry::new("organization.setup_dismissed", organization.id, organization.name);
+        audit::record(work, entry).await?;
+    }
+    Ok(())
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum OrganizationError {
     #[error("an organization's name has 1 to 64 printable characters and is no link")]
     BadName,
     #[error("too many organizations have that name: choose another")]
     NameTaken,
+    #[error("you own {MOST_OWNED} organizations, which is the most")]
+    TooMany,
     #[error("an organization is founded by a person")]
     Nobody,
+    #[error("enter the name of a time zone, like Europe/Berlin")]
+    BadZone,
+    #[error("set up a second factor and sign in with it first, or you would shut yourself out")]
+    NoSecondFactor,
+    #[error("type the organization's name as it is")]
+    NotConfirmed,
     #[error("the organization store failed")]
     Store(#[from] sqlx::Error),
 }
@@ -94,8 +234,8 @@ pub enum OrganizationError {
 impl Classified for OrganizationError {
     fn kind(&self) -> Kind {
         match self {
-            Self::BadName => Kind::Invalid,
-            Self::NameTaken => Kind::Conflict,
+            Self::BadName | Self::BadZone | Self::NotConfirmed => Kind::Invalid,
+            Self::NameTaken | Self::TooMany | Self::NoSecondFactor => Kind::Conflict,
             Self::Nobody => Kind::Forbidden,
             Self::Store(error) => error.kind(),
         }
@@ -104,20 +244,27 @@ impl Classified for OrganizationError {
     fn code(&self) -> Code {
         match self {
             Self::NameTaken => code::NAME_TAKEN,
-            Self::BadName | Self::Nobody | Self::Store(_) => self.kind().code(),
+            Self::NoSecondFactor => code::MFA_REQUIRED,
+            Self::BadName
+            | Self::TooMany
+            | Self::Nobody
+            | Self::BadZone
+            | Self::NotConfirmed
+            | Self::Store(_) => self.kind().code(),
         }
     }
 
     fn problems(&self) -> Vec<Problem> {
         let field = match self {
-            Self::BadName | Self::NameTaken => "name",
+            Self::BadName | Self::NameTaken | Self::TooMany => "name",
+            Self::BadZone => "time_zone",
+            Self::NoSecondFactor => "requires_second_factor",
+            Self::NotConfirmed => "confirm",
             Self::Nobody | Self::Store(_) => return Vec::new(),
         };
         vec![Problem { field, message: self.to_string() }]
     }
 }
-
-pub fn doors(_: &mut crate::access::Doors) {}
 
 #[cfg(test)]
 mod tests {
