@@ -46,7 +46,7 @@ install_services() {
 
 install_browser() {
   local missing=()
-  has chromium || missing+=(chromium)
+  has chromium || missing+=(chromium fonts-liberation)
   recent_node || missing+=(nodejs)
   has npm || missing+=(npm)
   ((${#missing[@]})) || return 0
@@ -84,14 +84,15 @@ recent_node() {
 
 install_packages() {
   say "Installing from the distribution: $*"
-  apt "$@" && return 0
+  without_asking "$@" 2>/dev/null && return 0
   # The usual reason: the machine's package lists are missing or out of date.
-  run_apt update && apt "$@"
+  apt update && without_asking "$@"
 }
 
-apt() { run_apt install --yes --no-install-recommends "$@"; }
+without_asking() { apt install --yes --no-install-recommends "$@"; }
 
-run_apt() {
+# Quiet, unless it fails.
+apt() {
   local log
   log=$(mktemp)
   if as_root env DEBIAN_FRONTEND=noninteractive apt-get --quiet -o DPkg::Lock::Timeout=300 "$@" >"$log" 2>&1; then
@@ -114,27 +115,25 @@ as_root() {
 }
 
 # Debian's server packages start a service, and postgresql creates a cluster for it,
-# as they are installed. Both have a switch; we turn each back afterwards, since it is
-# the machine's owner who decides what happens at the next installation.
-without_starting_services() {
-  local policy=/usr/sbin/policy-rc.d cluster=/etc/postgresql-common/createcluster.d/turnpike.conf
-  local had_policy=yes installed
-  [[ -e $policy ]] || had_policy=no
-  [[ $had_policy == yes ]] || write_as_root $policy 755 $'#!/bin/sh\nexit 101'
-  install_postgresql_common_for "$@"
-  [[ ! -d /etc/postgresql-common ]] || write_as_root $cluster 644 'create_main_cluster = false'
-  "${@}"
-  installed=$?
-  as_root rm -f $cluster
-  [[ $had_policy == yes ]] || as_root rm -f $policy
-  stay_off_at_boot "$@"
-  return $installed
-}
-
-# Its configuration must be there before postgresql itself is installed.
-install_postgresql_common_for() {
-  [[ " $* " != *' postgresql '* || -d /etc/postgresql-common ]] || install_packages postgresql-common
-}
+# as they are installed. Both have a switch; we turn each back afterwards, whatever
+# happens, since the machine's owner decides about the next installation.
+without_starting_services() (
+  policy=/usr/sbin/policy-rc.d
+  cluster=/etc/postgresql-common/createcluster.d/turnpike.conf
+  switches=("$cluster")
+  trap 'as_root rm -f "${switches[@]}"' EXIT
+  trap 'exit 130' INT TERM HUP
+  if [[ ! -e $policy ]]; then
+    switches+=("$policy")
+    write_as_root $policy 755 $'#!/bin/sh\nexit 101'
+  fi
+  if [[ " $* " == *' postgresql '* ]]; then
+    # Where its configuration is must exist before postgresql itself is installed.
+    [[ -d /etc/postgresql-common ]] || install_packages postgresql-common
+    write_as_root $cluster 644 'create_main_cluster = false'
+  fi
+  "$@" && stay_off_at_boot "$@"
+)
 
 stay_off_at_boot() {
   [[ " $* " == *' redis-server '* && -d /run/systemd/system ]] || return 0

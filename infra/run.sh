@@ -25,7 +25,7 @@ readonly SERVICES=(simulator control data-1 data-2)
 
 main() {
   mkdir -p $RUN/logs $RUN/pids || fail "cannot write to $RUN"
-  programs=$(realpath "${TURNPIKE_BIN_DIR:-${CARGO_TARGET_DIR:-target}/release}")
+  programs=$(realpath -m "${TURNPIKE_BIN_DIR:-${CARGO_TARGET_DIR:-target}/release}")
   case ${1:-} in
     up) up ;;
     stop) lock && stop_all ;;
@@ -240,7 +240,7 @@ all_run() {
     [[ $(readlink "/proc/$(pid_of "$service")/exe") == "$programs/$(program_of "$service")" ]] || return 1
   done
   (
-    # shellcheck source=/dev/null
+    # shellcheck source=/dev/null disable=SC2153  # its names are all like these
     source $RUN/demo.env
     ready "$TURNPIKE_CONTROL_URL" && ready "$TURNPIKE_DATA_URL" &&
       ready "$TURNPIKE_DATA_URL_2" && ready "$TURNPIKE_SIMULATOR_URL"
@@ -311,6 +311,7 @@ stop_services() {
 }
 
 reset() {
+  forget_our_own TURNPIKE_DATABASE_URL
   stop_services
   infra/stack.sh wipe $RUN 8>&-
   rm -rf $RUN/{logs,pids,secrets.env,ports.env,audit-checkpoints}

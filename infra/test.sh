@@ -107,7 +107,7 @@ dependencies() {
     say 'Advisories are not checked: no database of them in ~/.cargo/advisory-dbs.'
   fi
   # shellcheck disable=SC2086  # words
-  cargo-deny --locked check --hide-inclusion-graph --disable-fetch $checks
+  cargo-deny --locked check --hide-inclusion-graph $checks
 }
 
 lint_infra() {

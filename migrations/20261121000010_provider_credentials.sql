@@ -8,7 +8,9 @@ CREATE TABLE provider_credentials (
     -- Sealed for this id, this organization and this address, and useless elsewhere.
     sealed_secret   bytea       NOT NULL,
     models          jsonb       NOT NULL,
-    created_at      timestamptz NOT NULL DEFAULT now()
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT provider_credentials_place
+        UNIQUE NULLS NOT DISTINCT (organization_id, provider, base_url)
 );
 ALTER TABLE provider_credentials ENABLE ROW LEVEL SECURITY;
 ALTER TABLE provider_credentials FORCE ROW LEVEL SECURITY;

@@ -36,8 +36,12 @@ CREATE TRIGGER want_snapshot AFTER UPDATE OF archived_at ON organizations
 CREATE TRIGGER want_snapshot AFTER INSERT OR UPDATE OR DELETE ON provider_credentials
     FOR EACH STATEMENT EXECUTE FUNCTION app.want_snapshot();
 
+CREATE TRIGGER want_snapshot AFTER UPDATE OF disabled_at ON people
+    FOR EACH STATEMENT EXECUTE FUNCTION app.want_snapshot();
+GRANT SELECT (id, disabled_at) ON people TO turnpike_jobs;
+
 -- Every key that opens something: not revoked, its project and organization live, and
--- its owner, where it has one, still in a role that may use keys.
+-- its owner, where it has one, not disabled and still in a role that may use keys.
 CREATE FUNCTION app.snapshot_keys()
     RETURNS TABLE (
         organization_id uuid, id uuid, project_id uuid, scopes text[], allowed_models text[],
@@ -54,9 +58,10 @@ CREATE FUNCTION app.snapshot_keys()
       JOIN api_key_secrets s ON (s.organization_id, s.key_id) = (k.organization_id, k.id)
      WHERE k.revoked_at IS NULL AND p.archived_at IS NULL AND o.archived_at IS NULL
        AND (k.owner_id IS NULL
-            OR EXISTS (SELECT FROM memberships m
+            OR EXISTS (SELECT FROM memberships m JOIN people w ON w.id = m.person_id
                         WHERE (m.organization_id, m.person_id) = (k.organization_id, k.owner_id)
-                          AND m.role IN ('owner', 'admin', 'developer')))
+                          AND m.role IN ('owner', 'admin', 'developer')
+                          AND w.disabled_at IS NULL))
      GROUP BY k.organization_id, k.id
 $$;
 ALTER FUNCTION app.snapshot_keys() OWNER TO turnpike_jobs;

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use control_plane::{
     access::{Permission, Role},
     audit,
-    config::{Config, Stores},
+    config::Stores,
     demo, docs, identity, tokens,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -33,7 +33,7 @@ enum Command {
     /// Writes new secrets for one installation to a file, unless the file is there.
     Secrets { file: PathBuf },
     /// Fills an empty installation with a demo organization. Does nothing the second time.
-    Demo(Box<Demo>),
+    Demo(Box<demo::Settings>),
     /// The audit log.
     #[command(subcommand)]
     Audit(Audit),
@@ -57,14 +57,6 @@ struct Owner {
 
     #[arg(long, env = "TURNPIKE_DATABASE_URL", value_parser = store_url, hide_env_values = true)]
     database_url: Option<SecretString>,
-}
-
-#[derive(Args)]
-struct Demo {
-    #[command(flatten)]
-    config: Config,
-    #[command(flatten)]
-    people: demo::Logins,
 }
 
 #[derive(Subcommand)]
@@ -106,7 +98,7 @@ async fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match command {
         Command::Migrate(owner) => migrate(owner).await?,
         Command::Secrets { file } => write_secrets(&file)?,
-        Command::Demo(demo) => demo::seed(&demo.config, &demo.people).await?,
+        Command::Demo(settings) => demo::seed(&settings).await?,
         Command::Audit(Audit::Verify { stores, checkpoints, signing_key, json }) => {
             let db = stores.database(2).await?;
             let signed = checkpoints.as_deref().zip(signing_key.as_ref());

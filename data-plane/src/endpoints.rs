@@ -36,7 +36,7 @@ const SHOWN: usize = 80;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAnEndpoint {
-    #[error("{path} is the base URL of this API, not an endpoint. It has {}.", all())]
+    #[error("{path} is the base URL of this API, not an endpoint. This API has {}.", all())]
     Base { path: String },
     #[error("{path} takes {allowed}.")]
     Method { path: String, allowed: &'static str },

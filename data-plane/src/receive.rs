@@ -1,13 +1,18 @@
 //! Taking in a request's body, within limits on its size and on our patience.
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use actix_web::{
+    body::{BodySize, BoxBody, MessageBody},
+    dev::Payload,
     http::header::{self, HeaderMap},
-    web::Payload,
 };
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use shared::failure::{Classified, Code, Kind, code};
 use tokio::time::{Instant, timeout_at};
 
@@ -46,12 +51,15 @@ impl Patience {
 }
 
 /// A body that somebody is about to send, and what they say of it.
-pub struct Sending<'a> {
+pub struct Sending<'a, P = &'a mut Payload> {
     pub headers: &'a HeaderMap,
-    pub payload: Payload,
+    pub payload: P,
 }
 
-pub async fn receive(limits: &Limits, sending: Sending<'_>) -> Result<Bytes, NotReceived> {
+pub async fn receive<P, E>(limits: &Limits, sending: Sending<'_, P>) -> Result<Bytes, NotReceived>
+where
+    P: Stream<Item = Result<Bytes, E>> + Unpin,
+{
     let Sending { headers, mut payload } = sending;
     let announced = announced(limits, headers)?;
     let start = Instant::now();
@@ -86,6 +94,29 @@ fn announced(limits: &Limits, headers: &HeaderMap) -> Result<usize, NotReceived>
     Ok(length.min(MOST))
 }
 
+/// The answer to a request whose body was not read to its end. Where we drop such a
+/// body, actix reads on and throws away what comes, for as long as it comes; where we
+/// hold it until the answer is sent, the connection is closed.
+pub struct Unread {
+    pub answer: BoxBody,
+    pub payload: Payload,
+}
+
+impl MessageBody for Unread {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.answer.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.answer).poll_next(cx)
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum NotReceived {
     #[error("The body is larger than {limit} bytes, which is the most that is accepted.")]
@@ -117,19 +148,52 @@ impl Classified for NotReceived {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::http::header::{HeaderName, HeaderValue};
+    use futures::stream;
+    use tokio::time::sleep;
+
     use super::*;
 
-    #[track_caller]
-    fn check(received: usize, seconds: u64) {
-        assert_eq!(Patience::default().after(received), Duration::from_secs(seconds));
+    /// A body of pieces, each of so many bytes and so many seconds after the last one.
+    async fn check(headers: &[(&'static str, &'static str)], pieces: &[(u64, usize)], told: &str) {
+        let payload = stream::iter(pieces.to_vec()).then(|(seconds, bytes)| async move {
+            sleep(Duration::from_secs(seconds)).await;
+            if bytes > 0 { Ok(Bytes::from(vec![b'x'; bytes])) } else { Err("cut") }
+        });
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let limits = Limits { bytes: 100_000, patience: Patience::default() };
+        let sending = Sending { headers: &map, payload: Box::pin(payload) };
+        let outcome = match receive(&limits, sending).await {
+            Ok(body) => format!("{} bytes", body.len()),
+            Err(why) => why.to_string(),
+        };
+        assert!(outcome.contains(told), "{outcome}");
     }
 
-    #[test]
-    fn who_sends_steadily_has_more_time() {
-        check(0, 10);
-        check(1_000, 10);
-        check(20 * 1024, 30);
-        check(20_000_000, 60);
-        check(usize::MAX, 60);
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_steadily_has_more_time() {
+        check(&[], &[(9, 100), (0, 200)], "300 bytes").await;
+        check(&[], &[(9, 100), (2, 200)], "not arrive in time").await;
+        check(&[], &[(9, 20_480), (20, 100)], "20580 bytes").await;
+        check(&[], &[(9, 20_480), (22, 100)], "not arrive in time").await;
+        check(&[], &[(9, 90_000), (50, 1), (2, 1)], "not arrive in time").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_too_large_is_noticed_as_soon_as_it_shows() {
+        check(&[], &[(0, 60_000), (0, 40_000)], "100000 bytes").await;
+        check(&[], &[(0, 60_000), (0, 40_001), (900, 1)], "larger than 100000").await;
+        check(&[("content-length", "100001")], &[(900, 1)], "larger than 100000").await;
+        check(&[("content-length", "9999999999")], &[(900, 1)], "larger than 100000").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_cut_or_compressed_is_refused() {
+        check(&[], &[(0, 10), (0, 0)], "ended before").await;
+        check(&[("content-encoding", "gzip")], &[(0, 10)], "compressed").await;
+        check(&[("content-encoding", "identity")], &[(0, 10)], "10 bytes").await;
     }
 }

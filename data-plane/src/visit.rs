@@ -76,6 +76,7 @@ impl Visit {
             Reply::Whole { status, retry_after, body } => {
                 let status = status_of(status);
                 self.ends(Outcome::of(status));
+                self.record_passed(status, &served);
                 let mut response = self.response(status);
                 name_served(&mut response, &served);
                 if let Some(it) = retry_after {
@@ -120,6 +121,15 @@ impl Visit {
         response
     }
 
+    /// An upstream's own refusal, which the caller reads as it is.
+    fn record_passed(&self, status: StatusCode, served: &Served) {
+        if !status.is_success() {
+            let (endpoint, id) = (self.endpoint.name(), self.id);
+            let (status, provider) = (status.as_str(), &served.model.upstream.provider);
+            warn!(request.id = %id, status, endpoint, provider, "{provider} refused {endpoint} with {status}");
+        }
+    }
+
     /// Once for each request that is not served. What is the caller's fault is logged by
     /// its code alone: the message may repeat what they sent.
     fn record(&self, refused: &Refused, status: &str) {
@@ -161,4 +171,44 @@ fn status_of(status: http::StatusCode) -> StatusCode {
 fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |it| it.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{body::to_bytes, test::TestRequest};
+
+    use super::*;
+    use crate::{
+        catalog::tests::Fixture,
+        config::Timeouts,
+        metrics::Metrics,
+        receive::{Limits, Patience},
+    };
+
+    fn gateway() -> Data<Gateway> {
+        Data::new(Gateway {
+            catalog: Fixture::default().catalog().into(),
+            metrics: Metrics::new().unwrap().into(),
+            proxies: crate::authenticate::TrustedProxies::default(),
+            limits: Limits { bytes: 1_000, patience: Patience::default() },
+            timeouts: Timeouts::default(),
+            error_docs: "https://dashboard/docs/errors/".into(),
+            draining: false.into(),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered() {
+        let request = TestRequest::default().to_http_request();
+        let visit = Visit::begin(&gateway(), &request, Endpoint::Chat);
+        let work = async { if true { panic!("boom") } else { Ok(Answer::Json(vec![])) } };
+        let outcome = crate::panics::contained(visit.id, work).await;
+        let answer = visit.answer(outcome);
+
+        assert_eq!(answer.status(), 500);
+        assert_eq!(answer.headers().get("x-turnpike-error-code").unwrap(), "internal_error");
+        let body = to_bytes(answer.into_body()).await.unwrap();
+        let body = std::str::from_utf8(&body).unwrap();
+        assert!(body.contains("request_id") && !body.contains("boom"), "{body}");
+    }
 }

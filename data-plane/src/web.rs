@@ -2,6 +2,7 @@
 
 use actix_web::{
     HttpRequest, HttpResponse,
+    body::MessageBody,
     web::{self, Data, Path, Payload, ServiceConfig},
 };
 
@@ -11,7 +12,7 @@ use crate::{
     endpoints::{self, Endpoint, NotAnEndpoint},
     panics::contained,
     pipeline::{self, Gateway},
-    receive::Sending,
+    receive::{Sending, Unread},
     visit::Visit,
 };
 
@@ -34,10 +35,15 @@ async fn chat(
     client: Data<Client>,
 ) -> HttpResponse {
     let visit = Visit::begin(&gateway, &request, Endpoint::Chat);
-    let sending = Sending { headers: request.headers(), payload };
+    let mut payload = payload.into_inner();
+    let sending = Sending { headers: request.headers(), payload: &mut payload };
     let work = pipeline::chat(&gateway, &client, knock(&request), sending);
     let outcome = contained(visit.id, work).await;
-    visit.answer(outcome)
+    let response = visit.answer(outcome);
+    if response.status().is_success() {
+        return response;
+    }
+    response.map_body(|_, answer| Unread { answer, payload }.boxed())
 }
 
 async fn models(request: HttpRequest, gateway: Data<Gateway>) -> HttpResponse {

@@ -46,8 +46,8 @@ use std::{
 };
 
 use tokio::{
-    net::{TcpListener, TcpStream},
-    runtime,
+    net::{TcpListener, TcpSocket, TcpStream},
+    runtime::{self, Runtime},
     sync::mpsc,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -98,8 +98,7 @@ impl State {
 impl Simulator {
     /// Listens at once; an address that is taken is an error.
     pub fn start(config: Config) -> io::Result<Self> {
-        let listener = std::net::TcpListener::bind(config.listen)?;
-        listener.set_nonblocking(true)?;
+        let listener = listen(config.listen)?;
         let mut simulator = Self {
             address: listener.local_addr()?,
             state: Arc::new(State {
@@ -136,6 +135,7 @@ impl Simulator {
         self.state.faults.disarm();
     }
 
+    /// Makes `model` behave so, whatever its name says.
     pub fn set_profile(&self, model: &str, profile: Profile) {
         self.state.profiles.set(model.to_owned(), profile);
     }
@@ -145,6 +145,7 @@ impl Simulator {
         self.state.recordings.after(0)
     }
 
+    /// Forgets the recorded calls, those going on too.
     pub fn forget_calls(&self) {
         self.state.recordings.forget();
     }
@@ -158,7 +159,11 @@ impl Simulator {
         let found = self.state.recordings.wait_until(found);
         match tokio::time::timeout(Duration::from_secs(10), found).await {
             Ok(call) => call,
-            Err(_) => panic!("no such call within ten seconds, only {:?}", self.calls()),
+            Err(_) => {
+                let calls = self.calls();
+                let told = calls.iter().map(|it| (it.method(), it.target(), it.outcome()));
+                panic!("no such call within ten seconds, only {:#?}", told.collect::<Vec<_>>());
+            }
         }
     }
 
@@ -181,7 +186,7 @@ impl Simulator {
         W: FnOnce(Arc<State>) -> F + Send + 'static,
         F: Future<Output = io::Result<()>>,
     {
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = single_thread()?;
         let (state, stop) = (self.state.clone(), self.stop.clone());
         let thread = std::thread::Builder::new().name("simulator".to_owned()).spawn(move || {
             let result = runtime.block_on(stop.run_until_cancelled(work(state)));
@@ -198,6 +203,29 @@ impl Drop for Simulator {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+fn single_thread() -> io::Result<Runtime> {
+    runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Room for the thousands of connections that a test opens at once.
+const BACKLOG: u32 = 4096;
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let runtime = single_thread()?;
+    let listener = {
+        let _entered = runtime.enter();
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        socket.and_then(|socket| {
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(BACKLOG)?.into_std()
+        })
+    };
+    // Who starts a simulator is often on a runtime already, where another must not be dropped.
+    runtime.shutdown_background();
+    listener
 }
 
 /// Hands connections to the workers in turn, so that each has its share.

@@ -4,7 +4,7 @@ use std::{mem::MaybeUninit, ops::Range};
 
 use httparse::{Header, Status};
 
-use super::wire::Manners;
+use super::{refusal::Dialect, wire::Manners};
 
 const MOST_HEADERS: usize = 128;
 const LONGEST_HEAD: usize = 64 << 10;
@@ -22,8 +22,8 @@ pub(super) struct Received {
     pub target: Range<usize>,
     /// What the first header that carries a key says.
     pub key: Option<Range<usize>>,
-    /// Whether the client speaks to Anthropic.
-    pub anthropic: bool,
+    /// The vendor that a header is meant for.
+    pub vendor: Option<Dialect>,
     /// The length of the head.
     pub head: usize,
     pub payload: Payload,
@@ -75,7 +75,7 @@ pub(super) fn progress(buffer: &[u8]) -> Progress {
         method: within(buffer, method.as_bytes()),
         target: within(buffer, target.as_bytes()),
         key: facts.key.map(|it| within(buffer, it)),
-        anthropic: facts.anthropic,
+        vendor: facts.vendor,
         head,
         payload,
         length,
@@ -138,7 +138,7 @@ struct Facts<'a> {
     chunked: bool,
     close: bool,
     expects_continue: bool,
-    anthropic: bool,
+    vendor: Option<Dialect>,
     key: Option<&'a [u8]>,
 }
 
@@ -155,11 +155,16 @@ impl<'a> Facts<'a> {
                 17 if is("transfer-encoding") => facts.chunked = says("chunked"),
                 10 if is("connection") => facts.close = says("close"),
                 6 if is("expect") => facts.expects_continue = says("100-continue"),
-                17 if is("anthropic-version") => facts.anthropic = true,
+                17 if is("anthropic-version") => {
+                    facts.vendor = Some(Dialect::Anthropic);
+                }
                 13 if is("authorization") => facts.add_key(header.value),
                 9 if is("x-api-key") => facts.add_key(header.value),
                 7 if is("api-key") => facts.add_key(header.value),
-                14 if is("x-goog-api-key") => facts.add_key(header.value),
+                14 if is("x-goog-api-key") => {
+                    facts.vendor = Some(Dialect::Gemini);
+                    facts.add_key(header.value);
+                }
                 _ => (),
             }
         }

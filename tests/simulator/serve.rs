@@ -20,7 +20,7 @@ pub(super) struct Request<'a> {
     /// The key it was made with, `Bearer ` and all.
     pub key: Option<&'a str>,
     pub body: &'a [u8],
-    anthropic: bool,
+    vendor: Option<Dialect>,
 }
 
 impl<'a> Request<'a> {
@@ -32,7 +32,7 @@ impl<'a> Request<'a> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let method = text(&received.method);
         let key = received.key.as_ref().map(text).or_else(|| field(query, "key"));
-        Self { method, path, query, key, body, anthropic: received.anthropic }
+        Self { method, path, query, key, body, vendor: received.vendor }
     }
 
     pub(super) fn query_field(&self, name: &str) -> Option<&'a str> {
@@ -124,15 +124,15 @@ pub(super) fn answer(state: &State, request: &Request) -> Answer {
     answered.unwrap_or_else(|early| *early)
 }
 
-/// The dialect is told by how the path ends, so that one simulator can stand for many base URLs.
+/// The dialect is told by how the path ends, so that one simulator can stand for many base URLs;
+/// where several vendors have the same path, by a header that only one of them wants.
 fn dialect_of(request: &Request) -> Dialect {
-    let path = request.path;
-    if path.ends_with("/messages") || path.ends_with("/messages/count_tokens") || request.anthropic
-    {
-        Dialect::Anthropic
-    } else if path.contains("/models/") && path.contains(':') || path.ends_with("/v1beta/models") {
-        Dialect::Gemini
-    } else {
-        Dialect::OpenAi
+    let (before, last) = request.path.rsplit_once('/').unwrap_or_default();
+    match last {
+        "completions" | "responses" | "embeddings" | "moderations" => Dialect::OpenAi,
+        "messages" | "count_tokens" => Dialect::Anthropic,
+        "models" if before.ends_with("/v1beta") => Dialect::Gemini,
+        _ if last.contains(':') => Dialect::Gemini,
+        _ => request.vendor.unwrap_or(Dialect::OpenAi),
     }
 }

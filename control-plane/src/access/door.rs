@@ -1,6 +1,6 @@
 //! The doors into the control plane: every route, with what it takes to pass.
 
-use std::{collections::BTreeMap, pin::Pin};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, pin::Pin};
 
 use actix_web::{
     FromRequest, Handler, HttpRequest, Resource, Responder,
@@ -8,6 +8,8 @@ use actix_web::{
     http::Method,
     web::{self, ServiceConfig},
 };
+use futures::FutureExt;
+use shared::failure::{Classified, Kind};
 use utoipa::openapi::{
     HttpMethod, OpenApi, PathItem, Paths, RefOr, Schema,
     path::{OperationBuilder, ParameterBuilder, ParameterIn},
@@ -15,6 +17,7 @@ use utoipa::openapi::{
 };
 
 use super::Permission;
+use crate::web::Failure;
 
 /// What it takes to pass a door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,7 +187,7 @@ impl Doors {
     {
         self.list.push(Door { method: method.clone(), path, needs: Args::NEEDS });
         let resource = self.resources.remove(path).unwrap_or_else(|| web::resource(path));
-        let handle = move |InOrder(arguments): InOrder<Args>| handler.call(arguments);
+        let handle = move |InOrder(arguments): InOrder<Args>| contained(handler.call(arguments));
         let resource = resource.route(web::method(method).to(handle));
         self.resources.insert(path, resource);
     }
@@ -203,6 +206,21 @@ impl Doors {
         api.paths.merge(self.paths.clone());
         let components = api.components.get_or_insert_default();
         components.schemas.extend(self.schemas.clone());
+    }
+}
+
+/// A handler that panics fails its own request and nothing else.
+async fn contained<T>(answering: impl Future<Output = T>) -> Result<T, Failure> {
+    AssertUnwindSafe(answering).catch_unwind().await.map_err(|_| Panicked.into())
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("a handler panicked")]
+struct Panicked;
+
+impl Classified for Panicked {
+    fn kind(&self) -> Kind {
+        Kind::Internal
     }
 }
 

@@ -14,6 +14,8 @@ pub mod sessions;
 mod sign_in;
 mod sign_up;
 mod store;
+#[cfg(test)]
+mod tests;
 mod web;
 
 use shared::failure::{Classified, Code, Kind, Problem, code};
@@ -22,7 +24,12 @@ pub use passwords::{Password, PasswordError, Passwords, WeakPassword};
 pub use people::EmailAddress;
 pub use sessions::Session;
 
-use crate::{access::Doors, organizations::OrganizationError, web::Problems};
+use crate::{
+    access::{Actor, Doors, Origin},
+    audit::{self, Entry},
+    organizations::OrganizationError,
+    web::Problems,
+};
 
 pub fn doors(doors: &mut Doors) {
     web::doors(doors);
@@ -111,4 +118,25 @@ impl Classified for IdentityError {
 pub async fn clear_away(db: &sqlx::PgPool) -> Result<(), sqlx::Error> {
     let mut conn = db.acquire().await?;
     store::clear_away(&mut conn).await
+}
+
+/// Makes the person who has that address an operator. For the command line: no page does it.
+pub async fn make_operator(db: &sqlx::PgPool, email: &str) -> Result<(), IdentityError> {
+    let email: EmailAddress = email.parse().map_err(|_| IdentityError::WrongCredentials)?;
+    let mut tx = db.begin().await?;
+    let person = people::verified(&mut tx, &email).await?.ok_or(IdentityError::WrongCredentials)?;
+    appoint(&mut tx, person, &email).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Makes a person an operator, as part of the caller's transaction.
+pub async fn appoint(
+    conn: &mut sqlx::PgConnection,
+    person: shared::ids::PersonId,
+    email: &EmailAddress,
+) -> Result<(), sqlx::Error> {
+    store::make_operator(conn, person).await?;
+    let entry = Entry::new("operator.appointed", person, email);
+    audit::record_platform(conn, &Actor::System, Origin::internal(), entry).await
 }

@@ -438,3 +438,13 @@ pub(super) async fn clear_away(conn: &mut PgConnection) -> Result<(), sqlx::Erro
         .await?;
     Ok(())
 }
+
+pub(super) async fn make_operator(
+    conn: &mut PgConnection,
+    person: PersonId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!("UPDATE people SET is_operator = true WHERE id = $1", person as PersonId)
+        .execute(conn)
+        .await?;
+    Ok(())
+}

@@ -1,5 +1,489 @@
-//! Under construction.
+//! API keys of the data plane: what they open, for whom, until when.
+//!
+//! A key is an id with terms, and has one secret, or after a rotation several for a
+//! while. A secret is shown once and kept as a hash. A revoked key stays revoked. A
+//! person's key works only while their role may use keys; `app.snapshot_keys` sees to
+//! that for the proxies, and this shows such a key as suspended.
 
-use crate::access::Doors;
+mod api;
+mod store;
+mod terms;
+mod web;
 
-pub fn doors(_: &mut Doors) {}
+use secrecy::SecretString;
+use serde::Serialize;
+use shared::{
+    failure::{Classified, Code, Kind, Problem, code},
+    ids::{ApiKeyId, PersonId, ProjectId},
+    keys::NewKey,
+    snapshot::Scope,
+};
+use time::OffsetDateTime;
+
+pub use terms::{BadTerm, KeyName, Mode, Overlap, Terms};
+
+use crate::{
+    access::{AccessError, Authority, Doors, Grant, Permission, Work},
+    audit::{self, Entry},
+    web::Problems,
+};
+
+pub fn doors(doors: &mut Doors) {
+    web::doors(doors);
+    api::doors(doors);
+}
+
+/// A key to be made.
+#[derive(Clone, Debug)]
+pub struct NewApiKey {
+    /// The organization's oldest one where none is named.
+    pub project: Option<ProjectId>,
+    pub mode: Mode,
+    /// A service's where nobody's.
+    pub owner: Option<PersonId>,
+    pub terms: Terms,
+}
+
+/// A key just made or rotated, with what is shown this once.
+#[derive(Debug)]
+pub struct Issued {
+    pub key: ApiKeyId,
+    pub secret: SecretString,
+}
+
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct ApiKey {
+    pub id: ApiKeyId,
+    pub mode: Mode,
+    /// The beginning and the end of the present secret.
+    pub hint: String,
+    pub project: ProjectId,
+    pub project_name: String,
+    /// Whose it is; a service's when null.
+    pub owner: Option<PersonId>,
+    pub owner_email: Option<String>,
+    #[serde(flatten)]
+    pub terms: Terms,
+    pub status: Status,
+    pub suspended_because: Option<Suspension>,
+    #[serde(with = "time::serde::rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: OffsetDateTime,
+    pub created_by: Option<String>,
+    /// To the minute.
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_used_at: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub revoked_at: Option<OffsetDateTime>,
+    pub revoked_by: Option<String>,
+}
+
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema, sqlx::Type,
+)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum Status {
+    Active,
+    /// Active, and expires within a week.
+    Expiring,
+    /// Not usable until what stands against it is gone.
+    Suspended,
+    Expired,
+    Revoked,
+}
+
+impl Status {
+    pub const ALL: [Self; 5] =
+        [Self::Active, Self::Expiring, Self::Suspended, Self::Expired, Self::Revoked];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Expiring => "expiring",
+            Self::Suspended => "suspended",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Active => "Active",
+            Self::Expiring => "Expires soon",
+            Self::Suspended => "Suspended",
+            Self::Expired => "Expired",
+            Self::Revoked => "Revoked",
+        }
+    }
+}
+
+/// What stands against a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum Suspension {
+    OrganizationArchived,
+    ProjectArchived,
+    OwnerLeft,
+    OwnerDisabled,
+    OwnerRole,
+}
+
+impl Suspension {
+    pub const fn about(self) -> &'static str {
+        match self {
+            Self::OrganizationArchived => "The organization is archived.",
+            Self::ProjectArchived => "Its project is archived.",
+            Self::OwnerLeft => "Its owner is no longer a member.",
+            Self::OwnerDisabled => "Its owner's account is disabled.",
+            Self::OwnerRole => "Its owner's role may not use keys.",
+        }
+    }
+}
+
+/// One of a key's secrets that still opens something, by its ends.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct SecretHint {
+    pub hint: String,
+    #[serde(with = "time::serde::rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: OffsetDateTime,
+    /// Null for the present one.
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub valid_until: Option<OffsetDateTime>,
+}
+
+/// A project that a key can be for.
+#[derive(Clone, Debug)]
+pub(crate) struct ProjectChoice {
+    id: ProjectId,
+    name: String,
+}
+
+/// Which keys to list, newest first.
+#[derive(Clone, Copy, Debug)]
+pub struct Filter {
+    pub which: Which,
+    pub project: Option<ProjectId>,
+    /// The last key of the page before.
+    pub after: Option<ApiKeyId>,
+    pub most: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// All that were not revoked.
+    Current,
+    All,
+    Only(Status),
+}
+
+/// A page of keys, and where the next one begins.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    pub keys: Vec<ApiKey>,
+    pub next: Option<ApiKeyId>,
+}
+
+/// How far somebody reaches among the keys: to their own, or to everybody's.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    authority: Authority,
+    person: Option<PersonId>,
+}
+
+impl Reach {
+    pub fn of<P>(grant: &Grant<P>) -> Self {
+        Self { authority: grant.authority, person: grant.actor.person() }
+    }
+
+    pub fn covers(self, owner: Option<PersonId>) -> bool {
+        let is_own = owner.is_some() && owner == self.person;
+        self.authority.may(Permission::ManageKeys)
+            || is_own && self.authority.may(Permission::CreateKeys)
+    }
+
+    fn check(self, owner: Option<PersonId>) -> Result<(), AccessError> {
+        let role = self.authority.role;
+        let lacks = AccessError::Lacks { role, permission: Permission::ManageKeys };
+        if self.covers(owner) { Ok(()) } else { Err(lacks) }
+    }
+}
+
+pub async fn list(work: &mut Work, filter: &Filter) -> Result<Listing, KeyError> {
+    let organization = work.organization;
+    let mut keys = store::list(work, organization, filter).await?;
+    let most = usize::from(filter.most);
+    let next = (keys.len() > most).then(|| keys[most - 1].id);
+    keys.truncate(most);
+    Ok(Listing { keys, next })
+}
+
+pub async fn find(work: &mut Work, key: ApiKeyId) -> Result<ApiKey, KeyError> {
+    let organization = work.organization;
+    store::find(work, organization, key).await?.ok_or(KeyError::NotFound)
+}
+
+/// The key's secrets that still open something, the present one first.
+pub async fn secrets(work: &mut Work, key: ApiKeyId) -> Result<Vec<SecretHint>, KeyError> {
+    let organization = work.organization;
+    Ok(store::secrets(work, organization, key).await?)
+}
+
+/// The keys that open something now, or would if their owner's role allowed it.
+pub async fn count_live(work: &mut Work) -> Result<i64, KeyError> {
+    let organization = work.organization;
+    Ok(store::count_live(work, organization).await?)
+}
+
+/// Makes a key on behalf of whoever `reach` is of.
+pub async fn create(work: &mut Work, reach: Reach, new: &NewApiKey) -> Result<Issued, KeyError> {
+    reach.check(new.owner)?;
+    issue(work, new, None).await
+}
+
+/// Makes a key, with the secret chosen beforehand where there is one. Asks nobody's
+/// leave: that is [`create`]'s part.
+pub async fn issue(
+    work: &mut Work,
+    new: &NewApiKey,
+    secret: Option<NewKey>,
+) -> Result<Issued, KeyError> {
+    let organization = work.organization;
+    let project = match new.project {
+        Some(project) => project,
+        None => store::first_project(work, organization).await?.ok_or(KeyError::NoProject)?,
+    };
+    // Locked, so that it is not archived meanwhile.
+    match store::lock_project(work, organization, project).await? {
+        None => return Err(KeyError::NoSuchProject),
+        Some(is_archived) if is_archived => return Err(KeyError::ProjectArchived),
+        Some(_) => (),
+    }
+    let key = ApiKeyId::generate();
+    let secret = secret.unwrap_or_else(|| NewKey::generate(new.mode.brand()));
+    let creator = work.actor.person();
+    store::insert(work, organization, key, project, creator, new).await?;
+    store::add_secret(work, organization, key, &secret).await?;
+    let entry = Entry::new("key.created", key, &new.terms.name).after(serde_json::json!({
+        "hint": secret.hint, "mode": new.mode, "project": project, "owner": new.owner,
+        "terms": new.terms,
+    }));
+    audit::record(work, entry).await?;
+    Ok(Issued { key, secret: secret.secret })
+}
+
+/// Gives the key the terms that `change` makes of those it has.
+pub async fn edit(
+    work: &mut Work,
+    reach: Reach,
+    key: ApiKeyId,
+    change: impl FnOnce(&Terms) -> Result<Terms, Problems>,
+) -> Result<(), KeyError> {
+    let before = find_changeable(work, reach, key).await?.terms;
+    let terms = change(&before)?;
+    if before == terms {
+        return Ok(());
+    }
+    let organization = work.organization;
+    store::update(work, organization, key, &terms).await?;
+    let entry = Entry::new("key.changed", key, &terms.name).before(before).after(&terms);
+    audit::record(work, entry).await?;
+    Ok(())
+}
+
+/// Gives the key a new secret. Those it has go on working for the overlap, and no
+/// longer than they would have.
+pub async fn rotate(
+    work: &mut Work,
+    reach: Reach,
+    key: ApiKeyId,
+    overlap: Overlap,
+) -> Result<Issued, KeyError> {
+    let before = find_changeable(work, reach, key).await?;
+    let organization = work.organization;
+    store::retire_secrets(work, organization, key, overlap).await?;
+    if store::secrets(work, organization, key).await?.len() >= MOST_SECRETS {
+        return Err(KeyError::TooManySecrets);
+    }
+    let secret = NewKey::generate(before.mode.brand());
+    store::add_secret(work, organization, key, &secret).await?;
+    let entry = Entry::new("key.rotated", key, before.terms.name)
+        .before(before.hint)
+        .after(serde_json::json!({ "hint": secret.hint, "overlap_hours": overlap.hours() }));
+    audit::record(work, entry).await?;
+    Ok(Issued { key, secret: secret.secret })
+}
+
+/// More than anybody rotating in a hurry needs, and few enough to look through.
+const MOST_SECRETS: usize = 5;
+
+/// Ends at once what a rotation left working.
+pub async fn end_overlap(work: &mut Work, reach: Reach, key: ApiKeyId) -> Result<(), KeyError> {
+    let before = find_locked(work, reach, key).await?;
+    let organization = work.organization;
+    if store::drop_retired(work, organization, key).await? == 0 {
+        return Err(KeyError::NoOverlap);
+    }
+    audit::record(work, Entry::new("key.overlap_ended", key, before.terms.name)).await?;
+    Ok(())
+}
+
+/// Closes the key for good.
+pub async fn revoke(work: &mut Work, reach: Reach, key: ApiKeyId) -> Result<(), KeyError> {
+    let before = find_locked(work, reach, key).await?;
+    if before.revoked_at.is_some() {
+        return Ok(());
+    }
+    let (organization, by) = (work.organization, work.actor.person());
+    store::revoke(work, organization, key, by).await?;
+    let entry = Entry::new("key.revoked", key, before.terms.name).before(before.hint);
+    audit::record(work, entry).await?;
+    Ok(())
+}
+
+/// Closes every key of a person, who is leaving the organization. Says how many.
+pub async fn revoke_owned_by(work: &mut Work, person: PersonId) -> Result<u64, KeyError> {
+    let (organization, by) = (work.organization, work.actor.person());
+    let revoked = store::revoke_owned_by(work, organization, person, by).await?;
+    let count = revoked.len() as u64;
+    for (key, name) in revoked {
+        audit::record(work, Entry::new("key.revoked", key, name).before(person)).await?;
+    }
+    Ok(count)
+}
+
+/// Projects that a key can be for.
+pub(crate) async fn projects(work: &mut Work) -> Result<Vec<ProjectChoice>, KeyError> {
+    let organization = work.organization;
+    Ok(store::projects(work, organization).await?)
+}
+
+/// The key, which nobody else changes until `work` ends.
+async fn find_locked(work: &mut Work, reach: Reach, key: ApiKeyId) -> Result<ApiKey, KeyError> {
+    let organization = work.organization;
+    store::lock(work, organization, key).await?;
+    let found = find(work, key).await?;
+    reach.check(found.owner)?;
+    Ok(found)
+}
+
+async fn find_changeable(work: &mut Work, reach: Reach, key: ApiKeyId) -> Result<ApiKey, KeyError> {
+    let found = find_locked(work, reach, key).await?;
+    if found.revoked_at.is_some() {
+        return Err(KeyError::Revoked);
+    }
+    let organization = work.organization;
+    match store::lock_project(work, organization, found.project).await? {
+        Some(false) => Ok(found),
+        Some(true) | None => Err(KeyError::Archived),
+    }
+}
+
+/// Ends `work` and has the proxies told.
+async fn commit<P>(grant: &Grant<P>, work: Work) -> Result<(), sqlx::Error> {
+    work.commit().await?;
+    grant.platform.nudges.snapshot.notify_one();
+    Ok(())
+}
+
+/// A call that shows the new key at work.
+fn snippet(data_url: &str, secret: &str, terms: &Terms, model: &str) -> String {
+    let authorization = format!("-H \"Authorization: Bearer {secret}\"");
+    if !terms.scopes.contains(&Scope::Chat) {
+        return format!("curl {data_url}/v1/models \\\n  {authorization}");
+    }
+    // Inside of single quotes of a shell, whatever a model is called.
+    let body = serde_json::json!({
+        "model": model, "messages": [{ "role": "user", "content": "Hello" }],
+    });
+    let body = body.to_string().replace('\'', "'\\''");
+    format!(
+        "curl {data_url}/v1/chat/completions \\\n  {authorization} \\\n  \
+         -H \"Content-Type: application/json\" \\\n  -d '{body}'"
+    )
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    #[error(transparent)]
+    Terms(#[from] Problems),
+    #[error("create a project first")]
+    NoProject,
+    #[error("choose a project")]
+    NoSuchProject,
+    #[error("the project is archived: choose another")]
+    ProjectArchived,
+    #[error("a service has no keys of its own: make the key a service's")]
+    NobodysOwn,
+    #[error("there is no such key")]
+    NotFound,
+    #[error("the key is revoked, and stays so")]
+    Revoked,
+    #[error("the key's project is archived: restore it first")]
+    Archived,
+    #[error("the key has {MOST_SECRETS} working secrets: end the overlap first")]
+    TooManySecrets,
+    #[error("no earlier secret of the key works any more")]
+    NoOverlap,
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error("the key store failed")]
+    Store(#[from] sqlx::Error),
+}
+
+impl Classified for KeyError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Terms(_) | Self::NoSuchProject | Self::NobodysOwn => Kind::Invalid,
+            Self::NoProject
+            | Self::ProjectArchived
+            | Self::Revoked
+            | Self::Archived
+            | Self::TooManySecrets
+            | Self::NoOverlap => Kind::Conflict,
+            Self::NotFound => Kind::NotFound,
+            Self::Access(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+        }
+    }
+
+    fn code(&self) -> Code {
+        match self {
+            Self::ProjectArchived | Self::Archived => code::ARCHIVED,
+            Self::Access(error) => error.code(),
+            Self::Terms(_)
+            | Self::NoProject
+            | Self::NoSuchProject
+            | Self::NobodysOwn
+            | Self::NotFound
+            | Self::Revoked
+            | Self::TooManySecrets
+            | Self::NoOverlap
+            | Self::Store(_) => self.kind().code(),
+        }
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        let field = match self {
+            Self::Terms(problems) => return problems.list().to_vec(),
+            Self::NoProject | Self::NoSuchProject | Self::ProjectArchived => "project",
+            Self::NobodysOwn => "owner",
+            Self::NotFound
+            | Self::Revoked
+            | Self::Archived
+            | Self::TooManySecrets
+            | Self::NoOverlap
+            | Self::Access(_)
+            | Self::Store(_) => return Vec::new(),
+        };
+        vec![Problem { field, message: self.to_string() }]
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

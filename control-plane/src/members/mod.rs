@@ -20,6 +20,7 @@ use time::OffsetDateTime;
 use crate::{
     access::{AccessError, Authority, Doors, Permission, Role, UnknownRole, Work},
     audit::{self, Entry},
+    keys::{self, KeyError},
     organizations,
 };
 
@@ -74,11 +75,15 @@ pub async fn count_keys(work: &mut Work, person: PersonId) -> Result<i64, Member
     Ok(store::count_keys(work, organization, person).await?)
 }
 
-/// Makes the person a member. Says whether they were none before: if they were, they
-/// stay what they are.
-async fn admit(work: &mut Work, person: PersonId, role: Role) -> Result<bool, sqlx::Error> {
+/// Makes the person a member. One who is a member already stays what they are.
+pub async fn join(work: &mut Work, person: PersonId, role: Role) -> Result<(), sqlx::Error> {
     let organization = work.organization;
-    store::insert(work, organization, person, role).await
+    if !store::insert(work, organization, person, role).await? {
+        return Ok(());
+    }
+    let email = store::find(work, organization, person).await?.map(|it| it.email);
+    let entry = Entry::new("member.joined", person, email.unwrap_or_default()).after(role);
+    audit::record(work, entry).await
 }
 
 pub async fn change_role(
@@ -120,10 +125,8 @@ pub async fn leave(work: &mut Work) -> Result<(), MemberError> {
 }
 
 async fn depart(work: &mut Work, member: Member, action: &'static str) -> Result<(), MemberError> {
-    let (organization, by) = (work.organization, work.actor.person());
-    for key in store::revoke_keys(work, organization, member.id, by).await? {
-        audit::record(work, Entry::new("key.revoked", key.id, key.name)).await?;
-    }
+    keys::revoke_owned_by(work, member.id).await?;
+    let organization = work.organization;
     store::delete(work, organization, member.id).await?;
     let entry = Entry::new(action, member.id, member.email).before(member.role);
     audit::record(work, entry).await?;
@@ -172,6 +175,8 @@ pub enum MemberError {
     Nobody,
     #[error(transparent)]
     Access(#[from] AccessError),
+    #[error(transparent)]
+    Keys(#[from] KeyError),
     #[error("the store of members failed")]
     Store(#[source] sqlx::Error),
 }
@@ -196,6 +201,7 @@ impl Classified for MemberError {
             Self::LastOwner => Kind::Conflict,
             Self::Above(_) | Self::Nobody => Kind::Forbidden,
             Self::Access(error) => error.kind(),
+            Self::Keys(error) => error.kind(),
             Self::Store(error) => error.kind(),
         }
     }
@@ -205,6 +211,7 @@ impl Classified for MemberError {
             Self::LastOwner => code::LAST_OWNER,
             Self::Above(_) => code::GRANT_EXCEEDS_GRANTOR,
             Self::Access(error) => error.code(),
+            Self::Keys(error) => error.code(),
             Self::NotFound | Self::BadRole(_) | Self::Nobody | Self::Store(_) => self.kind().code(),
         }
     }
@@ -212,9 +219,12 @@ impl Classified for MemberError {
     fn problems(&self) -> Vec<Problem> {
         let field = match self {
             Self::BadRole(_) | Self::LastOwner => "role",
-            Self::NotFound | Self::Above(_) | Self::Nobody | Self::Access(_) | Self::Store(_) => {
-                return Vec::new();
-            }
+            Self::NotFound
+            | Self::Above(_)
+            | Self::Nobody
+            | Self::Access(_)
+            | Self::Keys(_)
+            | Self::Store(_) => return Vec::new(),
         };
         vec![Problem { field, message: self.to_string() }]
     }

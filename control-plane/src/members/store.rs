@@ -1,6 +1,6 @@
 //! Every statement on who is a member.
 
-use shared::ids::{ApiKeyId, OrganizationId, PersonId};
+use shared::ids::{OrganizationId, PersonId};
 use sqlx::PgConnection;
 
 use super::Member;
@@ -154,32 +154,5 @@ pub(super) async fn count_keys(
         person as PersonId,
     )
     .fetch_one(conn)
-    .await
-}
-
-/// A key that was revoked.
-pub(super) struct RevokedKey {
-    pub id: ApiKeyId,
-    pub name: String,
-}
-
-pub(super) async fn revoke_keys(
-    conn: &mut PgConnection,
-    organization: OrganizationId,
-    owner: PersonId,
-    by: Option<PersonId>,
-) -> Result<Vec<RevokedKey>, sqlx::Error> {
-    sqlx::query_as!(
-        RevokedKey,
-        r#"
-        UPDATE api_keys SET revoked_at = now(), revoked_by = $3
-         WHERE organization_id = $1 AND owner_id = $2 AND revoked_at IS NULL
-        RETURNING id AS "id: ApiKeyId", name
-        "#,
-        organization as OrganizationId,
-        owner as PersonId,
-        by as Option<PersonId>,
-    )
-    .fetch_all(conn)
     .await
 }

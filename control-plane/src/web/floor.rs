@@ -1,7 +1,7 @@
 //! What surrounds every request: who asks from where, headers that keep browsers safe,
-//! failures turned into answers, panics contained.
+//! failures turned into answers.
 
-use std::{panic::AssertUnwindSafe, sync::LazyLock, time::Instant};
+use std::{sync::LazyLock, time::Instant};
 
 use actix_web::{
     Error, HttpMessage, HttpResponse,
@@ -14,10 +14,9 @@ use actix_web::{
     middleware::Next,
     web::Data,
 };
-use futures::FutureExt;
 use prometheus::{HistogramVec, register_histogram_vec};
 use shared::failure::{Classified, Kind, code};
-use tracing::{Instrument, error, info_span};
+use tracing::{Instrument, info_span};
 
 use super::{Cookies, Failure, Visit, see_other};
 use crate::platform::Platform;
@@ -45,28 +44,16 @@ pub async fn around<B: MessageBody + 'static>(
     let platform = request.app_data::<Data<Platform>>().expect("the app has its platform");
     let visit = Visit::of(&request, platform);
     let method = request.method().clone();
-    let http_request = request.request().clone();
     request.extensions_mut().insert(visit.clone());
 
     let span = info_span!("request", request.id = %visit.request, %method, path = request.path());
-    let answer = AssertUnwindSafe(next.call(request)).catch_unwind().instrument(span).await;
-    let route = http_request.match_pattern().unwrap_or_else(|| "none".to_owned());
+    let response = next.call(request).instrument(span).await?;
 
-    let mut response = match answer {
-        Ok(Ok(response)) => match refusal_in(&response, &visit, &method) {
-            Some(told) => ServiceResponse::new(http_request, told).map_into_right_body(),
-            None => response.map_into_left_body(),
-        },
-        Ok(Err(error)) => {
-            let told = tell_error(&error, &visit, &method);
-            ServiceResponse::new(http_request, told).map_into_right_body()
-        }
-        Err(_panic) => {
-            error!(request.id = %visit.request, route, "a handler panicked");
-            let told = tell(&Failure::from(Panicked), &visit, &method);
-            ServiceResponse::new(http_request, told).map_into_right_body()
-        }
+    let mut response = match refusal_in(&response, &visit, &method) {
+        Some(told) => response.into_response(told).map_into_right_body(),
+        None => response.map_into_left_body(),
     };
+    let route = response.request().match_pattern().unwrap_or_else(|| "none".to_owned());
     let status = response.status().as_u16().to_string();
     SERVED
         .with_label_values(&[route.as_str(), method.as_str(), status.as_str()])
@@ -154,16 +141,6 @@ fn finish<B>(response: &mut ServiceResponse<B>, visit: &Visit) {
     }
     if is_html {
         headers.append(VARY, HeaderValue::from_static("Cookie"));
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("a handler panicked")]
-struct Panicked;
-
-impl Classified for Panicked {
-    fn kind(&self) -> Kind {
-        Kind::Internal
     }
 }
 

@@ -9,7 +9,7 @@ use actix_web::{
     http::StatusCode,
     web::{Bytes, Data, Path},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use shared::failure::{Classified, Kind, Problem};
 use utoipa::{
     IntoParams, PartialSchema, ToSchema,
@@ -67,6 +67,14 @@ impl<T: DeserializeOwned> Input<T> {
         })?;
         Ok(Self(value))
     }
+}
+
+/// Reads an optional field of a change so that `null`, which empties it, is told from
+/// what is left out, which stays: `#[serde(default, deserialize_with = "given")]`.
+pub fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(from).map(Some)
 }
 
 /// The query of a list.

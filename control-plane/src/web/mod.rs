@@ -15,7 +15,7 @@ pub use failure::{Failure, or_problems};
 pub use floor::around;
 pub use form::{Form, Nothing};
 pub use frame::{Frame, FrameOrganization, FramePerson, Section};
-pub use json::{Created, Deleted, Input, Json, Search};
+pub use json::{Created, Deleted, Input, Json, Search, given};
 pub use page::{Page, see_other, see_other_saying};
 pub use problems::Problems;
 pub use time::{Moment, day, today};

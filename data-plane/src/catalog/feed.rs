@@ -31,11 +31,14 @@ pub struct Source {
     pub redis_url: SecretString,
     pub image: String,
     pub hint: String,
+    /// How often to ask, hints apart.
+    pub period: Duration,
 }
 
 impl Source {
     pub fn standard(redis_url: SecretString) -> Self {
-        Self { redis_url, image: snapshot::IMAGE.to_owned(), hint: snapshot::HINT.to_owned() }
+        let (image, hint) = (snapshot::IMAGE.to_owned(), snapshot::HINT.to_owned());
+        Self { redis_url, image, hint, period: period() }
     }
 }
 
@@ -86,13 +89,13 @@ impl Feed {
         Ok(Self { source, client, pool, catalog, metrics, refused: Mutex::default() })
     }
 
-    /// Checks now, at every hint, and every few seconds.
+    /// Checks now, at every hint, and every period.
     pub fn start(self: Arc<Self>, supervisor: &Supervisor) {
         let hinted = Arc::new(Notify::new());
         hinted.notify_one();
 
         let (feed, on_hint) = (self.clone(), hinted.clone());
-        supervisor.every("check for a snapshot", period(), hinted, move || {
+        supervisor.every("check for a snapshot", self.source.period, hinted, move || {
             let feed = feed.clone();
             async move { feed.check().await }
         });

@@ -109,6 +109,9 @@ async fn embeddings_counts_and_models_are_served() {
     let models = reqwest::get(format!("{}/v1beta/models", simulator.url())).await.unwrap();
     let models: Value = models.json().await.unwrap();
     assert!(models["models"][0]["name"].as_str().unwrap().starts_with("models/"));
+    let by_key = reqwest::Client::new().get(format!("{}/v1/models", simulator.url()));
+    let by_key = by_key.header("x-goog-api-key", "k").send().await.unwrap();
+    assert_eq!(by_key.json::<Value>().await.unwrap(), models);
 }
 
 #[tokio::test]

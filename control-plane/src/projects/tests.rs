@@ -1,0 +1,102 @@
+use sqlx::PgPool;
+
+use super::*;
+use crate::{access::Role, testing::Fixture};
+
+fn name(text: &str) -> ProjectName {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_name_is_printable_and_short() {
+    assert_eq!(name("  Support bot "), name("Support bot"));
+    for wrong in ["", "   ", "a\u{7}b", &"x".repeat(65)] {
+        assert!(wrong.parse::<ProjectName>().is_err(), "{wrong:?}");
+    }
+}
+
+async fn made(fixture: &Fixture, text: &str) -> ProjectId {
+    let mut work = fixture.work(Role::Admin).await;
+    let project = create(&mut work, &name(text), None).await.unwrap();
+    work.commit().await.unwrap();
+    project
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_project_is_renamed_put_away_and_brought_back(root: PgPool) {
+    let fixture = Fixture::new(root).await;
+    let project = made(&fixture, "Bot").await;
+    let mut work = fixture.work(Role::Admin).await;
+    let renamed = Change { name: Some(name("Agent")), ..Change::default() };
+    change(&mut work, project, renamed.clone()).await.unwrap();
+    archive(&mut work, project).await.unwrap();
+    assert!(find(&mut work, project).await.unwrap().is_archived());
+    let refused = change(&mut work, project, renamed).await;
+    assert!(matches!(refused, Err(ProjectError::Archived)));
+    restore(&mut work, project).await.unwrap();
+    assert_eq!(find(&mut work, project).await.unwrap().name, "Agent");
+    work.commit().await.unwrap();
+
+    let actions: Vec<String> = sqlx::query_scalar(
+        "SELECT action FROM audit_entries WHERE organization_id = $1 ORDER BY seq",
+    )
+    .bind(fixture.ours.id)
+    .fetch_all(&fixture.root)
+    .await
+    .unwrap();
+    assert_eq!(
+        actions,
+        ["project.created", "project.changed", "project.archived", "project.restored"]
+    );
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_name_is_taken_once_in_an_organization(root: PgPool) {
+    let fixture = Fixture::new(root).await;
+    made(&fixture, "Bot").await;
+    let mut work = fixture.work(Role::Admin).await;
+    let taken = create(&mut work, &name("Bot"), None).await;
+    assert!(matches!(taken, Err(ProjectError::NameTaken)));
+    let mut theirs = fixture.work_of(&fixture.theirs, Role::Admin).await;
+    create(&mut theirs, &name("Bot"), None).await.unwrap();
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_project_is_in_a_live_team_of_its_organization(root: PgPool) {
+    let fixture = Fixture::new(root).await;
+    let mut theirs = fixture.work_of(&fixture.theirs, Role::Admin).await;
+    let foreign = teams::create(&mut theirs, &"Them".parse().unwrap()).await.unwrap();
+    theirs.commit().await.unwrap();
+
+    let mut work = fixture.work(Role::Admin).await;
+    let team = teams::create(&mut work, &"Us".parse().unwrap()).await.unwrap();
+    let project = create(&mut work, &name("Bot"), Some(team)).await.unwrap();
+    let found = find(&mut work, project).await.unwrap();
+    assert_eq!((found.team, found.team_name.as_deref()), (Some(team), Some("Us")));
+
+    let refused = create(&mut work, &name("Other"), Some(foreign)).await;
+    assert!(matches!(refused, Err(ProjectError::NotATeam)));
+    teams::archive(&mut work, team).await.unwrap();
+    let refused = create(&mut work, &name("Other"), Some(team)).await;
+    assert!(matches!(refused, Err(ProjectError::NotATeam)));
+    // It may stay where it is, and leave.
+    let rename = Change { name: Some(name("Agent")), team: Some(Some(team)) };
+    change(&mut work, project, rename).await.unwrap();
+    change(&mut work, project, Change { team: Some(None), ..Change::default() }).await.unwrap();
+    assert_eq!(find(&mut work, project).await.unwrap().team, None);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn another_tenants_project_is_not_found(root: PgPool) {
+    let fixture = Fixture::new(root).await;
+    let project = made(&fixture, "Bot").await;
+    let mut theirs = fixture.work_of(&fixture.theirs, Role::Owner).await;
+    assert!(list(&mut theirs).await.unwrap().is_empty());
+    assert!(matches!(find(&mut theirs, project).await, Err(ProjectError::NotFound)));
+    let renamed = Change { name: Some(name("Mine")), ..Change::default() };
+    let refused = change(&mut theirs, project, renamed).await;
+    assert!(matches!(refused, Err(ProjectError::NotFound)));
+    assert!(matches!(archive(&mut theirs, project).await, Err(ProjectError::NotFound)));
+    let reached = sqlx::query("UPDATE projects SET name = 'theirs'").execute(&mut *theirs).await;
+    assert_eq!(reached.unwrap().rows_affected(), 0);
+}

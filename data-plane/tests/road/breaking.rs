@@ -1,0 +1,128 @@
+//! Upstreams that fail: what breaks never looks complete, and never looks like the
+//! caller's fault.
+
+use std::time::Duration;
+
+use crate::{
+    plane::{Answer, Plane},
+    upstream::{EVENTS, JSON, LAST_CHUNK, Step, Upstream, answer, chunk},
+};
+
+const CALL: &str = r#"{"model":"auto","stream":true}"#;
+
+#[track_caller]
+fn check(answer: &Answer, status: u16, code: &str) {
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{answer:?}");
+    assert_eq!(answer.headers["x-turnpike-provider"], "scripted");
+}
+
+async fn check_script(script: Vec<Step>, status: u16, code: &str) {
+    let upstream = Upstream::start([script]).await;
+    let plane = Plane::start(upstream.address).await;
+    check(&plane.chat(CALL).await, status, code);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_credential_is_not_the_callers() {
+    for status in ["401 Unauthorized", "403 Forbidden"] {
+        let body = r#"{"error":{"message":"Incorrect API key provided: sk-upst***"}}"#;
+        check_script(answer(status, JSON, body), 502, "provider_auth_error").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_an_answer_is_an_error() {
+    let redirect = "location: http://169.254.169.254/\r\n";
+    check_script(answer("302 Found", redirect, ""), 502, "upstream_error").await;
+    let html = "content-type: text/html\r\n";
+    check_script(answer("200 OK", html, "<html>"), 502, "upstream_error").await;
+    check_script(answer("503 Busy", html, "<html>"), 502, "upstream_error").await;
+    check_script(answer("200 OK", JSON, ""), 502, "upstream_error").await;
+    check_script(vec![], 502, "upstream_error").await;
+    check_script(vec![Step::Send(b"SSH-2.0\r\n".into())], 502, "upstream_error").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_an_answer_is_none() {
+    let cut = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+    for length in ["content-length: 100\r\n", "transfer-encoding: chunked\r\n", ""] {
+        let half = format!("{cut}{length}\r\n{{\"id\":");
+        check_script(vec![Step::Send(half.into())], 502, "upstream_error").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_is_not_there_is_an_error() {
+    let gone = Upstream::start([]).await;
+    let plane = Plane::start(gone.address).await;
+    drop(gone);
+    check(&plane.chat(CALL).await, 502, "upstream_error");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_says_nothing_is_a_timeout() {
+    for begun in ["", EVENTS, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n"] {
+        let upstream = Upstream::start([vec![Step::Send(begun.into()), Step::Hang]]).await;
+        let short = Duration::from_millis(100);
+        let plane = Plane::with(upstream.address, |it| it.timeouts.first_byte = short).await;
+        check(&plane.chat(CALL).await, 504, "upstream_timeout");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_falls_silent_ends_with_an_error() {
+    let begun = [EVENTS.as_bytes(), &chunk("data: {\"a\":1}\n\ndata: {\"b")].concat();
+    let upstream = Upstream::start([vec![Step::Send(begun), Step::Hang]]).await;
+    let short = Duration::from_millis(100);
+    let plane = Plane::with(upstream.address, |it| it.timeouts.idle = short).await;
+    let answer = plane.chat(CALL).await;
+    let body = std::str::from_utf8(&answer.body).unwrap();
+    assert!(body.starts_with("data: {\"a\":1}\n\ndata: {\"b\n\ndata: {\"error\":{"), "{body}");
+    assert!(body.contains("\"code\":\"upstream_timeout\"") && body.ends_with("}}\n\n"), "{body}");
+    assert!(!body.contains("[DONE]"), "{body}");
+
+    let metrics = plane.get_privately("/metrics").await;
+    let metrics = std::str::from_utf8(&metrics.body).unwrap();
+    for line in [
+        r#"turnpike_requests_total{endpoint="chat",outcome="broken"} 1"#,
+        r#"turnpike_requests_total{endpoint="chat",outcome="2xx"} 0"#,
+        r#"turnpike_refusals_total{code="upstream_timeout"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+}
+
+/// The last event of a stream as a client reads it.
+fn last_event(body: &str) -> &str {
+    body.trim_end().rsplit("\n\n").next().unwrap_or_default()
+}
+
+async fn check_cuts(head: &str, body: &[u8]) {
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{head}\r\n");
+    let upstream = Upstream::start([]).await;
+    let plane = Plane::start(upstream.address).await;
+    for end in 0..=body.len() {
+        let piece = [head.as_bytes(), &body[..end]].concat();
+        upstream.then(vec![Step::Send(piece)]);
+        let answer = plane.chat(CALL).await;
+        let text = std::str::from_utf8(&answer.body).unwrap();
+        if answer.status == 502 {
+            assert_eq!(answer.code(), "upstream_error");
+            assert!(end < 10, "{end} bytes are a beginning");
+        } else if last_event(text).starts_with("data: {\"error\":{") {
+            assert!(!text.contains("\ndata: [DONE]\n"), "after {end} bytes: {text}");
+            assert!(end < body.len(), "all of it was there: {text}");
+        } else {
+            assert_eq!(last_event(text), "data: [DONE]", "after {end} bytes");
+            assert!(end + 10 > body.len(), "after {end} bytes: {text}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_cut_at_any_byte_never_looks_complete() {
+    let (one, two) = ("data: {\"a\":\"data: [DONE]\"}\n\n", "data: {\"b\":2}\n\ndata: [DONE]\n\n");
+    let chunked = [&chunk(one)[..], &chunk(two), LAST_CHUNK].concat();
+    check_cuts("transfer-encoding: chunked\r\n", &chunked).await;
+    check_cuts("", format!("{one}{two}").as_bytes()).await;
+}

@@ -1,0 +1,19 @@
+//! The data plane in this process, between a client and an upstream that follows a
+//! script. There is no Redis here: what is served is offered to the catalog directly.
+#![expect(clippy::unwrap_used, reason = "these are tests, their helpers too")]
+
+mod breaking;
+mod feed;
+mod hanging_up;
+mod leaving;
+mod passing;
+mod plane;
+mod quiet;
+mod refusing;
+mod upstream;
+
+/// Awaits what has to come about at once. Fails where it would hang.
+async fn soon<F: Future>(what: F) -> F::Output {
+    let limit = std::time::Duration::from_secs(10);
+    tokio::time::timeout(limit, what).await.expect("it has to come about soon")
+}

@@ -1,0 +1,180 @@
+//! A data plane to test against, with a key, and an upstream for every model.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use clap::Parser;
+use data_plane::{
+    app::{Running, start},
+    config::Config,
+};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use shared::{
+    ids::{ApiKeyId, CredentialId, OrganizationId, ProjectId},
+    keys::{Brand, NewKey},
+    seal::MasterKey,
+    snapshot::{Key, Model, Scope, Secret, Snapshot, Upstream},
+};
+use time::OffsetDateTime;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+pub struct Plane {
+    pub running: Running,
+    pub address: SocketAddr,
+    pub private: SocketAddr,
+    pub key: NewKey,
+    master: MasterKey,
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{self:?} is not JSON"))
+    }
+
+    pub fn code(&self) -> String {
+        let json = self.json();
+        assert_eq!(json["error"]["code"], self.headers["x-turnpike-error-code"].to_str().unwrap());
+        json["error"]["code"].as_str().unwrap().to_owned()
+    }
+}
+
+pub fn config(master: &MasterKey) -> Config {
+    let key = master.to_base64();
+    Config::parse_from([
+        "data-plane",
+        "--listen=127.0.0.1:0",
+        "--metrics-listen=127.0.0.1:0",
+        "--workers=1",
+        // Nobody listens there.
+        "--redis-url=redis://127.0.0.1:1",
+        &format!("--credential-key={}", key.expose_secret()),
+        "--allow-private-upstreams",
+    ])
+}
+
+impl Plane {
+    /// Starts without anything to serve.
+    pub async fn bare(change: impl FnOnce(&mut Config)) -> Self {
+        let master = MasterKey::generate();
+        let mut config = config(&master);
+        change(&mut config);
+        let running = start(config).await.unwrap();
+        let (address, private) = (running.address, running.metrics_address.unwrap());
+        Self { running, address, private, key: NewKey::generate(Brand::Live), master }
+    }
+
+    pub async fn start(upstream: SocketAddr) -> Self {
+        Self::with(upstream, |_| ()).await
+    }
+
+    pub async fn with(upstream: SocketAddr, change: impl FnOnce(&mut Config)) -> Self {
+        let plane = Self::bare(change).await;
+        plane.serve(upstream);
+        plane
+    }
+
+    /// Publishes the key, and the models `auto`, which has another name upstream, and
+    /// `same`, which has not.
+    pub fn serve(&self, upstream: SocketAddr) {
+        let image = image(&self.master, &self.key, upstream);
+        self.running.catalog.offer(&serde_json::to_vec(&image).unwrap()).unwrap();
+    }
+
+    pub fn bearer(&self) -> String {
+        format!("Bearer {}", self.key.secret.expose_secret())
+    }
+
+    pub async fn chat(&self, body: &str) -> Answer {
+        let request = Request::post(format!("http://{}/v1/chat/completions", self.address))
+            .header("authorization", self.bearer());
+        send(request, body).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        let request = Request::get(format!("http://{}{path}", self.address))
+            .header("authorization", self.bearer());
+        send(request, "").await
+    }
+
+    pub async fn get_privately(&self, path: &str) -> Answer {
+        send(Request::get(format!("http://{}{path}", self.private)), "").await
+    }
+
+    /// A connection on which a chat call has been sent.
+    pub async fn open(&self, body: &str) -> TcpStream {
+        let mut stream = self.connect().await;
+        self.ask(&mut stream, body).await;
+        stream
+    }
+
+    pub async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    pub async fn ask(&self, stream: &mut TcpStream, body: &str) {
+        let (bearer, length) = (self.bearer(), body.len());
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: {bearer}\r\n\
+             content-length: {length}\r\n\r\n"
+        );
+        stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    }
+}
+
+pub async fn send(request: http::request::Builder, body: &str) -> Answer {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let request = request.body(Full::from(body.to_owned())).unwrap();
+    crate::soon(async {
+        let (head, body) = client.request(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer { status: head.status, headers: head.headers, body }
+    })
+    .await
+}
+
+pub fn image(master: &MasterKey, key: &NewKey, upstream: SocketAddr) -> Snapshot {
+    let (credential, base_url) = (CredentialId::generate(), format!("http://{upstream}/v1"));
+    let purpose = Upstream::purpose(credential, None, &base_url);
+    let secret = SecretString::from("sk-upstream");
+    let upstream = Upstream {
+        credential,
+        organization: None,
+        provider: "scripted".into(),
+        base_url,
+        sealed_secret: master.sealer("credentials").seal_text(&secret, &purpose),
+        models: vec![model("auto", "gpt-5"), model("same", "same")],
+    };
+    let key = Key {
+        id: ApiKeyId::generate(),
+        organization: OrganizationId::generate(),
+        project: ProjectId::generate(),
+        secrets: vec![Secret { hash: key.hash.0.to_vec(), valid_until: None }],
+        scopes: Scope::ALL.to_vec(),
+        allowed_models: None,
+        allowed_addresses: vec![],
+        expires_at: None,
+    };
+    let taken_at = OffsetDateTime::now_utc() - Duration::from_secs(60);
+    Snapshot { revision: 1, taken_at, upstreams: vec![upstream], keys: vec![key] }
+}
+
+fn model(name: &str, upstream_name: &str) -> Model {
+    Model {
+        name: name.into(),
+        upstream_name: upstream_name.into(),
+        display_name: name.into(),
+        context_length: 8_000,
+        max_output_tokens: 1_000,
+    }
+}

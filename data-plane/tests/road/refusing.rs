@@ -1,0 +1,141 @@
+//! Requests that are not served, and what their senders read.
+
+use http::Request;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::{
+    plane::{Answer, Plane, send},
+    soon,
+    upstream::Upstream,
+};
+
+#[track_caller]
+fn check(answer: &Answer, status: u16, code: &str, words: &str) {
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{answer:?}");
+    let json = answer.json();
+    let message = json["error"]["message"].as_str().unwrap();
+    assert!(message.contains(words), "{message}");
+    let docs = format!("http://127.0.0.1:7400/docs/errors/{code}");
+    assert_eq!(json["error"]["docs_url"], docs);
+    assert_eq!(answer.headers["cache-control"], "no-store");
+    assert_eq!(answer.headers["x-request-id"], answer.headers["request-id"]);
+    let is_final = matches!(status, 400 | 401 | 403 | 404);
+    assert_eq!(answer.headers.get("x-should-retry").is_some_and(|it| it == "false"), is_final);
+}
+
+async fn plane() -> Plane {
+    Plane::start(Upstream::start([]).await.address).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_refusal_says_what_to_do() {
+    let plane = plane().await;
+    let url = |path: &str| format!("http://{}{path}", plane.address);
+    let chat = || Request::post(url("/v1/chat/completions"));
+    let body = r#"{"model":"auto"}"#;
+
+    check(&send(chat(), body).await, 401, "missing_api_key", "You sent none.");
+    let openai = chat().header("authorization", "Bearer sk-proj-1");
+    check(&send(openai, body).await, 401, "invalid_api_key", "looks like an OpenAI key");
+    let two = chat().header("authorization", plane.bearer()).header("x-api-key", "sk-1");
+    check(&send(two, body).await, 400, "conflicting_api_keys", "different keys");
+    let query = Request::post(url("/v1/chat/completions?key=tpk_live_x"));
+    check(&send(query, body).await, 400, "api_key_in_url", "logs");
+
+    check(&plane.chat("{}").await, 400, "invalid_request", "names no model");
+    check(&plane.chat("hello").await, 400, "invalid_request", "not a JSON object");
+    let unknown = plane.chat(r#"{"model":"aut"}"#).await;
+    check(&unknown, 404, "model_not_found", "Did you mean \"auto\"?");
+    assert_eq!(unknown.json()["error"]["param"], "model");
+    let gzip = chat().header("authorization", plane.bearer()).header("content-encoding", "gzip");
+    check(&send(gzip, body).await, 400, "invalid_request", "compressed");
+
+    check(&plane.get("/v1").await, 404, "unknown_endpoint", "base URL");
+    check(&plane.get("/v1/chat/completion").await, 404, "unknown_endpoint", "Did you mean");
+    check(&plane.get("/v1/chat/completions").await, 405, "unknown_endpoint", "POST");
+    check(&plane.get("/v1/embeddings").await, 404, "unknown_endpoint", "/v1/models");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_anthropic_client_reads_its_own_shape() {
+    let answer = plane().await.get("/v1/messages").await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["type"]), (404, &"error".into()));
+    assert_eq!(answer.json()["error"]["type"], "not_found_error");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_snapshot_callers_are_asked_to_come_back() {
+    let plane = Plane::bare(|_| ()).await;
+    for answer in [plane.chat(r#"{"model":"auto"}"#).await, plane.get("/v1/models").await] {
+        check(&answer, 503, "unavailable", "");
+        assert!(answer.headers.contains_key("retry-after"));
+    }
+    assert_eq!(plane.get("/healthz").await.status, 200);
+    assert_eq!(plane.get("/readyz").await.status, 503);
+
+    plane.serve("127.0.0.1:1".parse().unwrap());
+    assert_eq!(plane.get("/readyz").await.status, 200);
+    assert_eq!(plane.get("/v1/models").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_too_large_is_refused_unread() {
+    let plane = plane().await;
+    let mut client = tokio::net::TcpStream::connect(plane.address).await.unwrap();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: {}\r\n\
+         content-length: 100000000\r\n\r\n",
+        plane.bearer()
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    soon(client.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
+}
+
+/// Sends pieces of a body until the connection closes, and returns what was answered.
+async fn send_endlessly(plane: &Plane, key: &str) -> String {
+    let (mut reader, mut writer) = plane.connect().await.into_split();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\n\
+         transfer-encoding: chunked\r\n\r\n"
+    );
+    let sending = async move {
+        writer.write_all(head.as_bytes()).await.unwrap();
+        let piece = format!("400\r\n{}\r\n", "x".repeat(1_024));
+        while writer.write_all(piece.as_bytes()).await.is_ok() {}
+    };
+    let reading = async move {
+        let mut answer = Vec::new();
+        while reader.read_buf(&mut answer).await.is_ok_and(|it| it > 0) {}
+        String::from_utf8(answer).unwrap()
+    };
+    soon(async { tokio::join!(sending, reading).1 }).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_without_end_ends_with_the_refusal() {
+    let upstream = Upstream::start([]).await;
+    let plane = Plane::with(upstream.address, |it| it.body_limit_bytes = 10_000).await;
+    let key = plane.bearer().replace("Bearer ", "");
+    let answer = send_endlessly(&plane, &key).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    let answer = send_endlessly(&plane, "nonsense").await;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_are_counted() {
+    let plane = plane().await;
+    plane.chat("hello").await;
+    let metrics = plane.get_privately("/metrics").await;
+    let text = std::str::from_utf8(&metrics.body).unwrap();
+    for line in [
+        r#"turnpike_refusals_total{code="invalid_request"} 1"#,
+        r#"turnpike_requests_total{endpoint="chat",outcome="4xx"} 1"#,
+        "turnpike_snapshot_revision 1",
+    ] {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
+    assert_eq!(plane.get("/metrics").await.status, 404, "metrics are not for the public");
+}

@@ -1,0 +1,136 @@
+//! An upstream that follows a script, down to the byte.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{Notify, mpsc},
+    task::JoinSet,
+};
+
+/// What the upstream does after it has read a request.
+#[derive(Clone)]
+pub enum Step {
+    Send(Vec<u8>),
+    /// Goes on when the test says so.
+    Await(Arc<Notify>),
+    /// Does nothing until the other end hangs up.
+    Hang,
+}
+
+pub struct Upstream {
+    pub address: SocketAddr,
+    pub events: mpsc::UnboundedReceiver<Event>,
+    scripts: Arc<Mutex<VecDeque<Vec<Step>>>>,
+    _tasks: JoinSet<()>,
+}
+
+/// What the upstream saw.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    Request { head: String, body: String },
+    HungUp,
+}
+
+impl Upstream {
+    /// Each request takes the next script; the last one serves all that follow. After
+    /// its script the connection is closed.
+    pub async fn start(scripts: impl IntoIterator<Item = Vec<Step>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let scripts = Arc::new(Mutex::new(scripts.into_iter().collect()));
+        let (sender, events) = mpsc::unbounded_channel();
+        let mut tasks = JoinSet::new();
+        let taken = scripts.clone();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                stream.set_nodelay(true).unwrap();
+                connections.spawn(serve(stream, taken.clone(), sender.clone()));
+            }
+        });
+        Self { address, events, scripts, _tasks: tasks }
+    }
+
+    pub fn then(&self, script: Vec<Step>) {
+        *self.scripts.lock().unwrap() = [script].into();
+    }
+
+    pub async fn event(&mut self) -> Event {
+        crate::soon(self.events.recv()).await.unwrap()
+    }
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    scripts: Arc<Mutex<VecDeque<Vec<Step>>>>,
+    events: mpsc::UnboundedSender<Event>,
+) {
+    let Some(request) = read(&mut stream).await else { return };
+    let _ = events.send(request);
+    let script = {
+        let mut scripts = scripts.lock().unwrap();
+        if scripts.len() > 1 { scripts.pop_front() } else { scripts.front().cloned() }
+    };
+    for step in script.unwrap_or_default() {
+        match step {
+            Step::Send(bytes) => {
+                if stream.write_all(&bytes).await.is_err() {
+                    let _ = events.send(Event::HungUp);
+                    return;
+                }
+            }
+            Step::Await(signal) => signal.notified().await,
+            Step::Hang => {
+                let _ = stream.read(&mut [0]).await;
+                let _ = events.send(Event::HungUp);
+                return;
+            }
+        }
+    }
+}
+
+async fn read(stream: &mut TcpStream) -> Option<Event> {
+    let mut received = Vec::new();
+    let end = loop {
+        if let Some(at) = received.windows(4).position(|it| it == b"\r\n\r\n") {
+            break at + 4;
+        }
+        let count = stream.read_buf(&mut received).await.ok()?;
+        if count == 0 {
+            return None;
+        }
+    };
+    let head = String::from_utf8(received.drain(..end).collect()).unwrap().to_lowercase();
+    let length = head.lines().find_map(|it| it.strip_prefix("content-length: "));
+    let length: usize = length.unwrap().parse().unwrap();
+    while received.len() < length {
+        stream.read_buf(&mut received).await.ok()?;
+    }
+    Some(Event::Request { head, body: String::from_utf8(received).unwrap() })
+}
+
+/// A whole answer with its length.
+pub fn answer(status: &str, headers: &str, body: &str) -> Vec<Step> {
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n{headers}\r\n");
+    vec![Step::Send(format!("{head}{body}").into_bytes())]
+}
+
+pub const JSON: &str = "content-type: application/json\r\n";
+
+pub const EVENTS: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+
+/// A piece of a body in chunked transfer encoding.
+pub fn chunk(bytes: &str) -> Vec<u8> {
+    format!("{:x}\r\n{bytes}\r\n", bytes.len()).into_bytes()
+}
+
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
