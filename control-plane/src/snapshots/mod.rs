@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
-    failure::{Classified, Kind},
     ids::CredentialId,
     seal::Sealer,
     snapshot::{HINT, IMAGE, Model, Snapshot, Upstream},
@@ -191,28 +190,19 @@ pub async fn first_model(work: &mut Work) -> Result<Option<String>, sqlx::Error>
     Ok(models.into_iter().find(|it| it.max_output_tokens > 0).map(|it| it.name))
 }
 
+/// Told by a job, not by a page: the words hold the cause.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     #[error("Redis did not answer in time")]
     TooSlow,
-    #[error("Redis gave no connection")]
+    #[error("Redis gave no connection: {0}")]
     NoConnection(#[from] deadpool_redis::PoolError),
-    #[error("Redis failed")]
+    #[error("Redis failed: {0}")]
     Redis(#[from] redis::RedisError),
-    #[error("the snapshot could not be written down")]
+    #[error("the snapshot could not be written down: {0}")]
     Unwritable(#[from] serde_json::Error),
-    #[error("the store of keys and upstreams failed")]
+    #[error("the store of keys and upstreams failed: {0}")]
     Store(#[from] sqlx::Error),
-}
-
-impl Classified for SnapshotError {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::TooSlow | Self::NoConnection(_) | Self::Redis(_) => Kind::Unavailable,
-            Self::Unwritable(_) => Kind::Internal,
-            Self::Store(error) => error.kind(),
-        }
-    }
 }
 
 #[cfg(test)]
