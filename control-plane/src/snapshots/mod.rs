@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
+    failure::{Classified, Kind},
     ids::CredentialId,
     seal::Sealer,
     snapshot::{HINT, IMAGE, Model, Snapshot, Upstream},
@@ -203,6 +204,16 @@ pub enum SnapshotError {
     Unwritable(#[from] serde_json::Error),
     #[error("the store of keys and upstreams failed: {0}")]
     Store(#[from] sqlx::Error),
+}
+
+impl Classified for SnapshotError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::TooSlow | Self::NoConnection(_) | Self::Redis(_) => Kind::Unavailable,
+            Self::Unwritable(_) => Kind::Internal,
+            Self::Store(error) => error.kind(),
+        }
+    }
 }
 
 #[cfg(test)]
