@@ -1,6 +1,6 @@
 //! The control plane's process: configuration, start, signals, stop.
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use clap::Parser;
 use control_plane::{app, config::Config};
@@ -10,7 +10,10 @@ use tracing::{error, info};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let config = Config::parse();
+    let config = match Config::try_parse() {
+        Ok(config) => config,
+        Err(error) => return explain(&error),
+    };
     let _telemetry = match telemetry::start("turnpike-control-plane", &config.floor) {
         Ok(telemetry) => telemetry,
         Err(error) => return refuse(&error),
@@ -40,6 +43,16 @@ async fn serve(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// Help, or what is wrong with the configuration: names, never values, for they may be secret.
+fn explain(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let _ = std::io::stderr().write_all(shared::config::complaint(error).as_bytes());
+    ExitCode::from(2)
+}
+
 fn refuse(error: &dyn std::error::Error) -> ExitCode {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -47,6 +60,6 @@ fn refuse(error: &dyn std::error::Error) -> ExitCode {
         text.push_str(&format!(": {error}"));
         cause = error.source();
     }
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{text}\n").as_bytes());
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
     ExitCode::FAILURE
 }

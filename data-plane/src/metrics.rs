@@ -51,7 +51,7 @@ pub struct SnapshotMetrics {
 pub struct Passage {
     metrics: Arc<Metrics>,
     endpoint: Endpoint,
-    outcome: Outcome,
+    outcome: Option<Outcome>,
 }
 
 impl Metrics {
@@ -87,7 +87,7 @@ impl Metrics {
 
     pub fn begin(self: &Arc<Self>, endpoint: Endpoint) -> Passage {
         self.in_flight.inc();
-        Passage { metrics: self.clone(), endpoint, outcome: Outcome::Gone }
+        Passage { metrics: self.clone(), endpoint, outcome: None }
     }
 
     pub fn refused(&self, code: Code) {
@@ -113,15 +113,17 @@ impl Metrics {
 }
 
 impl Passage {
+    /// The first word counts: a stream that broke also ends.
     pub fn leaves(&mut self, outcome: Outcome) {
-        self.outcome = outcome;
+        self.outcome.get_or_insert(outcome);
     }
 }
 
 impl Drop for Passage {
     fn drop(&mut self) {
         self.metrics.in_flight.dec();
-        self.metrics.outcomes(self.endpoint).counter(self.outcome).inc();
+        let outcome = self.outcome.unwrap_or(Outcome::Gone);
+        self.metrics.outcomes(self.endpoint).counter(outcome).inc();
     }
 }
 

@@ -76,6 +76,7 @@ impl Visit {
             Reply::Whole { status, retry_after, body } => {
                 let status = status_of(status);
                 self.ends(Outcome::of(status));
+                self.record_passed(status, &served);
                 let mut response = self.response(status);
                 name_served(&mut response, &served);
                 if let Some(it) = retry_after {
@@ -118,6 +119,15 @@ impl Visit {
             response.insert_header(("x-should-retry", "false"));
         }
         response
+    }
+
+    /// An upstream's own refusal, which the caller reads as it is.
+    fn record_passed(&self, status: StatusCode, served: &Served) {
+        if !status.is_success() {
+            let (endpoint, id) = (self.endpoint.name(), self.id);
+            let (status, provider) = (status.as_str(), &served.model.upstream.provider);
+            warn!(request.id = %id, status, endpoint, provider, "{provider} refused {endpoint} with {status}");
+        }
     }
 
     /// Once for each request that is not served. What is the caller's fault is logged by

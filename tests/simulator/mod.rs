@@ -46,8 +46,8 @@ use std::{
 };
 
 use tokio::{
-    net::{TcpListener, TcpStream},
-    runtime,
+    net::{TcpListener, TcpSocket, TcpStream},
+    runtime::{self, Runtime},
     sync::mpsc,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -98,8 +98,11 @@ impl State {
 impl Simulator {
     /// Listens at once; an address that is taken is an error.
     pub fn start(config: Config) -> io::Result<Self> {
-        let listener = std::net::TcpListener::bind(config.listen)?;
-        listener.set_nonblocking(true)?;
+        let runtime = single_thread()?;
+        let listener = {
+            let _entered = runtime.enter();
+            listen(config.listen)?
+        };
         let mut simulator = Self {
             address: listener.local_addr()?,
             state: Arc::new(State {
@@ -115,9 +118,9 @@ impl Simulator {
         for _ in 0..config.workers.max(1) {
             let (sender, connections) = mpsc::channel(1024);
             workers.push(sender);
-            simulator.run(|state| work(state, connections))?;
+            simulator.run(single_thread()?, |state| work(state, connections))?;
         }
-        simulator.run(|_| accept(listener, workers))?;
+        simulator.run(runtime, |_| accept(listener, workers))?;
         Ok(simulator)
     }
 
@@ -136,6 +139,7 @@ impl Simulator {
         self.state.faults.disarm();
     }
 
+    /// Makes `model` behave so, whatever its name says.
     pub fn set_profile(&self, model: &str, profile: Profile) {
         self.state.profiles.set(model.to_owned(), profile);
     }
@@ -145,6 +149,7 @@ impl Simulator {
         self.state.recordings.after(0)
     }
 
+    /// Forgets the recorded calls, those going on too.
     pub fn forget_calls(&self) {
         self.state.recordings.forget();
     }
@@ -158,7 +163,11 @@ impl Simulator {
         let found = self.state.recordings.wait_until(found);
         match tokio::time::timeout(Duration::from_secs(10), found).await {
             Ok(call) => call,
-            Err(_) => panic!("no such call within ten seconds, only {:?}", self.calls()),
+            Err(_) => {
+                let calls = self.calls();
+                let told = calls.iter().map(|it| (it.method(), it.target(), it.outcome()));
+                panic!("no such call within ten seconds, only {:#?}", told.collect::<Vec<_>>());
+            }
         }
     }
 
@@ -176,12 +185,11 @@ impl Simulator {
     }
 
     /// Runs `work` on a thread of its own until the simulator stops.
-    fn run<W, F>(&mut self, work: W) -> io::Result<()>
+    fn run<W, F>(&mut self, runtime: Runtime, work: W) -> io::Result<()>
     where
         W: FnOnce(Arc<State>) -> F + Send + 'static,
         F: Future<Output = io::Result<()>>,
     {
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (state, stop) = (self.state.clone(), self.stop.clone());
         let thread = std::thread::Builder::new().name("simulator".to_owned()).spawn(move || {
             let result = runtime.block_on(stop.run_until_cancelled(work(state)));
@@ -200,12 +208,25 @@ impl Drop for Simulator {
     }
 }
 
+fn single_thread() -> io::Result<Runtime> {
+    runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Room for the thousands of connections that a test opens at once.
+const BACKLOG: u32 = 4096;
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// Hands connections to the workers in turn, so that each has its share.
 async fn accept(
-    listener: std::net::TcpListener,
+    listener: TcpListener,
     workers: Vec<mpsc::Sender<std::net::TcpStream>>,
 ) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
     for worker in workers.iter().cycle() {
         let connection = match listener.accept().await {
             Ok((stream, _)) => stream.into_std()?,

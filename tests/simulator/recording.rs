@@ -120,9 +120,11 @@ impl Recordings {
         if !self.on {
             return None;
         }
+        // Headers may hold any bytes; those that are no text are shown as replacements.
+        let head = String::from_utf8_lossy(head);
         let kept = &body[..body.len().min(MOST_OF_A_BODY)];
         let mut received = Vec::with_capacity(head.len() + kept.len());
-        received.extend_from_slice(head);
+        received.extend_from_slice(head.as_bytes());
         received.extend_from_slice(kept);
         let call = Arc::new(Call {
             number,
@@ -207,6 +209,8 @@ mod tests {
         assert_eq!(call.outcome(), None);
         recordings.finish(&call, 200, 7, Ending::ClientHungUp);
         assert!(call.client_hung_up());
+        let strange = recordings.begin(2, b"GET / HTTP/1.1\r\nx-odd: \xff\r\n\r\n", b"").unwrap();
+        assert_eq!(strange.header("x-odd"), Some("\u{FFFD}"));
     }
 
     #[test]

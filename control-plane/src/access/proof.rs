@@ -8,6 +8,7 @@ use shared::{
     failure::{Classified, Code, Kind, code},
     ids::OrganizationId,
 };
+use time::OffsetDateTime;
 use utoipa::openapi::{
     ResponseBuilder, extensions::ExtensionsBuilder, security::SecurityRequirement,
 };
@@ -70,6 +71,8 @@ pub struct Grant<P> {
     pub membership: Membership,
     pub authority: Authority,
     pub actor: Actor,
+    /// When the token shown stops, where one was.
+    pub until: Option<OffsetDateTime>,
     permission: PhantomData<P>,
 }
 
@@ -201,6 +204,7 @@ struct Holder {
     membership: Membership,
     authority: Authority,
     actor: Actor,
+    until: Option<OffsetDateTime>,
 }
 
 async fn holder(request: &HttpRequest, permission: Permission) -> Result<Holder, AccessError> {
@@ -234,7 +238,8 @@ async fn by_session(signed_in: SignedIn, slug: &str) -> Result<Holder, AccessErr
     }
     let authority = Authority::of(membership.role);
     let actor = session.actor();
-    Ok(Holder { visit, session: Some(session), platform, membership, authority, actor })
+    let session = Some(session);
+    Ok(Holder { visit, session, platform, membership, authority, actor, until: None })
 }
 
 async fn by_token(
@@ -249,8 +254,8 @@ async fn by_token(
     if membership.slug != slug && membership.organization.to_string() != slug {
         return Err(AccessError::NotFound);
     }
-    let (authority, actor) = (bearer.authority, bearer.actor);
-    Ok(Holder { visit, session: None, platform, membership, authority, actor })
+    let (authority, actor, until) = (bearer.authority, bearer.actor, Some(bearer.until));
+    Ok(Holder { visit, session: None, platform, membership, authority, actor, until })
 }
 
 fn bearer(request: &HttpRequest) -> Option<SecretString> {
@@ -304,10 +309,10 @@ impl<P: Needed> FromRequest for Grant<P> {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
         Box::pin(async move {
-            let Holder { visit, session, platform, membership, authority, actor } =
+            let Holder { visit, session, platform, membership, authority, actor, until } =
                 holder(&request, P::PERMISSION).await?;
             let permission = PhantomData;
-            Ok(Self { visit, session, platform, membership, authority, actor, permission })
+            Ok(Self { visit, session, platform, membership, authority, actor, until, permission })
         })
     }
 }

@@ -1,15 +1,40 @@
 //! What was done, by whom: a chain of entries that can be added to, not changed.
 //!
 //! An entry is written in the transaction of the change it tells of, so that neither
-//! is there without the other.
+//! is there without the other. Each carries the hash of itself and the one before, so
+//! that an edit shows; the ends of the chains are signed and kept elsewhere, so that a
+//! chain cut short or written anew from some entry on shows too.
+
+mod api;
+mod chain;
+mod checkpoints;
+mod csv;
+mod log;
+mod store;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod web;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use shared::ids::OrganizationId;
+use shared::{
+    failure::{Classified, Kind},
+    ids::OrganizationId,
+};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::access::{Actor, Origin, Work};
+pub use chain::Finding;
+pub use checkpoints::checkpoint;
+pub use verify::{Problem, Report, verify};
+
+use crate::access::{Actor, Doors, Origin, Work};
+
+pub fn doors(doors: &mut Doors) {
+    web::doors(doors);
+    api::doors(doors);
+}
 
 /// One thing done to one thing. `action` reads `team.created`.
 #[derive(Clone, Debug)]
@@ -67,7 +92,7 @@ impl Entry {
 pub async fn record(work: &mut Work, entry: Entry) -> Result<(), sqlx::Error> {
     let body = entry.body(&work.actor, work.origin);
     let organization = work.organization;
-    append(work, organization.uuid(), &body).await
+    store::append(work, organization, &body).await
 }
 
 /// Adds to the platform's own chain: what people do with their accounts, and operators
@@ -78,27 +103,31 @@ pub async fn record_platform(
     origin: Origin,
     entry: Entry,
 ) -> Result<(), sqlx::Error> {
-    append(conn, PLATFORM.uuid(), &entry.body(actor, origin)).await
+    store::append(conn, PLATFORM, &entry.body(actor, origin)).await
 }
 
 /// Whose chain the platform's own entries are in.
 pub const PLATFORM: OrganizationId = OrganizationId::from_uuid(Uuid::nil());
 
-async fn append(
-    conn: &mut PgConnection,
-    organization: Uuid,
-    body: &str,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!("SELECT app.audit_append($1, $2)", organization, body).fetch_one(conn).await?;
-    Ok(())
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    #[error("the signing key is not an Ed25519 private key in PKCS #8, base64")]
+    BadKey,
+    #[error("the checkpoints in {path} cannot be read or written")]
+    File {
+        path: std::path::PathBuf,
+        #[source]
+        error: std::io::Error,
+    },
+    #[error("the store of audit entries failed")]
+    Store(#[from] sqlx::Error),
 }
 
-pub fn doors(_: &mut crate::access::Doors) {}
-
-pub async fn checkpoint(
-    _: &sqlx::PgPool,
-    _: &secrecy::SecretString,
-    _: &std::path::Path,
-) -> Result<usize, sqlx::Error> {
-    Ok(0)
+impl Classified for AuditError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::BadKey | Self::File { .. } => Kind::Internal,
+            Self::Store(error) => error.kind(),
+        }
+    }
 }

@@ -211,9 +211,12 @@ async fn page<P>(
     })
 }
 
+/// The choices of an owner, the first of which is none.
 async fn people(work: &mut Work) -> Result<Vec<(String, String)>, CostCenterError> {
     let people = super::candidates(work).await?;
-    Ok(people.into_iter().map(|(id, email)| (id.to_string(), email)).collect())
+    let nobody = (String::new(), "Nobody".to_owned());
+    let people = people.into_iter().map(|(id, email)| (id.to_string(), email));
+    Ok([nobody].into_iter().chain(people).collect())
 }
 
 /// An id that is none of ours is a cost center that nobody has.

@@ -4,7 +4,7 @@
 mod providers;
 
 use clap::Args;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use shared::{
     config::secret,
     failure::Classified,
@@ -170,7 +170,7 @@ async fn furnish(
     let mut terms = Terms::named("production".parse()?);
     terms.tags.insert("environment".to_owned(), "production".to_owned());
     let production = NewApiKey { project: Some(bot), mode: Mode::Live, owner: None, terms };
-    let secret = NewKey::try_from(logins.api_key.clone())?;
+    let secret = NewKey::try_from(logins.api_key.clone()).map_err(|_| DemoError::Key)?;
     keys::issue(work, &production, Some(secret)).await?;
 
     let mut terms = Terms::named("laptop".parse()?);
@@ -221,9 +221,9 @@ pub enum DemoError {
     #[error("a demo password is too weak")]
     Weak(#[from] crate::identity::WeakPassword),
     #[error("the demo's API key is not a key of ours")]
-    Key(#[from] shared::keys::NotAKey),
-    #[error(transparent)]
-    Snapshot(#[from] snapshots::SnapshotError),
+    Key,
+    #[error("a key's terms are not valid")]
+    Terms(#[from] keys::BadTerm),
 }
 
 impl<E: Classified> From<E> for DemoError {

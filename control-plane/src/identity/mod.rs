@@ -14,6 +14,8 @@ pub mod sessions;
 mod sign_in;
 mod sign_up;
 mod store;
+#[cfg(test)]
+mod tests;
 mod web;
 
 use shared::failure::{Classified, Code, Kind, Problem, code};

@@ -234,10 +234,7 @@ impl NewKeyBody {
     }
 }
 
-async fn list(
-    grant: Grant<may::ViewKeys>,
-    query: Search<KeyQuery>,
-) -> Result<Json<Keys>, Failure> {
+async fn list(grant: Grant<may::ViewKeys>, query: Search<KeyQuery>) -> Result<Json<Keys>, Failure> {
     let mut problems = Problems::none();
     let which = problems.take("status", web::which(&query.status));
     let project = problems.take("project", web::optional(&query.project));

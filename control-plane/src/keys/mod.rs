@@ -81,15 +81,7 @@ pub struct ApiKey {
 }
 
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Serialize,
-    serde::Deserialize,
-    utoipa::ToSchema,
-    sqlx::Type,
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema, sqlx::Type,
 )]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "text", rename_all = "snake_case")]
@@ -380,11 +372,7 @@ async fn find_locked(work: &mut Work, reach: Reach, key: ApiKeyId) -> Result<Api
     Ok(found)
 }
 
-async fn find_changeable(
-    work: &mut Work,
-    reach: Reach,
-    key: ApiKeyId,
-) -> Result<ApiKey, KeyError> {
+async fn find_changeable(work: &mut Work, reach: Reach, key: ApiKeyId) -> Result<ApiKey, KeyError> {
     let found = find_locked(work, reach, key).await?;
     if found.revoked_at.is_some() {
         return Err(KeyError::Revoked);
@@ -498,4 +486,4 @@ impl Classified for KeyError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -34,15 +34,7 @@ impl fmt::Display for KeyName {
 
 /// Whether calls are for real.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Serialize,
-    serde::Deserialize,
-    utoipa::ToSchema,
-    sqlx::Type,
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema, sqlx::Type,
 )]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "text", rename_all = "snake_case")]
@@ -232,8 +224,7 @@ fn address(text: &str) -> Result<IpNet, BadTerm> {
 pub(super) fn tag_lines(text: &str) -> Result<BTreeMap<String, String>, BadTerm> {
     let mut pairs = Vec::new();
     for line in text.lines().map(str::trim).filter(|it| !it.is_empty()) {
-        let (name, value) =
-            line.split_once('=').ok_or_else(|| BadTerm::Tag(shortened(line)))?;
+        let (name, value) = line.split_once('=').ok_or_else(|| BadTerm::Tag(shortened(line)))?;
         pairs.push((name.trim(), value.trim()));
     }
     tags(pairs.into_iter())

@@ -42,9 +42,12 @@ struct KeysPage {
     project: String,
     statuses: Vec<(String, String)>,
     projects: Vec<(String, String)>,
+    /// Back to the first page, where this is another.
+    newer: Option<String>,
     /// Where the next page begins, as its address.
     older: Option<String>,
     is_filtered: bool,
+    problems: Problems,
 }
 
 #[derive(Template)]
@@ -126,6 +129,14 @@ impl KeyLine {
             is_idle: is_open && seen < now - time::Duration::days(90),
         }
     }
+
+    fn badge(&self) -> &'static str {
+        match self.status {
+            Status::Active => "ok",
+            Status::Expiring | Status::Suspended => "warn",
+            Status::Expired | Status::Revoked => "",
+        }
+    }
 }
 
 struct SecretLine {
@@ -194,11 +205,12 @@ impl Query {
         Ok(Filter { which, project, after, most: PAGE })
     }
 
-    fn older(&self, base: &str, after: ApiKeyId) -> String {
+    /// The address of the page that begins after a key, or of the first one.
+    fn page(&self, base: &str, after: Option<ApiKeyId>) -> String {
         let query = form_urlencoded::Serializer::new(String::new())
             .append_pair("status", &self.status)
             .append_pair("project", &self.project)
-            .append_pair("after", &after.to_string())
+            .append_pair("after", &after.map(|it| it.to_string()).unwrap_or_default())
             .finish();
         format!("{base}?{query}")
     }
@@ -372,7 +384,9 @@ async fn list(
     Ok(Page(KeysPage {
         frame: grant.frame(Section::Keys),
         keys: listing.keys.iter().map(|it| KeyLine::of(it, grant.zone(), now)).collect(),
-        older: listing.next.map(|after| query.older(&base, after)),
+        newer: filter.after.map(|_| query.page(&base, None)),
+        older: listing.next.map(|after| query.page(&base, Some(after))),
+        problems: Problems::none(),
         is_filtered: filter.which != Which::Current || filter.project.is_some(),
         status: query.0.status,
         project: query.0.project,
@@ -429,8 +443,7 @@ async fn change(
     let key = key_in(&path.1)?;
     let mut work = grant.begin().await?;
     let now = OffsetDateTime::now_utc();
-    let outcome =
-        edit(&mut work, Reach::of(&grant), key, |kept| form.change(kept, now)).await;
+    let outcome = edit(&mut work, Reach::of(&grant), key, |kept| form.change(kept, now)).await;
     match or_problems(outcome)? {
         Ok(()) => {
             commit(&grant, work).await?;
@@ -526,9 +539,7 @@ async fn page<P>(
         revoked: key.revoked_at.map(|at| (Moment::new(at, zone), by)),
         scopes: scope_choices(&form.scopes),
         form,
-        overlap_hours: typed
-            .overlap_hours
-            .unwrap_or_else(|| Overlap::USUAL.hours().to_string()),
+        overlap_hours: typed.overlap_hours.unwrap_or_else(|| Overlap::USUAL.hours().to_string()),
         may_change: !is_revoked && Reach::of(grant).covers(key.owner),
         key: KeyLine::of(&key, zone, OffsetDateTime::now_utc()),
         problems,

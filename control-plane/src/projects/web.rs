@@ -201,14 +201,15 @@ async fn page<P>(
     })
 }
 
-/// The teams a project may be given to, and the one that it is in.
+/// The teams a project may be given to, and the one that it is in; the first is none.
 async fn choices(
     work: &mut Work,
     present: Option<TeamId>,
 ) -> Result<Vec<(String, String)>, ProjectError> {
     let teams = teams::list(work).await?;
     let offered = teams.into_iter().filter(|it| !it.is_archived() || Some(it.id) == present);
-    Ok(offered.map(|it| (it.id.to_string(), it.name)).collect())
+    let none = (String::new(), "No team".to_owned());
+    Ok([none].into_iter().chain(offered.map(|it| (it.id.to_string(), it.name))).collect())
 }
 
 /// An id that is none of ours is a project that nobody has.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
     failure::{Classified, Kind},
-    ids::{CredentialId, OrganizationId},
+    ids::CredentialId,
     seal::Sealer,
     snapshot::{HINT, IMAGE, Model, Snapshot, Upstream},
 };
@@ -92,11 +92,8 @@ async fn published(
 ) -> Result<Option<i64>, SnapshotError> {
     let asked = async {
         let mut conn = redis.get().await?;
-        let (revision, there): (Option<i64>, bool) = redis::pipe()
-            .get(place.revision())
-            .exists(place.image)
-            .query_async(&mut conn)
-            .await?;
+        let (revision, there): (Option<i64>, bool) =
+            redis::pipe().get(place.revision()).exists(place.image).query_async(&mut conn).await?;
         Ok(revision.filter(|_| there))
     };
     tokio::time::timeout(PATIENCE, asked).await.map_err(|_| SnapshotError::TooSlow)?
@@ -183,7 +180,8 @@ fn is_same(sealer: &Sealer, there: &Upstream, new: &NewUpstream) -> bool {
     let purpose = Upstream::purpose(there.credential, there.organization, &there.base_url);
     let secret = sealer.open(&there.sealed_secret, &purpose).unwrap_or_default();
     let is_same_secret: bool = secret.ct_eq(new.secret.expose_secret().as_bytes()).into();
-    is_same_secret && serde_json::to_value(&there.models).ok() == serde_json::to_value(&new.models).ok()
+    is_same_secret
+        && serde_json::to_value(&there.models).ok() == serde_json::to_value(&new.models).ok()
 }
 
 /// A model that answers chats and that the organization may call, for examples.

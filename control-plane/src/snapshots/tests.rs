@@ -4,7 +4,12 @@ use futures::StreamExt;
 use sqlx::PgPool;
 
 use super::*;
-use crate::{access::Role, keys, keys::testing::new_key, testing::Fixture};
+use crate::{
+    access::Role,
+    keys,
+    keys::tests::{new_key, project},
+    testing::Fixture,
+};
 
 /// A place in Redis that no other test uses.
 struct Corner {
@@ -62,7 +67,7 @@ async fn a_change_is_published_once(root: PgPool) {
     assert!(corner.publish(&fixture).await);
     assert!(!corner.publish(&fixture).await);
 
-    let project = fixture.project(&fixture.ours, "web").await;
+    let project = project(&fixture, &fixture.ours, "web").await;
     let mut work = fixture.work(Role::Developer).await;
     let new = new_key(project, fixture.ours.person(Role::Developer));
     let issued = keys::issue(&mut work, &new, None).await.unwrap();
@@ -173,7 +178,7 @@ async fn another_tenants_upstream_is_out_of_reach(root: PgPool) {
 #[sqlx::test(migrations = "../migrations")]
 async fn a_key_whose_owner_may_not_use_it_is_not_published(root: PgPool) {
     let fixture = Fixture::new(root).await;
-    let project = fixture.project(&fixture.ours, "web").await;
+    let project = project(&fixture, &fixture.ours, "web").await;
     let owner = fixture.ours.person(Role::Developer);
     let mut work = fixture.work(Role::Developer).await;
     keys::issue(&mut work, &new_key(project, owner), None).await.unwrap();
@@ -182,10 +187,14 @@ async fn a_key_whose_owner_may_not_use_it_is_not_published(root: PgPool) {
     assert_eq!(published().await, 1);
 
     for (change, back) in [
-        ("UPDATE memberships SET role = 'billing' WHERE person_id = $1",
-         "UPDATE memberships SET role = 'developer' WHERE person_id = $1"),
-        ("UPDATE people SET disabled_at = now() WHERE id = $1",
-         "UPDATE people SET disabled_at = NULL WHERE id = $1"),
+        (
+            "UPDATE memberships SET role = 'billing' WHERE person_id = $1",
+            "UPDATE memberships SET role = 'developer' WHERE person_id = $1",
+        ),
+        (
+            "UPDATE people SET disabled_at = now() WHERE id = $1",
+            "UPDATE people SET disabled_at = NULL WHERE id = $1",
+        ),
     ] {
         let before = gather(&fixture.db).await.unwrap().revision;
         sqlx::query(change).bind(owner).execute(&fixture.root).await.unwrap();

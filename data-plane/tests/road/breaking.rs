@@ -80,6 +80,16 @@ async fn a_stream_that_falls_silent_ends_with_an_error() {
     assert!(body.starts_with("data: {\"a\":1}\n\ndata: {\"b\n\ndata: {\"error\":{"), "{body}");
     assert!(body.contains("\"code\":\"upstream_timeout\"") && body.ends_with("}}\n\n"), "{body}");
     assert!(!body.contains("[DONE]"), "{body}");
+
+    let metrics = plane.get_privately("/metrics").await;
+    let metrics = std::str::from_utf8(&metrics.body).unwrap();
+    for line in [
+        r#"turnpike_requests_total{endpoint="chat",outcome="broken"} 1"#,
+        r#"turnpike_requests_total{endpoint="chat",outcome="2xx"} 0"#,
+        r#"turnpike_refusals_total{code="upstream_timeout"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
 }
 
 /// The last event of a stream as a client reads it.

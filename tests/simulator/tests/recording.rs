@@ -123,3 +123,10 @@ async fn stopping_closes_every_connection() {
     assert!(matches!(stream.read(&mut [0; 1]).await, Ok(0) | Err(_)));
     assert!(TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_refused() {
+    let simulator = simulator();
+    let again = Simulator::start(Config { listen: simulator.address, ..Config::default() });
+    assert_eq!(again.err().map(|it| it.kind()), Some(ErrorKind::AddrInUse));
+}

@@ -88,7 +88,7 @@ async fn withdraw(
     path: Path<(String, String, String)>,
 ) -> Result<Deleted, Failure> {
     let project = project_in(&path.1)?;
-    let day = path.2.parse().map_err(|_| SplitError::NotFound)?;
+    let day = path.2.parse().map_err(SplitError::BadDay)?;
     let mut work = grant.begin().await?;
     super::withdraw(&mut work, project, day, Day::today(&grant)).await?;
     work.commit().await?;

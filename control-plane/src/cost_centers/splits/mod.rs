@@ -24,7 +24,7 @@ use shared::{
 
 pub use basis_points::{BadShare, BasisPoints};
 
-use super::{Day, Validity};
+use super::{BadDay, Day, Validity};
 use crate::{
     access::{Doors, Work},
     audit::{self, Entry},
@@ -165,7 +165,7 @@ pub async fn replace(work: &mut Work, project: ProjectId, plan: &Plan) -> Result
     Ok(())
 }
 
-/// Takes back a split that is not in force yet.
+/// Takes back the split planned from that day on, if there is one.
 pub async fn withdraw(
     work: &mut Work,
     project: ProjectId,
@@ -175,7 +175,7 @@ pub async fn withdraw(
     let project = projects::find_to_change(work, project).await?;
     let organization = work.organization;
     let before = store::of_day(work, organization, project.id, effective_from).await?;
-    let before = before.ok_or(SplitError::NotFound)?;
+    let Some(before) = before else { return Ok(()) };
     if effective_from <= today {
         return Err(SplitError::InForce);
     }
@@ -228,8 +228,8 @@ pub enum SplitError {
     MoreThanTheWhole(Option<BasisPoints>),
     #[error(transparent)]
     Refused(#[from] Problems),
-    #[error("there is no split from that day on")]
-    NotFound,
+    #[error(transparent)]
+    BadDay(#[from] BadDay),
     #[error("the split is in force already: replace it, or plan another one")]
     InForce,
     #[error(transparent)]
@@ -250,8 +250,8 @@ impl Classified for SplitError {
             | Self::Nothing
             | Self::TooMany
             | Self::MoreThanTheWhole(_)
+            | Self::BadDay(_)
             | Self::Refused(_) => Kind::Invalid,
-            Self::NotFound => Kind::NotFound,
             Self::InForce => Kind::Conflict,
             Self::Project(error) => error.kind(),
             Self::Store(error) => error.kind(),
@@ -266,8 +266,8 @@ impl Classified for SplitError {
             | Self::Nothing
             | Self::TooMany
             | Self::MoreThanTheWhole(_)
+            | Self::BadDay(_)
             | Self::Refused(_)
-            | Self::NotFound
             | Self::InForce
             | Self::Store(_) => self.kind().code(),
         }
@@ -283,7 +283,10 @@ impl Classified for SplitError {
                 vec![Problem { field: "shares", message: self.to_string() }]
             }
             Self::Refused(problems) => problems.list().to_vec(),
-            Self::NotFound | Self::InForce | Self::Project(_) | Self::Store(_) => Vec::new(),
+            Self::BadDay(_) => {
+                vec![Problem { field: "effective_from", message: self.to_string() }]
+            }
+            Self::InForce | Self::Project(_) | Self::Store(_) => Vec::new(),
         }
     }
 }

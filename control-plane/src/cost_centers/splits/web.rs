@@ -158,7 +158,7 @@ async fn take_back(
     form: Form<WithdrawForm>,
 ) -> Result<HttpResponse, Failure> {
     let project = project_in(&path.1)?;
-    let day = form.effective_from.parse().map_err(|_| SplitError::NotFound)?;
+    let day = form.effective_from.parse().map_err(SplitError::BadDay)?;
     let mut work = grant.begin().await?;
     withdraw(&mut work, project, day, Day::today(&grant)).await?;
     work.commit().await?;
@@ -199,7 +199,8 @@ fn rows_of(split: &Split) -> Vec<Row> {
     split.shares.iter().map(|it| row((it.cost_center, it.basis_points))).collect()
 }
 
-/// The cost centers that may receive, and those that the rows name already.
+/// The cost centers that may receive, and those that the rows name already; the first
+/// choice is none.
 async fn choices(
     work: &mut Work,
     today: Day,
@@ -212,7 +213,8 @@ async fn choices(
         let is_offered = !it.is_archived() && !it.ended_by(&today);
         (is_offered || is_named(&id)).then(|| (id, format!("{} · {}", it.code, it.name)))
     });
-    Ok(offered.collect())
+    let none = (String::new(), "None".to_owned());
+    Ok([none].into_iter().chain(offered).collect())
 }
 
 fn project_in(text: &str) -> Result<ProjectId, ProjectError> {
