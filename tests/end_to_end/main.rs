@@ -15,4 +15,5 @@ mod passwords;
 mod second_factor;
 mod secrets;
 mod sessions;
+mod site;
 mod throttling;
