@@ -98,11 +98,7 @@ impl State {
 impl Simulator {
     /// Listens at once; an address that is taken is an error.
     pub fn start(config: Config) -> io::Result<Self> {
-        let runtime = single_thread()?;
-        let listener = {
-            let _entered = runtime.enter();
-            listen(config.listen)?
-        };
+        let listener = listen(config.listen)?;
         let mut simulator = Self {
             address: listener.local_addr()?,
             state: Arc::new(State {
@@ -118,9 +114,9 @@ impl Simulator {
         for _ in 0..config.workers.max(1) {
             let (sender, connections) = mpsc::channel(1024);
             workers.push(sender);
-            simulator.run(single_thread()?, |state| work(state, connections))?;
+            simulator.run(|state| work(state, connections))?;
         }
-        simulator.run(runtime, |_| accept(listener, workers))?;
+        simulator.run(|_| accept(listener, workers))?;
         Ok(simulator)
     }
 
@@ -185,11 +181,12 @@ impl Simulator {
     }
 
     /// Runs `work` on a thread of its own until the simulator stops.
-    fn run<W, F>(&mut self, runtime: Runtime, work: W) -> io::Result<()>
+    fn run<W, F>(&mut self, work: W) -> io::Result<()>
     where
         W: FnOnce(Arc<State>) -> F + Send + 'static,
         F: Future<Output = io::Result<()>>,
     {
+        let runtime = single_thread()?;
         let (state, stop) = (self.state.clone(), self.stop.clone());
         let thread = std::thread::Builder::new().name("simulator".to_owned()).spawn(move || {
             let result = runtime.block_on(stop.run_until_cancelled(work(state)));
@@ -215,18 +212,28 @@ fn single_thread() -> io::Result<Runtime> {
 /// Room for the thousands of connections that a test opens at once.
 const BACKLOG: u32 = 4096;
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let runtime = single_thread()?;
+    let listener = {
+        let _entered = runtime.enter();
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        socket.and_then(|socket| {
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(BACKLOG)?.into_std()
+        })
+    };
+    // Who starts a simulator is often on a runtime already, where another must not be dropped.
+    runtime.shutdown_background();
+    listener
 }
 
 /// Hands connections to the workers in turn, so that each has its share.
 async fn accept(
-    listener: TcpListener,
+    listener: std::net::TcpListener,
     workers: Vec<mpsc::Sender<std::net::TcpStream>>,
 ) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
     for worker in workers.iter().cycle() {
         let connection = match listener.accept().await {
             Ok((stream, _)) => stream.into_std()?,
