@@ -217,14 +217,21 @@ impl Classified for MemberError {
             Self::LastOwner => code::LAST_OWNER,
             Self::Above(_) => code::GRANT_EXCEEDS_GRANTOR,
             Self::Access(error) => error.code(),
-            Self::NotFound | Self::BadRole(_) | Self::Nobody | Self::Keys(_) | Self::Store(_) => self.kind().code(),
+            Self::NotFound | Self::BadRole(_) | Self::Nobody | Self::Keys(_) | Self::Store(_) => {
+                self.kind().code()
+            }
         }
     }
 
     fn problems(&self) -> Vec<Problem> {
         let field = match self {
             Self::BadRole(_) | Self::LastOwner => "role",
-            Self::NotFound | Self::Above(_) | Self::Nobody | Self::Access(_) | Self::Keys(_) | Self::Store(_) => {
+            Self::NotFound
+            | Self::Above(_)
+            | Self::Nobody
+            | Self::Access(_)
+            | Self::Keys(_)
+            | Self::Store(_) => {
                 return Vec::new();
             }
         };
