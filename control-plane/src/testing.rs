@@ -1,6 +1,8 @@
 //! What store and page tests stand on: a fresh database seen as the application sees
 //! it, two organizations, and somebody of each role in both.
 
+pub mod http;
+
 use actix_web::web::Data;
 use argon2::{Algorithm, Argon2, Params, Version, password_hash::PasswordHasher};
 use clap::Parser;
