@@ -1,6 +1,8 @@
 //! What store and page tests stand on: a fresh database seen as the application sees
 //! it, two organizations, and somebody of each role in both.
 
+mod browser;
+
 use actix_web::web::Data;
 use clap::Parser;
 use secrecy::ExposeSecret;
@@ -15,6 +17,8 @@ use crate::{
     config::Config,
     platform::Platform,
 };
+
+pub use browser::Browser;
 
 pub struct Fixture {
     /// As the superuser: to plant and to look, never to act.
