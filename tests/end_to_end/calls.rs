@@ -32,7 +32,9 @@ async fn whoever_signs_up_makes_a_call_at_once(root: PgPool) {
     let completion = answer.json();
     assert_eq!(completion["object"], "chat.completion");
     assert_eq!(completion["choices"][0]["message"]["role"], "assistant");
-    assert!(completion["choices"][0]["message"]["content"].as_str().is_some_and(|it| !it.is_empty()));
+    assert!(
+        completion["choices"][0]["message"]["content"].as_str().is_some_and(|it| !it.is_empty())
+    );
     assert!(completion["usage"]["total_tokens"].as_u64().is_some_and(|it| it > 0));
 
     // The provider saw its own secret, and nothing of ours.

@@ -71,8 +71,11 @@ async fn signing_up_tells_nothing(root: PgPool) {
         let first = browser.go(&next).await;
         let account = browser.go("/account").await;
         let slug = next.trim_start_matches("/orgs/").trim_end_matches("/setup").to_owned();
-        let strip = |(status, text, headers): (_, String, _)| (status, text.replace(&slug, "SLUG"), headers);
-        shapes.push([shape(&answer, email), shape(&first, email), shape(&account, email)].map(strip));
+        let strip = |(status, text, headers): (_, String, _)| {
+            (status, text.replace(&slug, "SLUG"), headers)
+        };
+        shapes
+            .push([shape(&answer, email), shape(&first, email), shape(&account, email)].map(strip));
     }
     assert_eq!(shapes[0], shapes[1]);
     assert_eq!(stack.letters_to(&ada.email).await, before + 1);

@@ -72,7 +72,8 @@ async fn a_fault_of_ours_tells_nothing_of_our_insides(root: PgPool) {
     let stack = Stack::start(root).await;
     let ada = stack.signed_up("ada@acme.test", "Acme").await;
     let mut browser = ada.browser.clone().that_expects_failures();
-    let rename = |from: &str, to: &str| sqlx::AssertSqlSafe(format!("ALTER TABLE {from} RENAME TO {to}"));
+    let rename =
+        |from: &str, to: &str| sqlx::AssertSqlSafe(format!("ALTER TABLE {from} RENAME TO {to}"));
     sqlx::query(rename("teams", "teams_away")).execute(&stack.root).await.unwrap();
     for path in [ada.path("/teams"), format!("/api/v1/orgs/{}/teams", ada.slug)] {
         let answer = browser.get(&path).await;

@@ -33,7 +33,13 @@ fn check_again(answer: &Answer, action: &str, field: &str, typed: &[(&str, &str)
     }
 }
 
-async fn wrong(browser: &mut Browser, path: &str, action: &str, field: &str, typed: &[(&str, &str)]) {
+async fn wrong(
+    browser: &mut Browser,
+    path: &str,
+    action: &str,
+    field: &str,
+    typed: &[(&str, &str)],
+) {
     let answer = browser.fill(path, action, typed).await;
     check_again(&answer, action, field, typed);
 }

@@ -93,8 +93,10 @@ async fn who_has_an_account_joins_with_it(root: PgPool) {
     let link = stack.link_mailed_to("bob@acme.test", "/invites/").await;
     let mut browser = stack.browser();
     let page = browser.page(&link).await;
-    let has_password =
-        page.forms().iter().any(|it| it.action == link && it.names.contains(&"password".to_owned()));
+    let has_password = page
+        .forms()
+        .iter()
+        .any(|it| it.action == link && it.names.contains(&"password".to_owned()));
     assert!(!has_password, "an account's password cannot be set by an invitation");
     sign_in(&mut browser, &bob.email, &bob.password).await;
     let answer = browser.fill(&link, &link, &[]).await;

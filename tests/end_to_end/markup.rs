@@ -81,7 +81,9 @@ fn unnamed(page: &Document, element: &Element) -> Option<String> {
         "table" => {
             let region = page.around(element, "div").or_else(|| page.around(element, "section"));
             let has_caption = page.all("caption").next().is_some();
-            !has_caption && !is_named() && !region.is_some_and(|it| it.has("aria-label"))
+            !has_caption
+                && !is_named()
+                && !region.is_some_and(|it| it.has("aria-label"))
                 && !region.is_some_and(|it| it.has("aria-labelledby"))
         }
         _ => false,

@@ -111,7 +111,8 @@ async fn nobody_ends_anothers_session(root: PgPool) {
     let id = format!("ses_{}", id.replace('-', ""));
     let page = bob.browser.page("/account").await;
     let csrf = page.form("/logout").fields[0].1.clone();
-    for path in [format!("/account/sessions/{id}/revoke"), "/account/sessions/ses_1/revoke".into()] {
+    for path in [format!("/account/sessions/{id}/revoke"), "/account/sessions/ses_1/revoke".into()]
+    {
         let answer = bob.browser.send(Request::form(&path, &[("csrf", &csrf)])).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{answer:?}");
     }
@@ -144,7 +145,10 @@ async fn nobody_is_sent_to_another_site(root: PgPool) {
         // Reading the location checks that it is within our site.
         let answer = browser.fill(&path, "/login", &typed).await;
         let location = answer.location().unwrap_or_else(|| panic!("{answer:?}"));
-        assert!(!location.contains("evil") || location.starts_with("/%") || location.starts_with("/a"), "{location}");
+        assert!(
+            !location.contains("evil") || location.starts_with("/%") || location.starts_with("/a"),
+            "{location}"
+        );
         // Neither when one is signed in already.
         browser.get(&path).await.location().unwrap();
     }

@@ -91,7 +91,10 @@ pub fn is_at(door: &Door, path: &str) -> bool {
     let (pattern, path): (Vec<_>, Vec<_>) =
         (door.path.split('/').collect(), path.split('/').collect());
     pattern.len() == path.len()
-        && pattern.iter().zip(&path).all(|(pattern, part)| pattern.starts_with('{') || pattern == part)
+        && pattern
+            .iter()
+            .zip(&path)
+            .all(|(pattern, part)| pattern.starts_with('{') || pattern == part)
 }
 
 /// The doors that are pages for people.

@@ -226,8 +226,7 @@ fn tag(text: &str, parent: Option<usize>) -> Result<(Element, bool, &str), Strin
     let end = body.find(|it: char| it.is_whitespace() || it == '>' || it == '/');
     let end = end.ok_or("a tag has no end")?;
     let name = body[..end].to_lowercase();
-    let mut element =
-        Element { name, attributes: BTreeMap::new(), text: String::new(), parent };
+    let mut element = Element { name, attributes: BTreeMap::new(), text: String::new(), parent };
     let mut rest = body[end..].trim_start();
     loop {
         if let Some(after) = rest.strip_prefix("/>") {
@@ -237,7 +236,8 @@ fn tag(text: &str, parent: Option<usize>) -> Result<(Element, bool, &str), Strin
             return Ok((element, false, after));
         }
         let end = rest.find(|it: char| it.is_whitespace() || "=>/".contains(it));
-        let end = end.filter(|it| *it > 0).ok_or_else(|| format!("<{}> is broken", element.name))?;
+        let end =
+            end.filter(|it| *it > 0).ok_or_else(|| format!("<{}> is broken", element.name))?;
         let attribute = rest[..end].to_lowercase();
         rest = rest[end..].trim_start();
         let mut value = "";
@@ -317,7 +317,9 @@ mod tests {
 
     #[test]
     fn mistakes_are_noticed() {
-        for broken in ["<p><b></p></b>", "<div>", "</p>", "<p class=x></p>", "<p id=\"a\" id=\"b\"></p>"] {
+        for broken in
+            ["<p><b></p></b>", "<div>", "</p>", "<p class=x></p>", "<p id=\"a\" id=\"b\"></p>"]
+        {
             assert!(Document::parse(broken).is_err(), "{broken}");
         }
     }

@@ -144,7 +144,7 @@ mod tests {
         for item in document["paths"].as_object().unwrap().values() {
             for operation in item.as_object().unwrap().values() {
                 assert!(
-                    ids.insert(operation["operationId"].clone()),
+                    ids.insert(operation["operationId"].to_string()),
                     "{}",
                     operation["operationId"]
                 );

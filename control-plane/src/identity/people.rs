@@ -58,6 +58,12 @@ pub async fn insert(
     Ok(id)
 }
 
+/// Notes that they have shown that the address is theirs. Says whether it now is: not
+/// where somebody else has shown it before.
+pub async fn verify(conn: &mut PgConnection, person: PersonId) -> Result<bool, sqlx::Error> {
+    super::store::verify_email(conn, person).await
+}
+
 /// The person who has shown that the address is theirs.
 pub async fn verified(
     conn: &mut PgConnection,

@@ -102,6 +102,14 @@ pub async fn find(work: &mut Work) -> Result<Organization, sqlx::Error> {
     store::find(work, organization).await
 }
 
+/// Makes others who change the organization, or anybody's place in it, wait until this
+/// transaction has ended. To be called before anything is changed, so that none waits
+/// for another who waits for it.
+pub async fn hold(work: &mut Work) -> Result<(), sqlx::Error> {
+    let organization = work.organization;
+    store::hold(work, organization).await
+}
+
 /// Makes the organization that `work` was begun for, with a new id: whoever acts is its
 /// first owner, and it has one project, so that a key can be made at once. Returns the
 /// word for it in addresses.
@@ -136,7 +144,7 @@ async fn insert(work: &mut Work, name: &OrganizationName) -> Result<String, Orga
 }
 
 pub async fn rename(work: &mut Work, name: &OrganizationName) -> Result<(), OrganizationError> {
-    let before = find(work).await?;
+    let before = find_to_change(work).await?;
     if before.name == name.as_str() {
         return Ok(());
     }
@@ -148,7 +156,7 @@ pub async fn rename(work: &mut Work, name: &OrganizationName) -> Result<(), Orga
 
 /// Moves the organization to the zone whose days are its days.
 pub async fn set_zone(work: &mut Work, zone: &ZoneName) -> Result<(), OrganizationError> {
-    let before = find(work).await?;
+    let before = find_to_change(work).await?;
     if before.time_zone == zone.as_str() {
         return Ok(());
     }
@@ -165,7 +173,7 @@ pub async fn require_second_factor(
     required: bool,
     is_shown: bool,
 ) -> Result<(), OrganizationError> {
-    let before = find(work).await?;
+    let before = find_to_change(work).await?;
     if before.requires_second_factor == required {
         return Ok(());
     }
@@ -192,7 +200,7 @@ async fn set_archived(
     archived: bool,
     action: &'static str,
 ) -> Result<(), OrganizationError> {
-    let before = find(work).await?;
+    let before = find_to_change(work).await?;
     if before.archived_at.is_some() == archived {
         return Ok(());
     }
@@ -203,12 +211,17 @@ async fn set_archived(
 
 /// Puts the checklist away for everybody.
 pub async fn dismiss_setup(work: &mut Work) -> Result<(), OrganizationError> {
-    let organization = find(work).await?;
+    let organization = find_to_change(work).await?;
     if store::dismiss_setup(work, organization.id).await? {
         let entry = Entry::new("organization.setup_dismissed", organization.id, organization.name);
         audit::record(work, entry).await?;
     }
     Ok(())
+}
+
+async fn find_to_change(work: &mut Work) -> Result<Organization, sqlx::Error> {
+    hold(work).await?;
+    find(work).await
 }
 
 #[derive(Debug, thiserror::Error)]

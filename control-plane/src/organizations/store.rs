@@ -128,12 +128,24 @@ pub(super) async fn find(
                created_at, archived_at
           FROM organizations
          WHERE id = $1
-           FOR NO KEY UPDATE
         "#,
         organization as OrganizationId,
     )
     .fetch_one(conn)
     .await
+}
+
+pub(super) async fn hold(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"SELECT id FROM organizations WHERE id = $1 FOR UPDATE"#,
+        organization as OrganizationId,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(())
 }
 
 pub(super) async fn rename(

@@ -1,0 +1,88 @@
+//! Members in the management API.
+
+use actix_web::{http::Method, web::Path};
+use serde::{Deserialize, Serialize};
+use shared::ids::PersonId;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{Member, MemberError, change_role, remove};
+use crate::{
+    access::{Doors, Grant, Role, may},
+    web::{Deleted, Failure, Input, Json, Search},
+};
+
+pub fn doors(doors: &mut Doors) {
+    const ONE: &str = "/api/v1/orgs/{org}/members/{person}";
+    doors.api(Method::GET, "/api/v1/orgs/{org}/members", "List members", list);
+    doors.api(Method::GET, ONE, "Show a member", show);
+    doors.api(Method::PATCH, ONE, "Change a member's role", change);
+    doors.api(Method::DELETE, ONE, "Remove a member, and revoke their keys and tokens", delete);
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Position {
+    /// The member after whom the page begins: `next` of the page before.
+    #[serde(default)]
+    pub after: Option<PersonId>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Members {
+    data: Vec<Member>,
+    /// What to give as `after` for the next page; none on the last.
+    next: Option<PersonId>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct MemberChange {
+    role: Role,
+}
+
+async fn list(
+    grant: Grant<may::ViewOrganization>,
+    position: Search<Position>,
+) -> Result<Json<Members>, Failure> {
+    let mut work = grant.begin().await?;
+    let page = super::list(&mut work, position.after).await?;
+    Ok(Json(Members { data: page.members, next: page.next }))
+}
+
+async fn show(
+    grant: Grant<may::ViewOrganization>,
+    path: Path<(String, String)>,
+) -> Result<Json<Member>, Failure> {
+    let mut work = grant.begin().await?;
+    Ok(Json(super::find(&mut work, person_in(&path.1)?).await?))
+}
+
+async fn change(
+    grant: Grant<may::ManageMembers>,
+    path: Path<(String, String)>,
+    input: Input<MemberChange>,
+) -> Result<Json<Member>, Failure> {
+    let person = person_in(&path.1)?;
+    let mut work = grant.begin().await?;
+    change_role(&mut work, grant.authority, person, input.role).await?;
+    let member = super::find(&mut work, person).await?;
+    work.commit().await?;
+    grant.platform.nudges.snapshot.notify_one();
+    Ok(Json(member))
+}
+
+async fn delete(
+    grant: Grant<may::ManageMembers>,
+    path: Path<(String, String)>,
+) -> Result<Deleted, Failure> {
+    let mut work = grant.begin().await?;
+    remove(&mut work, grant.authority, person_in(&path.1)?).await?;
+    work.commit().await?;
+    grant.platform.nudges.snapshot.notify_one();
+    Ok(Deleted)
+}
+
+/// An id that is none of ours is a person whom nobody knows.
+pub(super) fn person_in(text: &str) -> Result<PersonId, MemberError> {
+    text.parse().map_err(|_| MemberError::NotFound)
+}
