@@ -1,7 +1,11 @@
 //! What store and page tests stand on: a fresh database seen as the application sees
 //! it, two organizations, and somebody of each role in both.
 
+mod browser;
+pub mod http;
+
 use actix_web::web::Data;
+use argon2::{Algorithm, Argon2, Params, Version, password_hash::PasswordHasher};
 use clap::Parser;
 use secrecy::ExposeSecret;
 use shared::{
@@ -15,6 +19,8 @@ use crate::{
     config::Config,
     platform::Platform,
 };
+
+pub use browser::Browser;
 
 pub struct Fixture {
     /// As the superuser: to plant and to look, never to act.
@@ -92,10 +98,11 @@ async fn tenant(root: &PgPool, slug: &'static str) -> Tenant {
         let email = format!("{}@{slug}.test", role.name());
         sqlx::query(
             "INSERT INTO people (id, email, email_verified_at, password_hash)
-             VALUES ($1, $2, now(), 'none')",
+             VALUES ($1, $2, now(), $3)",
         )
         .bind(person)
         .bind(&email)
+        .bind(password_hash())
         .execute(root)
         .await
         .unwrap();
@@ -109,6 +116,13 @@ async fn tenant(root: &PgPool, slug: &'static str) -> Tenant {
         members.push((role, person, email));
     }
     Tenant { id, slug, members }
+}
+
+/// The hash of a password that nobody knows, made with no effort worth waiting for.
+pub fn password_hash() -> String {
+    let params = Params::new(Params::MIN_M_COST, 1, 1, None).unwrap();
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    argon2.hash_password(&shared::random::bytes::<16>()).unwrap().to_string()
 }
 
 /// A configuration as `make run` writes it, with keys of its own.

@@ -1,4 +1,22 @@
-//! x
+//! What end-to-end tests stand on: both planes in this process, on real stores, before
+//! the provider simulator; a browser without a window; a reader of pages.
+//!
+//! Dropping a [`Stack`] checks what always holds, so that every test is also a test of
+//! the books.
+
+mod browser;
+pub mod html;
+mod invariants;
+pub mod people;
+mod redis_database;
+pub mod stack;
+mod valve;
+mod wait;
 
 #[path = "../simulator/mod.rs"]
 pub mod simulator;
+
+pub use browser::{Answer, Browser, Request};
+pub use people::{Person, one_time_code, secret_on, sign_in};
+pub use stack::{Settings, Stack};
+pub use wait::{eventually, soon};

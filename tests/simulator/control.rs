@@ -1,6 +1,7 @@
 //! The simulator's own interface, under `/__control`.
 //!
-//! * `GET /__control/health`
+//! * `GET /__control/health`, and `GET /healthz` and `GET /readyz` as our other processes have
+//!   them
 //! * `GET /__control/calls?after=<number>&finished=<n>&wait_ms=<ms>`: the recorded calls numbered
 //!   above `after`; with `finished`, waits until so many of them have ended, at most `wait_ms`.
 //! * `DELETE /__control/calls`
@@ -29,13 +30,19 @@ use super::{
 const PREFIX: &str = "/__control/";
 
 pub(super) fn is_meant(request: &Request) -> bool {
-    request.path.starts_with(PREFIX)
+    request.path.starts_with(PREFIX) || is_health(request.path)
+}
+
+/// Where each of our processes says that it lives and is ready.
+fn is_health(path: &str) -> bool {
+    path == "/healthz" || path == "/readyz"
 }
 
 pub(super) async fn answer(state: &State, request: &Request<'_>) -> Answer {
     let done = || Ok(json!({"ok": true}));
     let result = match (request.method, request.path.strip_prefix(PREFIX).unwrap_or_default()) {
         ("GET", "health") => done(),
+        ("GET", _) if is_health(request.path) => done(),
         ("GET", "calls") => Ok(calls(state, request).await),
         ("DELETE", "calls") => {
             state.recordings.forget();

@@ -146,11 +146,7 @@ async fn found(db: &PgPool, logins: &Logins) -> Result<PersonId, DemoError> {
 }
 
 /// Teams, projects, cost centers and keys.
-async fn furnish(
-    work: &mut Work,
-    logins: &Logins,
-    developer: PersonId,
-) -> Result<(), DemoError> {
+async fn furnish(work: &mut Work, logins: &Logins, developer: PersonId) -> Result<(), DemoError> {
     let product = teams::create(work, &"Product".parse()?).await?;
     teams::add(work, product, developer).await?;
     let support = teams::create(work, &"Customer support".parse()?).await?;

@@ -23,7 +23,11 @@ const KNOWN: &[Known] = &[
         variable: "OPENAI_API_KEY",
         provider: "openai",
         base_url: "https://api.openai.com/v1",
-        models: &[("gpt-4o-mini", 128_000, 16_384), ("gpt-4.1", 1_047_576, 32_768), ("gpt-5-mini", 400_000, 128_000)],
+        models: &[
+            ("gpt-4o-mini", 128_000, 16_384),
+            ("gpt-4.1", 1_047_576, 32_768),
+            ("gpt-5-mini", 400_000, 128_000),
+        ],
     },
     Known {
         variable: "ANTHROPIC_API_KEY",
@@ -65,7 +69,11 @@ pub fn all(simulator: &Url) -> Vec<NewUpstream> {
             provider: known.provider.to_owned(),
             base_url: known.base_url.parse().ok()?,
             secret: secret.into(),
-            models: known.models.iter().map(|(name, context, most)| model(name, name, *context, *most)).collect(),
+            models: known
+                .models
+                .iter()
+                .map(|(name, context, most)| model(name, name, *context, *most))
+                .collect(),
         })
     }));
     all

@@ -71,8 +71,10 @@ async fn an_address_with_an_account_looks_like_any_other(root: PgPool) {
 async fn what_is_kept_of_a_session_does_not_open_it(root: PgPool) {
     let fixture = Fixture::new(root).await;
     let token = newcomer(&fixture, "ada@example.test").await;
-    let kept: Vec<Vec<u8>> =
-        sqlx::query_scalar("SELECT token_hash FROM sessions").fetch_all(&fixture.root).await.unwrap();
+    let kept: Vec<Vec<u8>> = sqlx::query_scalar("SELECT token_hash FROM sessions")
+        .fetch_all(&fixture.root)
+        .await
+        .unwrap();
     let hash = KeyHash::of(secrecy::ExposeSecret::expose_secret(&token));
     assert_eq!(kept, [hash.0.to_vec()]);
 }
@@ -100,11 +102,9 @@ async fn signing_in_takes_the_right_password(root: PgPool) {
     let wrong = SecretString::from("violet anvil teaspoon".to_owned());
     let platform = &fixture.platform;
     assert!(sign_in(platform, &visit, "Ada@Example.test", &right, NOW).await.is_ok());
-    for (email, password) in [
-        ("ada@example.test", &wrong),
-        ("nobody@example.test", &right),
-        ("not an address", &right),
-    ] {
+    for (email, password) in
+        [("ada@example.test", &wrong), ("nobody@example.test", &right), ("not an address", &right)]
+    {
         let outcome = sign_in(platform, &visit, email, password, NOW).await;
         assert!(matches!(outcome, Err(IdentityError::WrongCredentials)), "{email}");
     }
@@ -195,7 +195,8 @@ async fn enrolled(fixture: &Fixture) -> (PersonId, String) {
     let person = fixture.ours.person(Role::Owner);
     let mut conn = fixture.db.acquire().await.unwrap();
     let seeds = &fixture.platform.secrets.seeds;
-    let proposal = second_factor::propose(&mut conn, seeds, person, "owner@ours.test").await.unwrap();
+    let proposal =
+        second_factor::propose(&mut conn, seeds, person, "owner@ours.test").await.unwrap();
     let seed = secrecy::ExposeSecret::expose_secret(&proposal.seed).to_owned();
     (person, seed)
 }

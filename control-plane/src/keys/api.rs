@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     access::{Doors, Grant, Work, may},
-    web::{Created, Failure, Input, Json, Problems, Search},
+    web::{Created, Failure, Input, Json, Problems, Search, given},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -130,21 +130,21 @@ struct KeyChange {
     name: Option<String>,
     scopes: Option<Vec<Scope>>,
     /// Every model when null.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<Vec<String>>)]
     allowed_models: Option<Option<Vec<String>>>,
     allowed_addresses: Option<Vec<String>>,
     tags: Option<BTreeMap<String, String>>,
     /// No limit when null.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<i32>)]
     requests_per_minute: Option<Option<i32>>,
     /// No limit when null.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<i64>)]
     tokens_per_minute: Option<Option<i64>>,
     /// No limit when null.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<i32>)]
     concurrent_requests: Option<Option<i32>>,
     /// Never when null.
@@ -158,11 +158,6 @@ struct KeyChange {
 struct Rotation {
     /// For how long the earlier secrets go on working, from 0 to 168; 24 when left out.
     overlap_hours: Option<u16>,
-}
-
-/// Tells null from left out.
-fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(from).map(Some)
 }
 
 fn moment<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<OffsetDateTime>>, D::Error> {

@@ -191,17 +191,18 @@ pub async fn first_model(work: &mut Work) -> Result<Option<String>, sqlx::Error>
     Ok(models.into_iter().find(|it| it.max_output_tokens > 0).map(|it| it.name))
 }
 
+/// Told by a job, not by a page: the words hold the cause.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     #[error("Redis did not answer in time")]
     TooSlow,
-    #[error("Redis gave no connection")]
+    #[error("Redis gave no connection: {0}")]
     NoConnection(#[from] deadpool_redis::PoolError),
-    #[error("Redis failed")]
+    #[error("Redis failed: {0}")]
     Redis(#[from] redis::RedisError),
-    #[error("the snapshot could not be written down")]
+    #[error("the snapshot could not be written down: {0}")]
     Unwritable(#[from] serde_json::Error),
-    #[error("the store of keys and upstreams failed")]
+    #[error("the store of keys and upstreams failed: {0}")]
     Store(#[from] sqlx::Error),
 }
 

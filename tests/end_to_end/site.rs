@@ -1,0 +1,109 @@
+//! An organization with something of everything, and a walk through all its pages.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use control_plane::access::{Door, Role};
+use harness::{Answer, Browser, Person, Stack, secret_on};
+use http::StatusCode;
+
+/// What there is to look at, and what was shown once and must not be seen again.
+pub struct Furnished {
+    pub key: String,
+    pub token: String,
+}
+
+/// Makes one of everything, named `text` as far as names are free.
+pub async fn furnish(ada: &mut Person, text: &str) -> Furnished {
+    let key = ada.first_key().await;
+    for (page, action, typed) in [
+        ("/teams/new", "/teams", vec![("name", text)]),
+        ("/projects/new", "/projects", vec![("name", text)]),
+        ("/cost-centers/new", "/cost-centers", vec![("code", "ENG-1"), ("name", text)]),
+        ("/members/invite", "/members/invite", vec![("emails", "new@acme.test")]),
+    ] {
+        let path = ada.path(page);
+        let answer = ada.browser.fill(&path, action, &typed).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{answer:?}");
+    }
+    let keys = ada.path("/keys/new");
+    let named = [("name", text), ("expiry", "30"), ("tags", "env=test")];
+    let answer = ada.browser.fill(&keys, "/keys", &named).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    let tokens = ada.path("/settings/tokens");
+    let answer = ada.browser.fill(&tokens, "/settings/tokens", &[("name", text)]).await;
+    Furnished { key, token: secret_on(&answer) }
+}
+
+/// Everybody who may look, each in their own browser.
+pub async fn everybody(stack: &Stack, ada: &Person) -> Vec<(&'static str, Browser)> {
+    let mut all = vec![("nobody", stack.browser()), ("owner", ada.browser.clone())];
+    for role in [Role::Admin, Role::Billing, Role::Developer, Role::Viewer] {
+        let email = format!("{}@acme.test", role.name());
+        all.push((role.name(), stack.planted(&email, &ada.slug, role).await.browser));
+    }
+    all.push(("operator", stack.planted_operator("staff@turnpike.test").await.browser));
+    all
+}
+
+/// Where a walk begins: what is linked from nowhere, and what is found by knowing it.
+pub fn starts(slug: &str) -> Vec<String> {
+    let fixed = ["/", "/login", "/signup", "/password/reset", "/account", "/orgs", "/dev/mailbox"];
+    let fixed = fixed.into_iter().chain(["/docs", "/styleguide", "/operator"]);
+    fixed.map(ToOwned::to_owned).chain([format!("/orgs/{slug}")]).collect()
+}
+
+/// Follows every link to a page of ours. Returns what was seen, each path once.
+pub async fn walk(browser: &mut Browser, starts: &[String]) -> Vec<Answer> {
+    let mut known: BTreeSet<String> = starts.iter().cloned().collect();
+    let mut queries: HashMap<String, usize> = HashMap::new();
+    let mut ahead: VecDeque<String> = starts.iter().cloned().collect();
+    let mut seen = Vec::new();
+    while let Some(path) = ahead.pop_front() {
+        let answer = browser.get(&path).await;
+        let mut links: Vec<String> = answer.location().into_iter().collect();
+        if answer.is_html() {
+            links.extend(answer.page().links().map(ToOwned::to_owned));
+        }
+        seen.push(answer);
+        for link in links {
+            let link = link.split('#').next().unwrap_or_default().to_owned();
+            if !link.starts_with('/') || link.starts_with("//") || known.contains(&link) {
+                continue;
+            }
+            // Pages of filters and positions are one page.
+            let (bare, query) = link.split_once('?').unwrap_or((&link, ""));
+            let variants = queries.entry(bare.to_owned()).or_default();
+            *variants += usize::from(!query.is_empty());
+            if *variants > 3 {
+                continue;
+            }
+            known.insert(link.clone());
+            ahead.push_back(link);
+        }
+        assert!(seen.len() < 500, "the walk does not end: {known:?}");
+    }
+    seen
+}
+
+/// Whether `path` is one that `door` opens to.
+pub fn is_at(door: &Door, path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or_default();
+    let (pattern, path): (Vec<_>, Vec<_>) =
+        (door.path.split('/').collect(), path.split('/').collect());
+    pattern.len() == path.len()
+        && pattern
+            .iter()
+            .zip(&path)
+            .all(|(pattern, part)| pattern.starts_with('{') || pattern == part)
+}
+
+/// The doors that are pages for people.
+pub fn pages() -> Vec<Door> {
+    let is_page = |it: &Door| {
+        it.method.as_str() == "GET"
+            && !["/api/", "/assets/"].iter().any(|prefix| it.path.starts_with(prefix))
+            && !it.path.contains('.')
+            && !["/healthz", "/readyz"].contains(&it.path)
+    };
+    control_plane::app::doors().list.into_iter().filter(is_page).collect()
+}
