@@ -2,6 +2,7 @@
 //! it, two organizations, and somebody of each role in both.
 
 mod browser;
+pub mod http;
 
 use actix_web::web::Data;
 use argon2::{Algorithm, Argon2, Params, Version, password_hash::PasswordHasher};

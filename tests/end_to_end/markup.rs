@@ -1,6 +1,6 @@
 //! What every page's markup promises to people, to browsers and to screen readers.
 
-use std::collections::BTreeSet;
+use std::{cell::RefCell, collections::BTreeSet};
 
 use harness::html::{Document, Element};
 
@@ -8,10 +8,10 @@ const MOST_BYTES: usize = 40_000;
 
 /// What is wrong with a page, one line each.
 pub fn faults(page: &Document) -> Vec<String> {
-    let mut faults = Vec::new();
-    let mut fault = |is_wrong: bool, text: String| {
+    let faults = RefCell::new(Vec::new());
+    let fault = |is_wrong: bool, text: String| {
         if is_wrong {
-            faults.push(text);
+            faults.borrow_mut().push(text);
         }
     };
     let headings = page.all("h1").count();
@@ -44,24 +44,18 @@ pub fn faults(page: &Document) -> Vec<String> {
         let is_foreign = !element.attribute("src").is_some_and(|it| it.starts_with("/assets/"));
         fault(name == "script" && is_foreign, "a script that is not a file of ours".to_owned());
         fault(name == "script" && !element.text.trim().is_empty(), "an inline script".to_owned());
-        if let Some(fault) = unnamed(page, element) {
-            faults.push(fault);
-            continue;
-        }
-        faults.extend(strays(element));
+        let found = unnamed(page, element).or_else(|| strays(element));
+        faults.borrow_mut().extend(found);
     }
     for form in page.forms() {
         let (action, method) = (&form.action, form.method.as_str());
         let tokens = form.names.iter().filter(|it| *it == "csrf").count();
         let is_guarded = tokens == usize::from(method == "post");
-        if !is_guarded {
-            faults.push(format!("the form for {action} has {tokens} tokens"));
-        }
-        if !["get", "post"].contains(&method) || !action.starts_with('/') {
-            faults.push(format!("a form goes by {method} to {action}"));
-        }
+        fault(!is_guarded, format!("the form for {action} has {tokens} tokens"));
+        let is_ours = ["get", "post"].contains(&method) && action.starts_with('/');
+        fault(!is_ours, format!("a form goes by {method} to {action}"));
     }
-    faults
+    faults.into_inner()
 }
 
 /// A control, picture or region that has no name to call it by.

@@ -2,7 +2,6 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use harness::{Request, Stack, stack::UPSTREAM_SECRET};
-use http::Method;
 use sqlx::PgPool;
 
 use crate::{
@@ -64,7 +63,7 @@ async fn no_answer_holds_anything_secret(root: PgPool) {
     let mut seen = walk(&mut ada.browser, &starts(&ada.slug)).await;
     let mut management = stack.management(&shown.token);
     for door in control_plane::app::doors().list {
-        if door.method == Method::GET && door.path.starts_with("/api/") {
+        if door.method.as_str() == "GET" && door.path.starts_with("/api/") {
             let path = door.path.replace("{org}", &ada.slug);
             seen.push(management.get(&path).await);
         }

@@ -1,7 +1,7 @@
 //! How a session begins and, more to the point, ends.
 
 use harness::{Request, Stack, sign_in};
-use http::{Method, StatusCode};
+use http::StatusCode;
 use sqlx::PgPool;
 
 const SESSION: &str = "__Host-session";
@@ -183,7 +183,7 @@ async fn looking_changes_nothing(root: PgPool) {
     let stack = Stack::start(root).await;
     let mut ada = stack.signed_up("ada@acme.test", "Acme").await;
     for door in control_plane::app::doors().list {
-        if door.method != Method::POST || door.path.starts_with("/api/") {
+        if door.method.as_str() != "POST" || door.path.starts_with("/api/") {
             continue;
         }
         let path = door.path.replace("{org}", &ada.slug);

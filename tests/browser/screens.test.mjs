@@ -1,0 +1,35 @@
+// Pictures of every page for people to look at, in target/screens/. Only with SCREENS=1.
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { MODES, kindOf, launch, open, signIn, skip, walk } from './browser.mjs';
+import { ROOT, startStack } from './stack.mjs';
+
+const unasked = process.env.SCREENS === '1' ? skip : 'pictures are taken with SCREENS=1';
+const directory = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'screens');
+
+let stack, browser;
+before(async () => {
+  if (unasked) return;
+  mkdirSync(directory, { recursive: true });
+  stack = await startStack();
+  browser = await launch();
+}, { timeout: 120_000 });
+after(async () => {
+  await browser?.close();
+  await stack?.stop();
+});
+
+for (const who of ['nobody', 'owner', 'billing', 'operator']) {
+  for (const mode of Object.keys(MODES)) {
+    test(`pictures as ${who}, ${mode}`, { skip: unasked, timeout: 600_000 }, async () => {
+      const page = await open(browser, stack, MODES[mode]);
+      if (who !== 'nobody') await signIn(page, stack.logins[who]);
+      await walk(page, async (path) => {
+        const name = kindOf(path).replaceAll('/', '_').replaceAll('*', 'id');
+        await page.screenshot({ path: join(directory, `${who}${name}-${mode}.png`), fullPage: true });
+      });
+      await page.context().close();
+    });
+  }
+}
