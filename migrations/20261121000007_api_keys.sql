@@ -31,6 +31,17 @@ CALL app.belongs_to_organization('api_keys');
 CREATE POLICY jobs ON api_keys TO turnpike_jobs USING (true);
 GRANT SELECT, UPDATE (last_used_at) ON api_keys TO turnpike_jobs;
 
+-- Notes when keys were last used, as proxies say it, each of the keys wherever it is.
+CREATE FUNCTION app.keys_used(ids uuid[], ats timestamptz[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = public AS $$
+    UPDATE api_keys k SET last_used_at = greatest(k.last_used_at, u.at)
+      FROM unnest(ids, ats) AS u (id, at)
+     WHERE k.id = u.id
+$$;
+ALTER FUNCTION app.keys_used(uuid[], timestamptz[]) OWNER TO turnpike_jobs;
+REVOKE ALL ON FUNCTION app.keys_used(uuid[], timestamptz[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION app.keys_used(uuid[], timestamptz[]) TO turnpike_app;
+
 -- A key's secrets: the present one, and after a rotation for a while the one before.
 CREATE TABLE api_key_secrets (
     organization_id uuid        NOT NULL,

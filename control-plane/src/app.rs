@@ -13,7 +13,7 @@ use actix_web::{
     middleware::{Compress, from_fn},
     web::{Data, PayloadConfig},
 };
-use shared::tasks::Supervisor;
+use shared::{snapshot::LAST_USED, tasks::Supervisor};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tracing::info;
@@ -123,6 +123,12 @@ fn employ(supervisor: &Supervisor, config: &Config, platform: &Data<Platform>) {
             async move { snapshots::publish(&desk).await.map(drop) }
         },
     );
+
+    let desk = platform.clone();
+    supervisor.every("note key uses", Duration::from_secs(10), unasked(), move || {
+        let desk = desk.clone();
+        async move { keys::note_uses(&desk, LAST_USED).await }
+    });
 
     let carrier = config.smtp_url.clone().map(|url| (url, config.mail_from.clone()));
     let desk = platform.clone();

@@ -1,6 +1,9 @@
 //! What store and page tests stand on: a fresh database seen as the application sees
 //! it, two organizations, and somebody of each role in both.
 
+mod browser;
+pub mod http;
+
 use actix_web::web::Data;
 use argon2::{Algorithm, Argon2, Params, Version, password_hash::PasswordHasher};
 use clap::Parser;
@@ -16,6 +19,8 @@ use crate::{
     config::Config,
     platform::Platform,
 };
+
+pub use browser::Browser;
 
 pub struct Fixture {
     /// As the superuser: to plant and to look, never to act.

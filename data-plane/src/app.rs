@@ -13,8 +13,9 @@ use actix_web::{
     dev::{Server, ServerHandle},
     web::Data,
 };
+use deadpool_redis::Pool;
 use shared::tasks::Supervisor;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     authenticate::TrustedProxies,
@@ -47,6 +48,8 @@ pub struct Running {
     supervisor: Supervisor,
     servers: Vec<ServerHandle>,
     drain_delay: Duration,
+    redis: Pool,
+    place: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +74,9 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
     let sealer = config.credential_key.sealer("credentials");
     let catalog = Arc::new(Catalog::new(Opener { sealer, egress }));
     let metrics = Arc::new(Metrics::new()?);
+    let place = source.last_used.clone();
     let feed = Feed::new(source, catalog.clone(), metrics.clone())?;
+    let redis = feed.pool();
     let gateway = Data::new(gateway(&config, catalog.clone(), metrics));
 
     let (address, server) = listen(&config, gateway.clone(), egress)?;
@@ -80,6 +85,7 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
 
     let supervisor = Supervisor::default();
     Arc::new(feed).start(&supervisor);
+    gateway.last_used.clone().start(&supervisor, redis.clone(), place.clone());
     let mut servers = vec![server.handle()];
     supervisor.run("serve", server);
     if let Some(private) = private {
@@ -88,7 +94,17 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
     }
     info!(%address, "serving on http://{address}");
     let drain_delay = Duration::from_secs(config.drain_delay_seconds);
-    Ok(Running { address, metrics_address, catalog, gateway, supervisor, servers, drain_delay })
+    Ok(Running {
+        address,
+        metrics_address,
+        catalog,
+        gateway,
+        supervisor,
+        servers,
+        drain_delay,
+        redis,
+        place,
+    })
 }
 
 impl Running {
@@ -102,6 +118,9 @@ impl Running {
             server.stop(true).await;
         }
         self.supervisor.shut_down().await;
+        if let Err(error) = self.gateway.last_used.carry(&self.redis, &self.place).await {
+            warn!(%error, "could not tell when keys were last used");
+        }
         info!("stopped");
     }
 
@@ -116,6 +135,7 @@ fn gateway(config: &Config, catalog: Arc<Catalog>, metrics: Arc<Metrics>) -> Gat
     Gateway {
         catalog,
         metrics,
+        last_used: Arc::default(),
         proxies: TrustedProxies(config.trusted_proxies.clone()),
         limits: Limits { bytes: config.body_limit_bytes, patience: Patience::default() },
         timeouts: config.timeouts,

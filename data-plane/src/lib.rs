@@ -15,6 +15,7 @@ pub mod chat;
 pub mod egress;
 pub mod endpoints;
 pub mod health;
+pub mod last_used;
 pub mod metrics;
 pub mod models;
 pub mod nearest;

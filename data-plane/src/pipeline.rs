@@ -22,6 +22,7 @@ use crate::{
     chat::Chat,
     config::Timeouts,
     egress::Client,
+    last_used::LastUsed,
     metrics::Metrics,
     models,
     receive::{Limits, Sending, receive},
@@ -33,6 +34,7 @@ use crate::{
 pub struct Gateway {
     pub catalog: Arc<Catalog>,
     pub metrics: Arc<Metrics>,
+    pub last_used: Arc<LastUsed>,
     pub proxies: TrustedProxies,
     pub limits: Limits,
     pub timeouts: Timeouts,
@@ -72,7 +74,9 @@ impl Gateway {
 
     fn authenticate(&self, knock: Knock<'_>, scope: Scope) -> Result<Caller, Refused> {
         let (present, now) = (self.catalog.present(), SystemTime::now().into());
-        Ok(authenticate(present.as_deref(), &self.proxies, knock, scope, now)?)
+        let caller = authenticate(present.as_deref(), &self.proxies, knock, scope, now)?;
+        self.last_used.note(caller.key.id, now);
+        Ok(caller)
     }
 
     fn with_snapshot<T>(

@@ -13,6 +13,8 @@ use crate::ids::{ApiKeyId, CredentialId, OrganizationId, ProjectId};
 
 /// The Redis key that holds the current image as JSON.
 pub const IMAGE: &str = "cfg:main:image";
+/// The Redis hash in which proxies say when keys were last used: seconds since 1970, by id.
+pub const LAST_USED: &str = "keys:main:last_used";
 /// The Redis channel that says an image of some revision is there.
 pub const HINT: &str = "cfg:main:hint";
 

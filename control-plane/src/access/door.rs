@@ -11,7 +11,7 @@ use actix_web::{
 use futures::FutureExt;
 use shared::failure::{Classified, Kind};
 use utoipa::openapi::{
-    HttpMethod, OpenApi, PathItem, Paths, RefOr, Schema,
+    HttpMethod, OpenApi, PathItem, Paths, RefOr, Required, Schema,
     path::{OperationBuilder, ParameterBuilder, ParameterIn},
     schema::{ObjectBuilder, Type},
 };
@@ -168,6 +168,7 @@ impl Doors {
                 ParameterBuilder::new()
                     .name(name)
                     .parameter_in(ParameterIn::Path)
+                    .required(Required::True)
                     .schema(Some(ObjectBuilder::new().schema_type(Type::String))),
             );
         }

@@ -57,7 +57,7 @@ pub(super) struct AuditEntry {
 
 /// What the entry says.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(default)]
+#[schema(as = AuditDetail)]
 pub(super) struct Told {
     /// What was done, like `team.created`.
     pub action: String,
@@ -68,10 +68,8 @@ pub(super) struct Told {
     pub target: String,
     pub target_name: String,
     /// What it was.
-    #[schema(value_type = Object, nullable)]
     pub before: Value,
     /// What it became.
-    #[schema(value_type = Object, nullable)]
     pub after: Value,
     pub address: Option<String>,
     pub request: String,

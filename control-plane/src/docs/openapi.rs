@@ -7,7 +7,7 @@ use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
         Components, ContentBuilder, InfoBuilder, License, OpenApi, OpenApiBuilder, OpenApiVersion,
-        PathItem, Ref, RefOr,
+        PathItem, Ref, RefOr, Response,
         path::Operation,
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
         server::ServerBuilder,
@@ -99,13 +99,19 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 
 /// Every failure has the same body, so handlers do not repeat it.
 fn tell_failures(operation: &mut Operation) {
+    let other = Response::new("Any other failure.");
+    operation.responses.responses.insert("default".to_owned(), RefOr::T(other));
     for (status, response) in &mut operation.responses.responses {
-        if let (true, RefOr::T(response)) = (status.as_str() >= "400", response) {
+        if let (true, RefOr::T(response)) = (is_failure(status), response) {
             let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem")));
             let kind = "application/problem+json".to_owned();
             response.content.entry(kind).or_insert_with(|| RefOr::T(problem.build()));
         }
     }
+}
+
+fn is_failure(status: &str) -> bool {
+    status.starts_with(['4', '5']) || status == "default"
 }
 
 #[cfg(test)]

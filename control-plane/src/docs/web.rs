@@ -122,3 +122,50 @@ impl Classified for NoSuchPage {
         Kind::NotFound
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::StatusCode;
+    use sqlx::PgPool;
+
+    use super::*;
+    use crate::{
+        access::Role,
+        testing::{Browser, Fixture},
+    };
+
+    #[sqlx::test(migrations = "../migrations")]
+    async fn the_documentation_is_open_to_all(root: PgPool) {
+        let fixture = Fixture::new(root).await;
+        let browser = Browser::new(&fixture);
+        for path in ["/", "/docs", "/docs/api", "/docs/errors", "/openapi.json", "/styleguide"] {
+            assert_eq!(browser.get(path).await.status, StatusCode::OK, "{path}");
+        }
+        browser.get("/docs").await.shows("curl http://127.0.0.1:7401/v1/models");
+        let reference = browser.get("/docs/api").await;
+        reference.shows("/api/v1/orgs/{org}/cost-centers/{center}");
+        reference.shows("http://127.0.0.1:7400/api/v1/orgs/$ORG/projects");
+        let document = browser.get("/openapi.json").await;
+        assert_eq!(document.header("content-type"), "application/json");
+        assert_eq!(document.body, openapi::json());
+    }
+
+    #[sqlx::test(migrations = "../migrations")]
+    async fn every_code_has_its_page(root: PgPool) {
+        let fixture = Fixture::new(root).await;
+        let browser = Browser::new(&fixture);
+        for code in Code::ALL {
+            browser.get(&format!("/docs/errors/{}", code.name)).await.shows(code.name);
+        }
+        let unknown = browser.get("/docs/errors/no_such_code").await;
+        assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+    }
+
+    #[sqlx::test(migrations = "../migrations")]
+    async fn who_is_signed_in_goes_on_to_their_organizations(root: PgPool) {
+        let fixture = Fixture::new(root).await;
+        let browser = Browser::signed_in(&fixture, &fixture.ours, Role::Viewer).await;
+        let answer = browser.get("/").await;
+        assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/orgs"));
+    }
+}

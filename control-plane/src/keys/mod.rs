@@ -8,6 +8,7 @@
 mod api;
 mod store;
 mod terms;
+mod uses;
 mod web;
 
 use secrecy::SecretString;
@@ -21,6 +22,7 @@ use shared::{
 use time::OffsetDateTime;
 
 pub use terms::{BadTerm, KeyName, Mode, Overlap, Terms};
+pub use uses::{UsesError, note_uses};
 
 use crate::{
     access::{AccessError, Authority, Doors, Grant, Permission, Work},

@@ -451,3 +451,13 @@ pub(super) async fn revoke_owned_by(
     .await?;
     Ok(revoked.into_iter().map(|it| (it.id, it.name)).collect())
 }
+
+/// Notes when keys were last used, whosever they are.
+pub(super) async fn note_uses(
+    conn: &mut PgConnection,
+    keys: &[uuid::Uuid],
+    ats: &[OffsetDateTime],
+) -> Result<(), sqlx::Error> {
+    sqlx::query!("SELECT app.keys_used($1, $2)", keys, ats).fetch_one(conn).await?;
+    Ok(())
+}

@@ -437,3 +437,5 @@ fn an_example_survives_the_shell() {
     let text = snippet("http://gateway", "tpk_live_x", &terms, "small");
     assert_eq!(text, "curl http://gateway/v1/models \\\n  -H \"Authorization: Bearer tpk_live_x\"");
 }
+
+mod pages;

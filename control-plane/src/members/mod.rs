@@ -75,21 +75,15 @@ pub async fn count_keys(work: &mut Work, person: PersonId) -> Result<i64, Member
     Ok(store::count_keys(work, organization, person).await?)
 }
 
-/// Makes the person a member. Says whether they were none before: if they were, they
-/// stay what they are.
-async fn admit(work: &mut Work, person: PersonId, role: Role) -> Result<bool, sqlx::Error> {
+/// Makes the person a member. One who is a member already stays what they are.
+pub async fn join(work: &mut Work, person: PersonId, role: Role) -> Result<(), sqlx::Error> {
     let organization = work.organization;
-    store::insert(work, organization, person, role).await
-}
-
-/// Makes somebody a member without asking them, as the demo does.
-pub async fn join(work: &mut Work, person: PersonId, role: Role) -> Result<(), MemberError> {
-    if admit(work, person, role).await? {
-        let member = find(work, person).await?;
-        let entry = Entry::new("member.joined", person, member.email);
-        audit::record(work, entry.after(role)).await?;
+    if !store::insert(work, organization, person, role).await? {
+        return Ok(());
     }
-    Ok(())
+    let email = store::find(work, organization, person).await?.map(|it| it.email);
+    let entry = Entry::new("member.joined", person, email.unwrap_or_default()).after(role);
+    audit::record(work, entry).await
 }
 
 pub async fn change_role(
@@ -131,8 +125,8 @@ pub async fn leave(work: &mut Work) -> Result<(), MemberError> {
 }
 
 async fn depart(work: &mut Work, member: Member, action: &'static str) -> Result<(), MemberError> {
-    let organization = work.organization;
     keys::revoke_owned_by(work, member.id).await?;
+    let organization = work.organization;
     store::delete(work, organization, member.id).await?;
     let entry = Entry::new(action, member.id, member.email).before(member.role);
     audit::record(work, entry).await?;
@@ -181,7 +175,7 @@ pub enum MemberError {
     Nobody,
     #[error(transparent)]
     Access(#[from] AccessError),
-    #[error("a member's keys could not be revoked")]
+    #[error(transparent)]
     Keys(#[from] KeyError),
     #[error("the store of members failed")]
     Store(#[source] sqlx::Error),
@@ -217,9 +211,8 @@ impl Classified for MemberError {
             Self::LastOwner => code::LAST_OWNER,
             Self::Above(_) => code::GRANT_EXCEEDS_GRANTOR,
             Self::Access(error) => error.code(),
-            Self::NotFound | Self::BadRole(_) | Self::Nobody | Self::Keys(_) | Self::Store(_) => {
-                self.kind().code()
-            }
+            Self::Keys(error) => error.code(),
+            Self::NotFound | Self::BadRole(_) | Self::Nobody | Self::Store(_) => self.kind().code(),
         }
     }
 
@@ -231,9 +224,7 @@ impl Classified for MemberError {
             | Self::Nobody
             | Self::Access(_)
             | Self::Keys(_)
-            | Self::Store(_) => {
-                return Vec::new();
-            }
+            | Self::Store(_) => return Vec::new(),
         };
         vec![Problem { field, message: self.to_string() }]
     }

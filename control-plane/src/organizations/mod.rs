@@ -11,7 +11,7 @@ mod zone;
 use serde::Serialize;
 use shared::{
     failure::{Classified, Code, Kind, Problem, code},
-    ids::{OrganizationId, PersonId, ProjectId},
+    ids::{OrganizationId, PersonId},
 };
 use sqlx::PgPool;
 use time::OffsetDateTime;
@@ -22,6 +22,7 @@ pub use zone::ZoneName;
 use crate::{
     access::{Authority, Doors, Role, Work, scope},
     audit::{self, Entry},
+    projects::{self, ProjectError},
     web::{FrameOrganization, Section},
 };
 
@@ -121,10 +122,8 @@ pub async fn found(work: &mut Work, name: &OrganizationName) -> Result<String, O
     }
     let slug = insert(work, name).await?;
     store::insert_owner(work, organization, founder).await?;
-    let project = ProjectId::generate();
-    store::insert_project(work, organization, project, FIRST_PROJECT).await?;
     audit::record(work, Entry::new("organization.created", organization, name)).await?;
-    audit::record(work, Entry::new("project.created", project, FIRST_PROJECT)).await?;
+    projects::create(work, &FIRST_PROJECT.parse()?, None).await?;
     Ok(slug)
 }
 
@@ -240,6 +239,8 @@ pub enum OrganizationError {
     NoSecondFactor,
     #[error("type the organization's name as it is")]
     NotConfirmed,
+    #[error(transparent)]
+    Project(#[from] ProjectError),
     #[error("the organization store failed")]
     Store(#[from] sqlx::Error),
 }
@@ -250,6 +251,7 @@ impl Classified for OrganizationError {
             Self::BadName | Self::BadZone | Self::NotConfirmed => Kind::Invalid,
             Self::NameTaken | Self::TooMany | Self::NoSecondFactor => Kind::Conflict,
             Self::Nobody => Kind::Forbidden,
+            Self::Project(error) => error.kind(),
             Self::Store(error) => error.kind(),
         }
     }
@@ -264,6 +266,7 @@ impl Classified for OrganizationError {
             | Self::BadZone
             | Self::NotConfirmed
             | Self::Store(_) => self.kind().code(),
+            Self::Project(error) => error.code(),
         }
     }
 
@@ -273,7 +276,7 @@ impl Classified for OrganizationError {
             Self::BadZone => "time_zone",
             Self::NoSecondFactor => "requires_second_factor",
             Self::NotConfirmed => "confirm",
-            Self::Nobody | Self::Store(_) => return Vec::new(),
+            Self::Nobody | Self::Project(_) | Self::Store(_) => return Vec::new(),
         };
         vec![Problem { field, message: self.to_string() }]
     }
@@ -311,5 +314,100 @@ mod tests {
                 .await
                 .unwrap();
         assert_eq!(projects, ["default"]);
+    }
+
+    #[sqlx::test(migrations = "../migrations")]
+    async fn what_changes_is_told_once(root: PgPool) {
+        let fixture = Fixture::new(root).await;
+        let mut work = fixture.work(Role::Owner).await;
+        for _ in 0..2 {
+            rename(&mut work, &"Ours, Ltd".parse().unwrap()).await.unwrap();
+            set_zone(&mut work, &"Europe/Berlin".parse().unwrap()).await.unwrap();
+            require_second_factor(&mut work, true, true).await.unwrap();
+            dismiss_setup(&mut work).await.unwrap();
+            archive(&mut work).await.unwrap();
+        }
+        let seen = find(&mut work).await.unwrap();
+        assert_eq!((seen.name.as_str(), seen.time_zone.as_str()), ("Ours, Ltd", "Europe/Berlin"));
+        assert!(seen.requires_second_factor && seen.archived_at.is_some());
+        assert!(store::progress(&mut work, seen.id).await.unwrap().is_dismissed);
+        restore(&mut work).await.unwrap();
+        assert!(find(&mut work).await.unwrap().archived_at.is_none());
+        let latest = store::latest(&mut work, seen.id).await.unwrap();
+        let actions: Vec<_> = latest.iter().map(|it| it.action.as_str()).collect();
+        assert_eq!(
+            actions,
+            [
+                "organization.restored",
+                "organization.archived",
+                "organization.setup_dismissed",
+                "organization.second_factor_rule_changed",
+                "organization.time_zone_changed",
+                "organization.renamed",
+            ]
+        );
+    }
+
+    #[sqlx::test(migrations = "../migrations")]
+    async fn nobody_shuts_themselves_out(root: PgPool) {
+        let fixture = Fixture::new(root).await;
+        let mut work = fixture.work(Role::Owner).await;
+        let refused = require_second_factor(&mut work, true, false).await.unwrap_err();
+        assert_eq!(refused.code(), code::MFA_REQUIRED);
+        require_second_factor(&mut work, true, true).await.unwrap();
+        require_second_factor(&mut work, false, false).await.unwrap();
+    }
+
+    #[sqlx::test(migrations = "../migrations")]
+    async fn organizations_of_others_are_out_of_reach(root: PgPool) {
+        let fixture = Fixture::new(root).await;
+        let theirs = fixture.theirs.id;
+        let mut work = fixture.work(Role::Owner).await;
+        // Even where a statement names the wrong organization.
+        assert!(store::find(&mut work, theirs).await.is_err());
+        store::rename(&mut work, theirs, &"Stolen".parse().unwrap()).await.unwrap();
+        store::set_archived(&mut work, theirs, true).await.unwrap();
+        assert!(store::latest(&mut work, theirs).await.unwrap().is_empty());
+        work.commit().await.unwrap();
+        let mut work = fixture.work_of(&fixture.theirs, Role::Owner).await;
+        let seen = find(&mut work).await.unwrap();
+        assert!(seen.name == "theirs" && seen.archived_at.is_none());
+        let places = places(&fixture.db, fixture.ours.person(Role::Viewer)).await.unwrap();
+        assert_eq!(places.iter().map(|it| it.slug.as_str()).collect::<Vec<_>>(), ["ours"]);
+    }
+
+    #[sqlx::test(migrations = "../migrations")]
+    async fn the_checklist_is_ticked_off_by_what_is_there(root: PgPool) {
+        let fixture = Fixture::new(root).await;
+        let id = OrganizationId::generate();
+        let actor = fixture.ours.actor(Role::Owner);
+        let mut work = Work::begin(&fixture.db, id, actor, Origin::internal()).await.unwrap();
+        found(&mut work, &"Fresh".parse().unwrap()).await.unwrap();
+        let fresh = store::progress(&mut work, id).await.unwrap();
+        assert!(fresh.is_shown() && fresh.done() == 0);
+        let figures = store::figures(&mut work, id).await.unwrap();
+        assert_eq!((figures.members, figures.projects, figures.live_keys), (1, 1, 0));
+        for (statement, done) in [
+            (
+                "INSERT INTO api_keys (organization_id, id, project_id, name, brand, scopes)
+                 SELECT $1, id, id, 'ci', 'live', '{chat}' FROM projects
+                  WHERE organization_id = $1",
+                1,
+            ),
+            ("UPDATE api_keys SET last_used_at = now() WHERE organization_id = $1", 2),
+            (
+                "INSERT INTO cost_centers (organization_id, id, code, name, valid_from)
+                 VALUES ($1, $1, 'ENG', 'Engineering', '2020-01-01')",
+                3,
+            ),
+            (
+                "INSERT INTO memberships SELECT $1, id, 'viewer' FROM people
+                  WHERE email = 'viewer@ours.test'",
+                4,
+            ),
+        ] {
+            sqlx::query(statement).bind(id).execute(&mut *work).await.unwrap();
+            assert_eq!(store::progress(&mut work, id).await.unwrap().done(), done);
+        }
     }
 }

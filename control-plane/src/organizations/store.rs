@@ -1,6 +1,6 @@
 //! Every statement on organizations and their members' places.
 
-use shared::ids::{OrganizationId, PersonId, ProjectId};
+use shared::ids::{OrganizationId, PersonId};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
@@ -60,23 +60,6 @@ pub(super) async fn insert_owner(
         "INSERT INTO memberships (organization_id, person_id, role) VALUES ($1, $2, 'owner')",
         organization as OrganizationId,
         person as PersonId,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-pub(super) async fn insert_project(
-    conn: &mut PgConnection,
-    organization: OrganizationId,
-    project: ProjectId,
-    name: &str,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "INSERT INTO projects (organization_id, id, name) VALUES ($1, $2, $3)",
-        organization as OrganizationId,
-        project as ProjectId,
-        name,
     )
     .execute(conn)
     .await?;

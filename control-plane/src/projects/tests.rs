@@ -1,7 +1,11 @@
+use actix_web::http::StatusCode;
 use sqlx::PgPool;
 
 use super::*;
-use crate::{access::Role, testing::Fixture};
+use crate::{
+    access::Role,
+    testing::{Browser, Fixture},
+};
 
 fn name(text: &str) -> ProjectName {
     text.parse().unwrap()
@@ -99,4 +103,28 @@ async fn another_tenants_project_is_not_found(root: PgPool) {
     assert!(matches!(archive(&mut theirs, project).await, Err(ProjectError::NotFound)));
     let reached = sqlx::query("UPDATE projects SET name = 'theirs'").execute(&mut *theirs).await;
     assert_eq!(reached.unwrap().rows_affected(), 0);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_project_is_made_on_its_page(root: PgPool) {
+    let fixture = Fixture::new(root).await;
+    let browser = Browser::signed_in(&fixture, &fixture.ours, Role::Admin).await;
+    browser.get("/orgs/ours/projects").await.shows("No projects yet");
+    browser.get("/orgs/ours/projects/new").await.shows("Create project");
+    let form = [("name", " "), ("team", "team_nonsense")];
+    let refused = browser.post("/orgs/ours/projects", &form).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    refused.shows("There are 2 problems");
+
+    let made = browser.post("/orgs/ours/projects", &[("name", "<Bot>"), ("team", "")]).await;
+    assert_eq!(made.status, StatusCode::SEE_OTHER);
+    let page = browser.get(made.header("location")).await;
+    page.shows("&#60;Bot&#62;");
+    page.shows("Unallocated");
+    let again = browser.post("/orgs/ours/projects", &[("name", "<Bot>")]).await;
+    assert_eq!(again.status, StatusCode::UNPROCESSABLE_ENTITY);
+    again.shows("already a project of that name");
+    let viewer = Browser::signed_in(&fixture, &fixture.ours, Role::Viewer).await;
+    let seen = viewer.get(made.header("location")).await;
+    assert!(!seen.body.contains("Archive project") && !seen.body.contains("Change the split"));
 }

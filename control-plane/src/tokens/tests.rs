@@ -267,3 +267,5 @@ fn a_token_lives_for_a_year_at_most() {
     assert_eq!(in_days(366, now), Err(BadDays));
     assert_eq!(in_days(7, now), Ok(now + Duration::days(7)));
 }
+
+mod pages;

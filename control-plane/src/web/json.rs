@@ -208,6 +208,7 @@ impl<T: IntoParams> Describe for Search<T> {
         sheet.operation = T::into_params(|| Some(ParameterIn::Query))
             .into_iter()
             .fold(operation, |operation, parameter| operation.parameter(parameter));
+        describe_answer(sheet, "400", "The query is not valid.", None);
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Source {
     pub redis_url: SecretString,
     pub image: String,
     pub hint: String,
+    /// Where to say when keys were used.
+    pub last_used: String,
     /// How often to ask, hints apart.
     pub period: Duration,
 }
@@ -38,7 +40,8 @@ pub struct Source {
 impl Source {
     pub fn standard(redis_url: SecretString) -> Self {
         let (image, hint) = (snapshot::IMAGE.to_owned(), snapshot::HINT.to_owned());
-        Self { redis_url, image, hint, period: period() }
+        let last_used = snapshot::LAST_USED.to_owned();
+        Self { redis_url, image, hint, last_used, period: period() }
     }
 }
 
@@ -87,6 +90,11 @@ impl Feed {
             .runtime(Runtime::Tokio1)
             .build()?;
         Ok(Self { source, client, pool, catalog, metrics, refused: Mutex::default() })
+    }
+
+    /// The connections, for who else has something to say to Redis.
+    pub fn pool(&self) -> Pool {
+        self.pool.clone()
     }
 
     /// Checks now, at every hint, and every period.

@@ -47,6 +47,7 @@ impl Published {
             redis_url: redis_url(),
             image: format!("test:{name}:image"),
             hint: format!("test:{name}:hint"),
+            last_used: format!("test:{name}:last_used"),
             period,
         };
         let client = redis::Client::open(secrecy::ExposeSecret::expose_secret(&source.redis_url));

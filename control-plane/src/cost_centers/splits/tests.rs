@@ -1,3 +1,4 @@
+use actix_web::http::StatusCode;
 use shared::failure::Classified;
 use sqlx::PgPool;
 
@@ -5,7 +6,7 @@ use super::*;
 use crate::{
     access::Role,
     cost_centers::{self, Draft},
-    testing::{Fixture, Tenant},
+    testing::{Browser, Fixture, Tenant},
 };
 
 fn day(text: &str) -> Day {
@@ -197,4 +198,39 @@ async fn another_tenants_split_cannot_be_reached(root: PgPool) {
         let reached = sqlx::query(statement).execute(&mut *theirs).await.unwrap();
         assert_eq!(reached.rows_affected(), 0, "{table}");
     }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_refused_form_keeps_what_was_typed(root: PgPool) {
+    let fixture = Fixture::new(root).await;
+    let project = project(&fixture, &fixture.ours).await;
+    let eng = center(&fixture, &fixture.ours, "ENG", None).await.to_string();
+    let browser = Browser::signed_in(&fixture, &fixture.ours, Role::Billing).await;
+    let path = format!("/orgs/ours/projects/{project}/split");
+    let form = browser.get(&path).await;
+    assert_eq!(form.body.matches("name=\"percent\"").count(), 3);
+    form.shows("ENG · ENG");
+
+    let fields = |percent| {
+        [
+            ("effective_from", "2026-02-01"),
+            ("cost_center", eng.as_str()),
+            ("percent", percent),
+            ("cost_center", ""),
+            ("percent", ""),
+        ]
+    };
+    let refused = browser.post(&path, &fields("33.333")).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    refused.shows("value=\"33.333\"");
+    refused.shows("value=\"2026-02-01\"");
+    refused.shows("Row 1: write a percentage");
+    assert_eq!(refused.body.matches("name=\"percent\"").count(), 4, "three rows are left");
+
+    let saved = browser.post(&path, &fields("33,33 %")).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER);
+    let page = browser.get(&format!("/orgs/ours/projects/{project}")).await;
+    page.shows("33.33 %");
+    page.shows("66.67 %");
+    browser.get("/orgs/ours/cost-centers").await.shows(&eng);
 }

@@ -165,10 +165,7 @@ async fn enter(
     if !store::consume(&mut work, organization, offer.id).await? {
         return Err(InvitationError::Gone);
     }
-    if members::admit(&mut work, person, offer.role).await? {
-        let entry = Entry::new("member.joined", person, &offer.email).after(offer.role);
-        audit::record(&mut work, entry).await?;
-    }
+    members::join(&mut work, person, offer.role).await?;
     Ok(work)
 }
 

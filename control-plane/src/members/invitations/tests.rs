@@ -1,6 +1,12 @@
 //! Who may invite whom, and what a link opens, for whom and how often.
 
-use actix_web::{cookie::Cookie, test::TestRequest};
+use actix_web::{
+    App,
+    cookie::Cookie,
+    http::StatusCode,
+    middleware::from_fn,
+    test::{TestRequest, call_service, init_service, read_body},
+};
 use shared::ids::SessionId;
 use sqlx::PgPool;
 
@@ -9,9 +15,10 @@ use super::{
     *,
 };
 use crate::{
-    identity::Session,
+    app,
+    identity::{Session, sessions},
     testing::Fixture,
-    web::{Cookies, Visit},
+    web::{self, Cookies, Visit},
 };
 
 const PASSWORD: &str = "violet anvil teaspoon orbit";
@@ -144,7 +151,7 @@ async fn a_newcomer_joins_signed_in_and_verified(root: PgPool) {
     let joined = scene.join(None, &link).await.unwrap();
     assert_eq!(joined.slug, "ours");
     let token = joined.cookie.unwrap().value().to_owned().into();
-    let found = crate::identity::sessions::find(&scene.fixture.db, &token).await.unwrap();
+    let found = sessions::find(&scene.fixture.db, &token).await.unwrap();
     let session = found.unwrap();
     assert!(session.is_verified && session.email == EMAIL);
     assert_eq!(scene.places(EMAIL).await, [("developer".to_owned(), true)]);
@@ -360,4 +367,107 @@ async fn invitations_of_others_are_out_of_reach(root: PgPool) {
     assert!(!store::consume(&mut work, fixture.ours.id, id).await.unwrap());
     work.commit().await.unwrap();
     assert_eq!(list(&mut fixture.work(Role::Owner).await).await.unwrap().len(), 1);
+}
+
+/// A browser that has seen one of our pages, signed in perhaps.
+fn browser(request: TestRequest, session: Option<&Cookie<'static>>) -> TestRequest {
+    let request = request.cookie(Cookie::new(Cookies::VISIT, "0123456789abcdef"));
+    match session {
+        Some(session) => request.cookie(session.clone()),
+        None => request,
+    }
+}
+
+impl Scene {
+    /// Status and body of a page, or of a form sent with `fields`.
+    async fn visit(
+        &self,
+        path: &str,
+        session: Option<&Cookie<'static>>,
+        fields: Option<&[(&str, &str)]>,
+    ) -> (StatusCode, String) {
+        let app = init_service(
+            App::new()
+                .app_data(self.fixture.platform.clone())
+                .wrap(from_fn(web::around))
+                .configure(|it| app::doors().open(it)),
+        )
+        .await;
+        let request = match fields {
+            None => browser(TestRequest::get().uri(path), session),
+            Some(fields) => {
+                let page = browser(TestRequest::get(), session).to_srv_request();
+                let csrf = Visit::of(&page, &self.fixture.platform).form_token();
+                let fields: Vec<_> = [("csrf", csrf.as_str())]
+                    .into_iter()
+                    .chain(fields.iter().copied())
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect();
+                browser(TestRequest::post().uri(path), session).set_form(fields)
+            }
+        };
+        let response = call_service(&app, request.to_request()).await;
+        let status = response.status();
+        let body = read_body(response).await;
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    async fn sign_in(&self, person: PersonId) -> Cookie<'static> {
+        let mut conn = self.fixture.db.acquire().await.unwrap();
+        sessions::start(&mut conn, &self.visit, person, false).await.unwrap()
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_link_shows_what_it_offers_to_whom(root: PgPool) {
+    let scene = Scene::new(root).await;
+    let link = scene.invited(Role::Billing).await;
+    let path = format!("/invites/{}", link.expose_secret());
+    let other = scene.sign_in(scene.fixture.theirs.person(Role::Owner)).await;
+    let (status, body) = scene.visit(&path, None, None).await;
+    assert!(status == StatusCode::OK && body.contains("Join ours") && body.contains("Billing"));
+    assert!(body.contains("name=\"password\""), "{body}");
+    let (status, body) = scene.visit(&path, Some(&other), None).await;
+    assert!(status == StatusCode::FORBIDDEN && body.contains("Sign out"), "{body}");
+    let (status, _) = scene.visit(&path, Some(&other), Some(&[])).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let (status, body) = scene.visit(&path, None, Some(&[("password", "short")])).await;
+    assert!(status == StatusCode::UNPROCESSABLE_ENTITY && body.contains("15 characters"));
+
+    let holder = scene.person(EMAIL, true).await;
+    let (status, body) = scene.visit(&path, None, None).await;
+    assert!(status == StatusCode::OK && body.contains("/login?next=%2Finvites%2F"), "{body}");
+    let session = scene.sign_in(holder.person).await;
+    let (status, body) = scene.visit(&path, Some(&session), None).await;
+    assert!(status == StatusCode::OK && body.contains("Accept and join"), "{body}");
+    let (status, _) = scene.visit(&path, Some(&session), Some(&[])).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    let (status, body) = scene.visit(&path, Some(&session), None).await;
+    assert!(status == StatusCode::NOT_FOUND && body.contains("Ask who sent it"), "{body}");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_refused_form_keeps_what_was_typed(root: PgPool) {
+    let scene = Scene::new(root).await;
+    let session = scene.sign_in(scene.fixture.ours.person(Role::Admin)).await;
+    let path = "/orgs/ours/members/invite";
+    let check = async |emails: &str, role: &str, told: &str| {
+        let fields = [("emails", emails), ("role", role)];
+        let (status, body) = scene.visit(path, Some(&session), Some(&fields)).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(body.contains(emails) && body.contains(told), "{body}");
+    };
+    check("new@elsewhere.test, nobody", "viewer", "not an e-mail address: nobody").await;
+    check("new@elsewhere.test", "king", "choose one of the roles").await;
+    check("billing@ours.test", "viewer", "already a member: billing@ours.test").await;
+    scene.invite(Role::Owner, round(EMAIL, Role::Viewer)).await.unwrap();
+    check(EMAIL, "billing", "name=\"replace\"").await;
+    let fields = [("emails", EMAIL), ("role", "billing"), ("replace", "true")];
+    let (status, _) = scene.visit(path, Some(&session), Some(&fields)).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    let (_, body) = scene.visit("/orgs/ours/members", Some(&session), None).await;
+    assert!(body.contains(EMAIL) && body.contains("Open invitations"), "{body}");
+    let owner = [("emails", "boss@elsewhere.test"), ("role", "owner")];
+    let (status, _) = scene.visit(path, Some(&session), Some(&owner)).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
 }

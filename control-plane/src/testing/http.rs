@@ -1,0 +1,121 @@
+//! Pages and the API, as browsers and programs reach them.
+
+use actix_web::{
+    App,
+    body::to_bytes,
+    cookie::Cookie,
+    dev::Service,
+    http::{Method, StatusCode},
+    middleware::from_fn,
+    test::{TestRequest, init_service},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use shared::{ids::SessionId, keys::KeyHash, random};
+
+use super::Fixture;
+use crate::{
+    access::Role,
+    app,
+    web::{self, Visit},
+};
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub location: Option<String>,
+    pub body: String,
+}
+
+impl Answer {
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.body))
+    }
+
+    #[track_caller]
+    pub fn says(&self, status: StatusCode, words: &str) {
+        assert_eq!(self.status, status, "{}", self.body);
+        assert!(self.body.contains(words), "{words} is not in {}", self.body);
+    }
+}
+
+/// A browser in which one of our members is signed in.
+pub struct Browser<'a> {
+    fixture: &'a Fixture,
+    session: String,
+}
+
+impl Fixture {
+    pub async fn browser(&self, role: Role) -> Browser<'_> {
+        let session = random::base62(32);
+        sqlx::query(
+            "INSERT INTO sessions (id, token_hash, person_id, address, user_agent, expires_at)
+             VALUES ($1, $2, $3, '127.0.0.1', 'test', now() + interval '1 day')",
+        )
+        .bind(SessionId::generate())
+        .bind(KeyHash::of(&session).0.as_slice())
+        .bind(self.ours.person(role))
+        .execute(&self.root)
+        .await
+        .unwrap();
+        Browser { fixture: self, session }
+    }
+
+    /// Calls the management API, with a token where there is one.
+    pub async fn api(
+        &self,
+        token: Option<&SecretString>,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Answer {
+        let mut request = TestRequest::with_uri(&format!("/api/v1{path}")).method(method);
+        if let Some(token) = token {
+            let bearer = format!("Bearer {}", token.expose_secret());
+            request = request.insert_header(("authorization", bearer));
+        }
+        if let Some(body) = body {
+            request = request.set_json(body);
+        }
+        self.send(request).await
+    }
+
+    async fn send(&self, request: TestRequest) -> Answer {
+        let app = App::new()
+            .app_data(self.platform.clone())
+            .wrap(from_fn(web::around))
+            .configure(|it| app::doors().open(it));
+        let response = init_service(app).await.call(request.to_request()).await.unwrap();
+        let location = response.headers().get("location");
+        Answer {
+            status: response.status(),
+            location: location.map(|it| it.to_str().unwrap().to_owned()),
+            body: {
+                let bytes = to_bytes(response.into_body()).await.ok().unwrap_or_default();
+                String::from_utf8(bytes.to_vec()).unwrap()
+            },
+        }
+    }
+}
+
+impl Browser<'_> {
+    pub async fn get(&self, path: &str) -> Answer {
+        self.fixture.send(self.with_cookies(TestRequest::get().uri(path))).await
+    }
+
+    /// Sends a form as the page at `path` would have held it.
+    pub async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let page = self.with_cookies(TestRequest::get()).to_srv_request();
+        let csrf = Visit::of(&page, &self.fixture.platform).form_token();
+        let mut form = vec![("csrf", csrf.as_str())];
+        form.extend(fields);
+        let request = TestRequest::post().uri(path).set_form(form);
+        self.fixture.send(self.with_cookies(request)).await
+    }
+
+    fn with_cookies(&self, request: TestRequest) -> TestRequest {
+        request
+            .cookie(Cookie::new("__Host-visit", "0123456789abcdef"))
+            .cookie(Cookie::new("__Host-session", self.session.clone()))
+    }
+}
