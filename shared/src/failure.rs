@@ -75,37 +75,37 @@ pub trait Classified: Error + Send + Sync + 'static {
 
 impl Classified for sqlx::Error {
     fn kind(&self) -> Kind {
-        match self {
-            Self::PoolTimedOut
-            | Self::PoolClosed
-            | Self::WorkerCrashed
-            | Self::Io(_)
-            | Self::Tls(_) => Kind::Unavailable,
-            // Whatever is between us and the server hung up before the server spoke.
-            Self::Protocol(_) => Kind::Unavailable,
-            // Class 57: the server is going away or not there yet. 53: out of resources.
-            // 08: the connection broke.
-            Self::Database(error)
-                if error
-                    .code()
-                    .is_some_and(|it| ["57", "53", "08"].iter().any(|class| it.starts_with(class))) =>
-            {
-                Kind::Unavailable
-            }
-            _ => Kind::Internal,
-        }
+        if is_away(self) { Kind::Unavailable } else { Kind::Internal }
     }
+}
+
+/// Whether the server, or what is between us and it, is not there at the moment.
+fn is_away(error: &sqlx::Error) -> bool {
+    let is_broken = matches!(
+        error,
+        sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            // Hung up on before the server spoke.
+            | sqlx::Error::Protocol(_)
+    );
+    // Class 57: the server is going away or not there yet. 53: out of resources. 08: the
+    // connection broke.
+    let code = error.as_database_error().and_then(|it| it.code());
+    is_broken || code.is_some_and(|it| ["57", "53", "08"].iter().any(|class| it.starts_with(class)))
 }
 
 /// A published name for a failure, with its page in the docs. It can only be one of
 /// the list below, so a code without a page does not compile.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Code {
     pub name: &'static str,
     pub title: &'static str,
     pub what: &'static str,
     pub fix: &'static str,
-    _only_from_the_list: (),
 }
 
 impl fmt::Debug for Code {
@@ -119,7 +119,7 @@ macro_rules! codes {
         pub mod code {
             use super::Code;
             $(pub const $name: Code = Code {
-                name: $code, title: $title, what: $what, fix: $fix, _only_from_the_list: (),
+                name: $code, title: $title, what: $what, fix: $fix,
             };)*
         }
         impl Code {

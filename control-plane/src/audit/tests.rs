@@ -214,7 +214,7 @@ async fn a_cut_that_was_covered_up_is_found_by_its_checkpoint(root: PgPool) {
 
     cut_and_cover_up(&fixture).await;
     let cut = Finding::CutBelowCheckpoint { last: 2, signed: 4 };
-    assert_eq!(checkpoints.findings(&fixture).await, [cut.clone()]);
+    assert_eq!(checkpoints.findings(&fixture).await, std::slice::from_ref(&cut));
     // Signed again as it is now, it is still found.
     assert_eq!(checkpoints.sign(&fixture).await, 1);
     assert_eq!(checkpoints.findings(&fixture).await, [cut]);

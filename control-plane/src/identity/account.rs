@@ -205,7 +205,7 @@ fn is_theme(text: &str) -> bool {
 
 fn theme_cookie(theme: &str) -> actix_web::cookie::Cookie<'static> {
     let age = actix_web::cookie::time::Duration::days(365);
-    Cookies::new(Cookies::THEME, theme.to_owned(), Some(age))
+    Cookies::make(Cookies::THEME, theme.to_owned(), Some(age))
 }
 
 async fn preferences(signed_in: &SignedIn) -> Result<Preferences, sqlx::Error> {

@@ -115,7 +115,7 @@ pub async fn start(
     )
     .execute(conn)
     .await?;
-    Ok(Cookies::new(Cookies::SESSION, token, None))
+    Ok(Cookies::make(Cookies::SESSION, token, None))
 }
 
 /// Ends the session behind a cookie.

@@ -235,7 +235,7 @@ fn device_cookie(marks: &hmac::Key, email: &EmailAddress) -> Cookie<'static> {
     let id = random::base62(16);
     let tag = hmac::sign(marks, device_text(&id, email).as_bytes());
     let value = format!("{id}.{}", BASE64.encode(tag.as_ref()));
-    Cookies::new(Cookies::DEVICE, value, Some(Duration::days(180)))
+    Cookies::make(Cookies::DEVICE, value, Some(Duration::days(180)))
 }
 
 fn device_text(id: &str, email: &EmailAddress) -> String {

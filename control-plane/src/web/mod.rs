@@ -20,3 +20,8 @@ pub use page::{Page, see_other, see_other_saying};
 pub use problems::Problems;
 pub use time::{Moment, day, today};
 pub use visit::{Cookies, Visit};
+
+/// Whether two texts are one, for templates, whatever their types.
+pub fn is_same(one: impl AsRef<str>, other: impl AsRef<str>) -> bool {
+    one.as_ref() == other.as_ref()
+}

@@ -45,7 +45,7 @@ pub fn see_other(path: &str) -> HttpResponse {
 pub fn see_other_saying(path: &str, notice: &str) -> HttpResponse {
     HttpResponse::SeeOther()
         .insert_header((LOCATION, path))
-        .cookie(Cookies::new(Cookies::NOTICE, BASE64.encode(notice), None))
+        .cookie(Cookies::make(Cookies::NOTICE, BASE64.encode(notice), None))
         .finish()
 }
 

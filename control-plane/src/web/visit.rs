@@ -31,7 +31,7 @@ impl Cookies {
     /// Marks a browser in which somebody has signed in before.
     pub const DEVICE: &str = "__Host-device";
 
-    pub fn new(name: &'static str, value: String, age: Option<Duration>) -> Cookie<'static> {
+    pub fn make(name: &'static str, value: String, age: Option<Duration>) -> Cookie<'static> {
         let mut cookie = Cookie::new(name, value);
         cookie.set_path("/");
         cookie.set_secure(true);
@@ -42,7 +42,7 @@ impl Cookies {
     }
 
     pub fn gone(name: &'static str) -> Cookie<'static> {
-        Self::new(name, String::new(), Some(Duration::ZERO))
+        Self::make(name, String::new(), Some(Duration::ZERO))
     }
 }
 
@@ -106,7 +106,7 @@ impl Visit {
     }
 
     pub fn mark(&self) -> Cookie<'static> {
-        Cookies::new(Cookies::VISIT, self.visitor.expose_secret().to_owned(), None)
+        Cookies::make(Cookies::VISIT, self.visitor.expose_secret().to_owned(), None)
     }
 
     /// Proves that a form was on a page shown to this browser. Salted, so that it is
