@@ -76,10 +76,19 @@ pub trait Classified: Error + Send + Sync + 'static {
 impl Classified for sqlx::Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::PoolTimedOut | Self::PoolClosed | Self::Io(_) | Self::Tls(_) => Kind::Unavailable,
+            Self::PoolTimedOut
+            | Self::PoolClosed
+            | Self::WorkerCrashed
+            | Self::Io(_)
+            | Self::Tls(_) => Kind::Unavailable,
+            // Whatever is between us and the server hung up before the server spoke.
+            Self::Protocol(_) => Kind::Unavailable,
             // Class 57: the server is going away or not there yet. 53: out of resources.
+            // 08: the connection broke.
             Self::Database(error)
-                if error.code().is_some_and(|it| it.starts_with("57") || it.starts_with("53")) =>
+                if error
+                    .code()
+                    .is_some_and(|it| ["57", "53", "08"].iter().any(|class| it.starts_with(class))) =>
             {
                 Kind::Unavailable
             }

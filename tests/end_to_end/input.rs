@@ -1,6 +1,6 @@
 //! Wrong input: told what is wrong with it, and nothing that was typed is lost.
 
-use harness::{Answer, Browser, Request, Stack};
+use harness::{Answer, Browser, Request, Stack, secret_on};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -142,6 +142,13 @@ async fn wrong_json_is_told_which_field(root: PgPool) {
         let answer = program.call(Method::POST, path, &body).await;
         check_problem(&answer, StatusCode::BAD_REQUEST, named);
     }
+    // A token that may less than its owner says that it is the token.
+    let tokens = ada.path("/settings/tokens");
+    let typed = [("name", "narrow"), ("role", "viewer")];
+    let narrow = ada.browser.fill(&tokens, "/settings/tokens", &typed).await;
+    let mut narrow = stack.management(&secret_on(&narrow));
+    let answer = narrow.call(Method::POST, &teams, &json!({ "name": "A" })).await;
+    check_problem(&answer, StatusCode::FORBIDDEN, "not this token");
     let change = json!({ "slug": "stolen" });
     let path = format!("/api/v1/orgs/{}", ada.slug);
     let answer = program.call(Method::PATCH, &path, &change).await;
@@ -182,13 +189,15 @@ async fn things_of_others_are_not_there(root: PgPool) {
         let (within, id) = path.rsplit_once('/').unwrap();
         let own = within.replace(&ada.slug, &eve.slug);
         let never = format!("{}{}", &id[..id.len() - 8], "00000000");
-        for path in [path.clone(), format!("{own}/{id}"), format!("{own}/{never}")] {
+        let nobodys = path.replace(&ada.slug, "nobodys");
+        for path in [format!("{own}/{id}"), format!("{own}/{never}"), path.clone(), nobodys] {
             let answer = eve.browser.get(&path).await;
             assert_eq!(answer.status, StatusCode::NOT_FOUND, "{answer:?}");
             let words = answer.page().words();
             bodies.push(words.split(" Request req_").next().unwrap().to_owned());
         }
-        assert!(bodies.iter().all(|it| *it == bodies[0]), "{bodies:#?}");
+        assert_eq!(bodies[0], bodies[1], "in one's own organization");
+        assert_eq!(bodies[2], bodies[3], "in an organization of others, and in none");
         assert_eq!(eve.browser.get(&format!("{own}/nonsense")).await.status, StatusCode::NOT_FOUND);
     }
 }

@@ -30,7 +30,8 @@ pub async fn furnish(ada: &mut Person, text: &str) -> Furnished {
     let answer = ada.browser.fill(&keys, "/keys", &named).await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     let tokens = ada.path("/settings/tokens");
-    let answer = ada.browser.fill(&tokens, "/settings/tokens", &[("name", text)]).await;
+    let named = [("name", text), ("role", "owner")];
+    let answer = ada.browser.fill(&tokens, "/settings/tokens", &named).await;
     Furnished { key, token: secret_on(&answer) }
 }
 

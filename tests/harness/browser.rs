@@ -44,7 +44,9 @@ pub struct Answer {
 
 impl Browser {
     pub fn new(base: String) -> Self {
-        let client = Client::builder().no_proxy().redirect(Policy::none()).build();
+        // A connection that is kept may be closed by the server just as we use it again.
+        let client = Client::builder().no_proxy().redirect(Policy::none());
+        let client = client.pool_max_idle_per_host(0).build();
         let client = client.expect("a client needs nothing from this machine");
         Self {
             client,

@@ -175,6 +175,9 @@ impl Document {
                 continue;
             }
             let Some(name) = control.attribute("name") else { continue };
+            if control.has("disabled") {
+                continue;
+            }
             let value = control.attribute("value").unwrap_or_default().to_owned();
             let kind = control.attribute("type").unwrap_or("text");
             let sent = match (control.name.as_str(), kind) {
@@ -302,7 +305,7 @@ mod tests {
     fn a_form_is_sent_as_a_browser_would() {
         let page = Document::parse(
             r#"<!doctype html><form action="/a" method="post"><p>Say &lt;b&gt;<br>
-            <input name="x" value="1 &amp; 2"><input type="checkbox" name="y" checked>
+            <input name="x" value="1 &amp; 2"><input name="off" value="1" disabled><input type="checkbox" name="y" checked>
             <input type="checkbox" name="z"><textarea name="t"><b></textarea>
             <select name="s"><option value="1">A</option><option value="2" selected>B</option>
             </select><button name="b">Go</button></p></form>"#,

@@ -127,6 +127,8 @@ pub enum AccessError {
         list(.permission.roles())
     )]
     Lacks { role: Role, permission: Permission },
+    #[error("your role may {}, but not this token: use one of a wider role", .0.about())]
+    TokenLacks(Permission),
     #[error("you cannot make somebody {0}: that role may do more than yours")]
     Exceeds(Role),
     #[error("{0} asks its members for a second factor: set one up under Account, Security")]
@@ -154,6 +156,7 @@ impl Classified for AccessError {
             Self::SignedOut => Kind::Unauthenticated,
             Self::NotFound => Kind::NotFound,
             Self::Lacks { .. }
+            | Self::TokenLacks(_)
             | Self::Exceeds(_)
             | Self::NeedsSecondFactor(_)
             | Self::NotOperator => Kind::Forbidden,
@@ -170,6 +173,7 @@ impl Classified for AccessError {
             Self::SignedOut
             | Self::NotFound
             | Self::Lacks { .. }
+            | Self::TokenLacks(_)
             | Self::NotOperator
             | Self::Store(_) => self.kind().code(),
         }
@@ -220,7 +224,12 @@ async fn holder(request: &HttpRequest, permission: Permission) -> Result<Holder,
         return Err(AccessError::Archived);
     }
     if !holder.authority.may(permission) {
-        return Err(AccessError::Lacks { role: holder.authority.role, permission });
+        let role = holder.authority.role;
+        return Err(if role.may(permission) {
+            AccessError::TokenLacks(permission)
+        } else {
+            AccessError::Lacks { role, permission }
+        });
     }
     Ok(holder)
 }

@@ -46,6 +46,13 @@ pub async fn around<B: MessageBody + 'static>(
     let method = request.method().clone();
     request.extensions_mut().insert(visit.clone());
 
+    // Postgres keeps no NUL in a text, so nothing of ours has one in its name.
+    if request.path().contains("%00") {
+        let told = tell(&Failure::from(Refused(StatusCode::NOT_FOUND)), &visit, &method);
+        let mut response = request.into_response(told).map_into_right_body();
+        finish(&mut response, &visit);
+        return Ok(response);
+    }
     let span = info_span!("request", request.id = %visit.request, %method, path = request.path());
     let response = next.call(request).instrument(span).await?;
 
