@@ -156,13 +156,27 @@ impl Walk {
             sqlx::query(statement).bind(id).execute(root).await.unwrap();
         }
         if let Some((tenant, role)) = self.who(walker).filter(|it| it.0.id == id) {
-            for statement in [
-                "UPDATE api_keys SET owner_id = $2 WHERE organization_id = $1",
-                "UPDATE api_tokens SET person_id = $2 WHERE organization_id = $1 AND name = 'ci'",
-            ] {
-                let person = tenant.person(role);
-                sqlx::query(statement).bind(id).bind(person).execute(root).await.unwrap();
-            }
+            let (person, token) = (tenant.person(role), &self.ours.ids["token"]);
+            sqlx::query("UPDATE api_keys SET owner_id = $2 WHERE organization_id = $1")
+                .bind(id)
+                .bind(person)
+                .execute(root)
+                .await
+                .unwrap();
+            // It went with the walker who left before, if one did.
+            sqlx::query(
+                "INSERT INTO api_tokens (organization_id, id, name, person_id, role, hash, hint,
+                                         created_by, expires_at)
+                 VALUES ($1, $2, 'ci', $3, 'viewer', sha256('token'), '', $3,
+                         now() + interval '1 day')
+                 ON CONFLICT (organization_id, id) DO UPDATE SET person_id = $3",
+            )
+            .bind(id)
+            .bind(token.parse::<ApiTokenId>().unwrap())
+            .bind(person)
+            .execute(root)
+            .await
+            .unwrap();
         }
         sqlx::query("DELETE FROM attempts").execute(root).await.unwrap();
         for walker in Walker::ALL {
