@@ -248,10 +248,10 @@ fn operation_id(method: &Method, path: &str) -> String {
     format!("{}_{words}", method.as_str().to_lowercase())
 }
 
-/// What the operation is about: the last word of the path that is not a place holder,
-/// but for the verbs at its end.
+/// What the operation is about: the first word after the organization, or the
+/// organization itself where that is a verb or there is none.
 fn tag(path: &str) -> &str {
     let after_organization = path.strip_prefix("/api/v1/orgs/{org}/");
     let first = after_organization.and_then(|it| it.split('/').next());
-    first.unwrap_or("organization")
+    first.filter(|it| !matches!(*it, "archive" | "restore")).unwrap_or("organization")
 }

@@ -130,7 +130,7 @@ impl Drawing {
         let body = &operation["requestBody"]["content"]["application/json"]["schema"];
         let answers = entries(&operation["responses"]).map(|(status, it)| Answer {
             status: status.clone(),
-            about: text(&it["description"]),
+            about: prose(&it["description"]),
             body: kind_given(&it["content"]["application/json"]["schema"]),
         });
         Operation {
@@ -150,7 +150,7 @@ impl Drawing {
     fn shape(&self, name: &str, schema: &Value) -> Shape {
         Shape {
             name: name.to_owned(),
-            about: text(&schema["description"]),
+            about: prose(&schema["description"]),
             fields: self.fields(schema),
             kind: kind(schema),
         }
@@ -163,7 +163,7 @@ impl Drawing {
             name: name.clone(),
             kind: kind(it),
             is_required: required.contains(name),
-            about: text(&it["description"]),
+            about: prose(&it["description"]),
         });
         list(&schema["allOf"]).flat_map(|it| self.fields(it)).chain(own).collect()
     }
@@ -225,7 +225,7 @@ fn parameter(parameter: &Value) -> Field {
         name: text(&parameter["name"]),
         kind: kind(&parameter["schema"]),
         is_required: parameter["required"] == true,
-        about: text(&parameter["description"]),
+        about: prose(&parameter["description"]),
     }
 }
 
@@ -302,6 +302,11 @@ fn order(method: &str) -> usize {
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
+}
+
+/// A description without its marks of code, which a page would show.
+fn prose(value: &Value) -> String {
+    text(value).replace('`', "")
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
