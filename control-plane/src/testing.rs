@@ -1,7 +1,6 @@
 //! What store and page tests stand on: a fresh database seen as the application sees
 //! it, two organizations, and somebody of each role in both.
 
-mod browser;
 pub mod http;
 
 use actix_web::web::Data;
@@ -19,8 +18,6 @@ use crate::{
     config::Config,
     platform::Platform,
 };
-
-pub use browser::Browser;
 
 pub struct Fixture {
     /// As the superuser: to plant and to look, never to act.

@@ -188,6 +188,7 @@ mod tests {
     fn gateway() -> Data<Gateway> {
         Data::new(Gateway {
             catalog: Fixture::default().catalog().into(),
+            last_used: crate::last_used::LastUsed::default().into(),
             metrics: Metrics::new().unwrap().into(),
             proxies: crate::authenticate::TrustedProxies::default(),
             limits: Limits { bytes: 1_000, patience: Patience::default() },

@@ -129,22 +129,19 @@ mod tests {
     use sqlx::PgPool;
 
     use super::*;
-    use crate::{
-        access::Role,
-        testing::{Browser, Fixture},
-    };
+    use crate::{access::Role, testing::Fixture};
 
     #[sqlx::test(migrations = "../migrations")]
     async fn the_documentation_is_open_to_all(root: PgPool) {
         let fixture = Fixture::new(root).await;
-        let browser = Browser::new(&fixture);
+        let browser = fixture.visitor();
         for path in ["/", "/docs", "/docs/api", "/docs/errors", "/openapi.json", "/styleguide"] {
             assert_eq!(browser.get(path).await.status, StatusCode::OK, "{path}");
         }
-        browser.get("/docs").await.shows("curl http://127.0.0.1:7401/v1/models");
+        browser.get("/docs").await.says(StatusCode::OK, "curl http://127.0.0.1:7401/v1/models");
         let reference = browser.get("/docs/api").await;
-        reference.shows("/api/v1/orgs/{org}/cost-centers/{center}");
-        reference.shows("http://127.0.0.1:7400/api/v1/orgs/$ORG/projects");
+        reference.says(StatusCode::OK, "/api/v1/orgs/{org}/cost-centers/{center}");
+        reference.says(StatusCode::OK, "http://127.0.0.1:7400/api/v1/orgs/$ORG/projects");
         let document = browser.get("/openapi.json").await;
         assert_eq!(document.header("content-type"), "application/json");
         assert_eq!(document.body, openapi::json());
@@ -153,9 +150,12 @@ mod tests {
     #[sqlx::test(migrations = "../migrations")]
     async fn every_code_has_its_page(root: PgPool) {
         let fixture = Fixture::new(root).await;
-        let browser = Browser::new(&fixture);
+        let browser = fixture.visitor();
         for code in Code::ALL {
-            browser.get(&format!("/docs/errors/{}", code.name)).await.shows(code.name);
+            browser
+                .get(&format!("/docs/errors/{}", code.name))
+                .await
+                .says(StatusCode::OK, code.name);
         }
         let unknown = browser.get("/docs/errors/no_such_code").await;
         assert_eq!(unknown.status, StatusCode::NOT_FOUND);
@@ -164,7 +164,7 @@ mod tests {
     #[sqlx::test(migrations = "../migrations")]
     async fn who_is_signed_in_goes_on_to_their_organizations(root: PgPool) {
         let fixture = Fixture::new(root).await;
-        let browser = Browser::signed_in(&fixture, &fixture.ours, Role::Viewer).await;
+        let browser = fixture.browser(Role::Viewer).await;
         let answer = browser.get("/").await;
         assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/orgs"));
     }

@@ -2,10 +2,7 @@ use actix_web::http::StatusCode;
 use sqlx::PgPool;
 
 use super::*;
-use crate::{
-    access::Role,
-    testing::{Browser, Fixture},
-};
+use crate::{access::Role, testing::Fixture};
 
 fn name(text: &str) -> ProjectName {
     text.parse().unwrap()
@@ -108,23 +105,23 @@ async fn another_tenants_project_is_not_found(root: PgPool) {
 #[sqlx::test(migrations = "../migrations")]
 async fn a_project_is_made_on_its_page(root: PgPool) {
     let fixture = Fixture::new(root).await;
-    let browser = Browser::signed_in(&fixture, &fixture.ours, Role::Admin).await;
-    browser.get("/orgs/ours/projects").await.shows("No projects yet");
-    browser.get("/orgs/ours/projects/new").await.shows("Create project");
+    let browser = fixture.browser(Role::Admin).await;
+    browser.get("/orgs/ours/projects").await.says(StatusCode::OK, "No projects yet");
+    browser.get("/orgs/ours/projects/new").await.says(StatusCode::OK, "Create project");
     let form = [("name", " "), ("team", "team_nonsense")];
     let refused = browser.post("/orgs/ours/projects", &form).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
-    refused.shows("There are 2 problems");
+    refused.says(StatusCode::UNPROCESSABLE_ENTITY, "There are 2 problems");
 
     let made = browser.post("/orgs/ours/projects", &[("name", "<Bot>"), ("team", "")]).await;
     assert_eq!(made.status, StatusCode::SEE_OTHER);
     let page = browser.get(made.header("location")).await;
-    page.shows("&#60;Bot&#62;");
-    page.shows("Unallocated");
+    page.says(StatusCode::OK, "&#60;Bot&#62;");
+    page.says(StatusCode::OK, "Unallocated");
     let again = browser.post("/orgs/ours/projects", &[("name", "<Bot>")]).await;
     assert_eq!(again.status, StatusCode::UNPROCESSABLE_ENTITY);
-    again.shows("already a project of that name");
-    let viewer = Browser::signed_in(&fixture, &fixture.ours, Role::Viewer).await;
+    again.says(StatusCode::UNPROCESSABLE_ENTITY, "already a project of that name");
+    let viewer = fixture.browser(Role::Viewer).await;
     let seen = viewer.get(made.header("location")).await;
     assert!(!seen.body.contains("Archive project") && !seen.body.contains("Change the split"));
 }

@@ -5,7 +5,7 @@ use actix_web::{
     body::to_bytes,
     cookie::Cookie,
     dev::Service,
-    http::{Method, StatusCode},
+    http::{Method, StatusCode, header::HeaderMap},
     middleware::from_fn,
     test::{TestRequest, init_service},
 };
@@ -23,10 +23,15 @@ use crate::{
 pub struct Answer {
     pub status: StatusCode,
     pub location: Option<String>,
+    pub headers: HeaderMap,
     pub body: String,
 }
 
 impl Answer {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default()
+    }
+
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.body))
@@ -39,13 +44,17 @@ impl Answer {
     }
 }
 
-/// A browser in which one of our members is signed in.
+/// A browser in which one of our members is signed in, or nobody.
 pub struct Browser<'a> {
     fixture: &'a Fixture,
-    session: String,
+    session: Option<String>,
 }
 
 impl Fixture {
+    pub fn visitor(&self) -> Browser<'_> {
+        Browser { fixture: self, session: None }
+    }
+
     pub async fn browser(&self, role: Role) -> Browser<'_> {
         let session = random::base62(32);
         sqlx::query(
@@ -58,7 +67,7 @@ impl Fixture {
         .execute(&self.root)
         .await
         .unwrap();
-        Browser { fixture: self, session }
+        Browser { fixture: self, session: Some(session) }
     }
 
     /// Calls the management API, with a token where there is one.
@@ -90,6 +99,7 @@ impl Fixture {
         Answer {
             status: response.status(),
             location: location.map(|it| it.to_str().unwrap().to_owned()),
+            headers: response.headers().clone(),
             body: {
                 let bytes = to_bytes(response.into_body()).await.ok().unwrap_or_default();
                 String::from_utf8(bytes.to_vec()).unwrap()
@@ -114,8 +124,10 @@ impl Browser<'_> {
     }
 
     fn with_cookies(&self, request: TestRequest) -> TestRequest {
-        request
-            .cookie(Cookie::new("__Host-visit", "0123456789abcdef"))
-            .cookie(Cookie::new("__Host-session", self.session.clone()))
+        let request = request.cookie(Cookie::new("__Host-visit", "0123456789abcdef"));
+        match &self.session {
+            Some(session) => request.cookie(Cookie::new("__Host-session", session.clone())),
+            None => request,
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     access::Role,
     cost_centers::{self, Draft},
-    testing::{Browser, Fixture, Tenant},
+    testing::{Fixture, Tenant},
 };
 
 fn day(text: &str) -> Day {
@@ -205,11 +205,11 @@ async fn a_refused_form_keeps_what_was_typed(root: PgPool) {
     let fixture = Fixture::new(root).await;
     let project = project(&fixture, &fixture.ours).await;
     let eng = center(&fixture, &fixture.ours, "ENG", None).await.to_string();
-    let browser = Browser::signed_in(&fixture, &fixture.ours, Role::Billing).await;
+    let browser = fixture.browser(Role::Billing).await;
     let path = format!("/orgs/ours/projects/{project}/split");
     let form = browser.get(&path).await;
     assert_eq!(form.body.matches("name=\"percent\"").count(), 3);
-    form.shows("ENG · ENG");
+    form.says(StatusCode::OK, "ENG · ENG");
 
     let fields = |percent| {
         [
@@ -222,15 +222,15 @@ async fn a_refused_form_keeps_what_was_typed(root: PgPool) {
     };
     let refused = browser.post(&path, &fields("33.333")).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
-    refused.shows("value=\"33.333\"");
-    refused.shows("value=\"2026-02-01\"");
-    refused.shows("Row 1: write a percentage");
+    refused.says(StatusCode::UNPROCESSABLE_ENTITY, "value=\"33.333\"");
+    refused.says(StatusCode::UNPROCESSABLE_ENTITY, "value=\"2026-02-01\"");
+    refused.says(StatusCode::UNPROCESSABLE_ENTITY, "Row 1: write a percentage");
     assert_eq!(refused.body.matches("name=\"percent\"").count(), 4, "three rows are left");
 
     let saved = browser.post(&path, &fields("33,33 %")).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER);
     let page = browser.get(&format!("/orgs/ours/projects/{project}")).await;
-    page.shows("33.33 %");
-    page.shows("66.67 %");
-    browser.get("/orgs/ours/cost-centers").await.shows(&eng);
+    page.says(StatusCode::OK, "33.33 %");
+    page.says(StatusCode::OK, "66.67 %");
+    browser.get("/orgs/ours/cost-centers").await.says(StatusCode::OK, &eng);
 }
