@@ -95,7 +95,7 @@ for (const javaScriptEnabled of [true, false]) {
     await colleague.locator('main form button[type=submit]').last().click();
     await colleague.waitForURL(`**${home}`);
     // Signs out and in again, to be a colleague who signs in.
-    await colleague.locator('form[action="/logout"] button').first().click();
+    await colleague.locator('form[action="/logout"] button:visible').first().click();
     await colleague.waitForURL('**/login');
     await colleague.fill('[name=email]', `bob-${mark}@acme.test`);
     await colleague.fill('[name=password]', 'cobalt lantern whisper orbit');
