@@ -53,20 +53,35 @@ pub async fn around<B: MessageBody + 'static>(
         finish(&mut response, &visit);
         return Ok(response);
     }
-    let span = info_span!("request", request.id = %visit.request, %method, path = request.path());
+    // The route, not the path: some paths hold the secrets of links.
+    let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
+    let span = info_span!("request", request.id = %visit.request, %method, route);
     let response = next.call(request).instrument(span).await?;
 
     let mut response = match refusal_in(&response, &visit, &method) {
         Some(told) => response.into_response(told).map_into_right_body(),
         None => response.map_into_left_body(),
     };
-    let route = response.request().match_pattern().unwrap_or_else(|| "none".to_owned());
     let status = response.status().as_u16().to_string();
     SERVED
-        .with_label_values(&[route.as_str(), method.as_str(), status.as_str()])
+        .with_label_values(&[route.as_str(), known(&method), status.as_str()])
         .observe(started.elapsed().as_secs_f64());
     finish(&mut response, &visit);
     Ok(response)
+}
+
+/// The method's name, of those that have one: a label is not for callers to invent.
+fn known(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "HEAD" => "HEAD",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
 }
 
 /// The answer in place of one that is only a status; none where a handler made one.
