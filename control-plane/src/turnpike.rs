@@ -101,7 +101,10 @@ async fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Command::Demo(settings) => demo::seed(&settings).await?,
         Command::Audit(Audit::Verify { stores, checkpoints, signing_key, json }) => {
             let db = stores.database(2).await?;
-            let signed = checkpoints.as_deref().zip(signing_key.as_ref());
+            let signed = match (checkpoints.as_deref(), signing_key.as_ref()) {
+                (Some(_), None) => return Err("set TURNPIKE_SIGNING_KEY to check the file".into()),
+                (file, key) => file.zip(key),
+            };
             let report = audit::verify(&db, signed).await?;
             let text = if json { serde_json::to_string(&report)? } else { report.to_string() };
             say(&text)?;
