@@ -3,6 +3,8 @@
 //! Without a mail server letters stay in the outbox, where the dev mailbox shows them.
 
 mod store;
+#[cfg(test)]
+mod tests;
 mod web;
 
 use lettre::{

@@ -186,10 +186,14 @@ pub async fn withdraw(
     Ok(())
 }
 
+/// A split as the audit log tells it: by its day, so that a change says of which one.
 fn told(effective_from: Day, shares: &BTreeMap<String, BasisPoints>) -> serde_json::Value {
-    let shares: BTreeMap<_, _> =
-        shares.iter().map(|(code, points)| (code, format!("{points} %"))).collect();
-    json!({ "effective_from": effective_from, "shares": shares })
+    let unallocated = BasisPoints::left_by(shares.values().copied());
+    let mut told: BTreeMap<_, _> =
+        shares.iter().map(|(code, points)| (code.as_str(), format!("{points} %"))).collect();
+    // No code is spelled with small letters.
+    told.insert("unallocated", format!("{unallocated} %"));
+    json!({ (effective_from.to_string()): told })
 }
 
 /// Refuses what would go to cost centers that receive nothing on the plan's day, and

@@ -89,6 +89,15 @@ async fn a_split_is_replaced_as_a_whole(root: PgPool) {
     assert_eq!(allocation.shares, [(ops, points(5_000))]);
     work.commit().await.unwrap();
 
+    let body: String =
+        sqlx::query_scalar("SELECT body FROM audit_entries ORDER BY at DESC LIMIT 1")
+            .fetch_one(&fixture.root)
+            .await
+            .unwrap();
+    let told: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(told["before"]["2026-02-01"]["ENG"], "60.00 %");
+    assert_eq!(told["after"]["2026-02-01"]["unallocated"], "50.00 %");
+
     let today = day("2026-11-21");
     let mut work = fixture.work(Role::Viewer).await;
     let centers = cost_centers::list(&mut work, today).await.unwrap();
