@@ -178,14 +178,21 @@ impl Drop for Stack {
             let broken = runtime.block_on(async move {
                 planes.data.drain().await;
                 planes.control.stop().await;
-                platform.db.close().await;
                 if !is_checked {
+                    platform.db.close().await;
                     return Ok(Vec::new());
                 }
+                let verified = control_plane::audit::verify(&platform.db, None).await;
+                platform.db.close().await;
                 let db = PgPool::connect_with(url).await?;
-                let broken = invariants::broken(&db).await;
+                let mut broken = invariants::broken(&db).await?;
                 db.close().await;
-                broken
+                match verified {
+                    Ok(report) if report.is_sound() => (),
+                    Ok(report) => broken.push(report.to_string()),
+                    Err(error) => broken.push(format!("the audit log cannot be verified: {error}")),
+                }
+                Ok::<_, sqlx::Error>(broken)
             });
             runtime.shutdown_background();
             broken
