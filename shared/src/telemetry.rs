@@ -78,3 +78,34 @@ pub fn exposition(registry: &Registry) -> Vec<u8> {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+        thread,
+    };
+
+    use opentelemetry::trace::Tracer;
+
+    use super::*;
+
+    /// The processor of spans has a thread of its own, where no runtime of ours is.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn spans_reach_a_collector() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let collector = thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let mut heard = vec![0; 4096];
+            let length = socket.read(&mut heard).unwrap();
+            socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+            String::from_utf8_lossy(&heard[..length]).into_owned()
+        });
+        let traces = exporter("turnpike-test", &endpoint).unwrap();
+        drop(traces.tracer("test").start("a span"));
+        drop(Telemetry { traces: Some(traces) });
+        assert!(collector.join().unwrap().starts_with("POST /v1/traces HTTP/1.1\r\n"));
+    }
+}
