@@ -74,6 +74,9 @@ fn unnamed(page: &Document, element: &Element) -> Option<String> {
         by_id || page.around(element, "label").is_some()
     };
     let kind = element.attribute("type").unwrap_or("text");
+    if element.has("hidden") {
+        return None;
+    }
     let wanting = match element.name.as_str() {
         "input" if ["hidden", "submit"].contains(&kind) => return None,
         "input" | "select" | "textarea" => !is_labelled() && !is_named(),

@@ -246,7 +246,8 @@ fn tag(text: &str, parent: Option<usize>) -> Result<(Element, bool, &str), Strin
         let mut value = "";
         if let Some(after) = rest.strip_prefix('=') {
             let after = after.trim_start();
-            let quoted = after.strip_prefix('"').and_then(|it| it.split_once('"'));
+            let quote = if after.starts_with('\'') { '\'' } else { '"' };
+            let quoted = after.strip_prefix(quote).and_then(|it| it.split_once(quote));
             (value, rest) =
                 quoted.ok_or_else(|| format!("{attribute} of <{}> has no quotes", element.name))?;
             rest = rest.trim_start();

@@ -178,12 +178,14 @@ impl Drop for Stack {
             let broken = runtime.block_on(async move {
                 planes.data.drain().await;
                 planes.control.stop().await;
+                platform.db.close().await;
                 if !is_checked {
-                    platform.db.close().await;
                     return Ok(Vec::new());
                 }
-                let verified = control_plane::audit::verify(&platform.db, None).await;
-                platform.db.close().await;
+                let app = url.clone().options([("role", "turnpike_app")]);
+                let app = PgPool::connect_with(app).await?;
+                let verified = control_plane::audit::verify(&app, None).await;
+                app.close().await;
                 let db = PgPool::connect_with(url).await?;
                 let mut broken = invariants::broken(&db).await?;
                 db.close().await;
