@@ -20,3 +20,21 @@ CREATE POLICY within_organization ON provider_credentials
 GRANT SELECT, INSERT, UPDATE, DELETE ON provider_credentials TO turnpike_app;
 CREATE POLICY jobs ON provider_credentials FOR SELECT TO turnpike_jobs USING (true);
 GRANT SELECT ON provider_credentials TO turnpike_jobs;
+
+-- What is the platform's is everybody's to call and no organization's to change: the one
+-- way to put such a row is this function, which the operators' command line calls.
+CREATE POLICY platform ON provider_credentials TO turnpike_jobs
+    USING (organization_id IS NULL) WITH CHECK (organization_id IS NULL);
+GRANT INSERT, UPDATE ON provider_credentials TO turnpike_jobs;
+CREATE FUNCTION app.put_platform_upstream(
+    id uuid, provider text, base_url text, sealed_secret bytea, models jsonb
+) RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = public AS $$
+    INSERT INTO provider_credentials (id, provider, base_url, sealed_secret, models)
+    VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (id) DO UPDATE
+       SET sealed_secret = excluded.sealed_secret, models = excluded.models
+$$;
+ALTER FUNCTION app.put_platform_upstream(uuid, text, text, bytea, jsonb) OWNER TO turnpike_jobs;
+REVOKE ALL ON FUNCTION app.put_platform_upstream(uuid, text, text, bytea, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION app.put_platform_upstream(uuid, text, text, bytea, jsonb)
+    TO turnpike_app;

@@ -71,9 +71,13 @@ for (const javaScriptEnabled of [true, false]) {
     await page.goto(`${home}/keys`);
     assert.ok(!(await page.content()).includes(secret));
 
-    // It is good: the data plane knows it.
+    // It is good: a call with it is answered, before anything else is set up.
     await eventually('the key to reach the data plane', async () => {
-      const answer = await fetch(`${stack.data}/v1/models`, { headers: { authorization: `Bearer ${secret}` } });
+      const answer = await fetch(`${stack.data}/v1/chat/completions`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json' },
+        body: JSON.stringify({ model: 'auto', messages: [{ role: 'user', content: 'hello' }] }),
+      });
       return answer.ok;
     });
 

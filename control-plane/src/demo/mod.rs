@@ -82,10 +82,13 @@ pub async fn seed(settings: &Settings) -> Result<(), DemoError> {
     };
     let mut work = begin(&db, membership.organization, owner, &logins.owner_email).await?;
     let sealer = settings.credential_key.sealer("credentials");
-    for upstream in providers::all(&settings.simulator_url) {
+    for upstream in providers::in_environment() {
         snapshots::add_upstream(&mut work, &sealer, &upstream).await?;
     }
     work.commit().await?;
+    // The platform's, so that whoever signs up can make a call at once.
+    let simulator = providers::simulated(&settings.simulator_url);
+    snapshots::add_platform_upstream(&db, &sealer, &simulator).await?;
     Ok(())
 }
 

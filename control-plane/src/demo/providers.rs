@@ -1,5 +1,5 @@
-//! Where the demo's models are served: the simulator always, and every real provider
-//! whose key stands in the environment.
+//! Where the demo's models are served: the simulator, for everybody, and for the demo
+//! organization every real provider whose key stands in the environment.
 
 use std::env;
 
@@ -61,9 +61,8 @@ const KNOWN: &[Known] = &[
     },
 ];
 
-pub fn all(simulator: &Url) -> Vec<NewUpstream> {
-    let mut all = vec![simulated(simulator)];
-    all.extend(KNOWN.iter().filter_map(|known| {
+pub fn in_environment() -> Vec<NewUpstream> {
+    let known = KNOWN.iter().filter_map(|known| {
         let secret = env::var(known.variable).ok().filter(|it| !it.is_empty())?;
         Some(NewUpstream {
             provider: known.provider.to_owned(),
@@ -75,11 +74,11 @@ pub fn all(simulator: &Url) -> Vec<NewUpstream> {
                 .map(|(name, context, most)| model(name, name, *context, *most))
                 .collect(),
         })
-    }));
-    all
+    });
+    known.collect()
 }
 
-fn simulated(base: &Url) -> NewUpstream {
+pub fn simulated(base: &Url) -> NewUpstream {
     let base_url = format!("{}/v1", base.as_str().trim_end_matches('/'));
     NewUpstream {
         provider: "simulator".to_owned(),

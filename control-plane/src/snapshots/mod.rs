@@ -22,7 +22,7 @@ use tracing::info;
 use url::Url;
 
 use crate::{
-    access::Work,
+    access::{Actor, Origin, Work},
     audit::{self, Entry},
     platform::Platform,
 };
@@ -173,6 +173,33 @@ pub async fn add_upstream(
     let entry = Entry::new(action, id, &new.provider)
         .after(serde_json::json!({ "base_url": new.base(), "models": models }));
     audit::record(work, entry).await?;
+    Ok(id)
+}
+
+/// The same for the platform's own, which every organization may call. For the command
+/// line: no page does it.
+pub async fn add_platform_upstream(
+    db: &PgPool,
+    sealer: &Sealer,
+    new: &NewUpstream,
+) -> Result<CredentialId, SnapshotError> {
+    let mut tx = db.begin().await?;
+    let all = store::upstreams(&mut tx).await?;
+    let there = all.into_iter().find(|it| {
+        it.organization.is_none() && it.provider == new.provider && it.base_url == new.base()
+    });
+    if let Some(there) = &there
+        && is_same(sealer, there, new)
+    {
+        return Ok(there.credential);
+    }
+    let id = there.as_ref().map_or_else(CredentialId::generate, |it| it.credential);
+    let sealed = sealer.seal_text(&new.secret, &Upstream::purpose(id, None, new.base()));
+    store::put_platform_upstream(&mut tx, id, new, &sealed).await?;
+    let action = if there.is_some() { "provider.changed" } else { "provider.added" };
+    let entry = Entry::new(action, id, &new.provider);
+    audit::record_platform(&mut tx, &Actor::System, Origin::internal(), entry).await?;
+    tx.commit().await?;
     Ok(id)
 }
 

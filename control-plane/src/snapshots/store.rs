@@ -153,3 +153,23 @@ pub(super) async fn put_upstream(
     .await?;
     Ok(())
 }
+
+/// Adds an upstream of the platform's, or gives it another secret and other models.
+pub(super) async fn put_platform_upstream(
+    conn: &mut PgConnection,
+    id: CredentialId,
+    new: &NewUpstream,
+    sealed_secret: &[u8],
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "SELECT app.put_platform_upstream($1, $2, $3, $4, $5)",
+        id as CredentialId,
+        new.provider,
+        new.base(),
+        sealed_secret,
+        Json(&new.models) as _,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(())
+}

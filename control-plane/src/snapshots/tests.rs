@@ -205,3 +205,26 @@ async fn a_key_whose_owner_may_not_use_it_is_not_published(root: PgPool) {
     }
     assert_eq!(published().await, 1);
 }
+
+#[sqlx::test(migrations = "../migrations")]
+async fn the_platforms_upstream_is_everybodys_and_nobodys_to_change(root: PgPool) {
+    let fixture = Fixture::new(root).await;
+    let sealer = &fixture.platform.secrets.credentials;
+    let id = add_platform_upstream(&fixture.db, sealer, &upstream("one")).await.unwrap();
+    let again = add_platform_upstream(&fixture.db, sealer, &upstream("two")).await.unwrap();
+    assert_eq!(id, again, "the same place is the same upstream");
+
+    let mut conn = fixture.db.acquire().await.unwrap();
+    let all = store::upstreams(&mut conn).await.unwrap();
+    let [there] = all.as_slice() else { panic!("{} upstreams", all.len()) };
+    let purpose = Upstream::purpose(id, None, &there.base_url);
+    assert_eq!(sealer.open(&there.sealed_secret, &purpose).unwrap(), b"two");
+
+    let mut work = fixture.work(Role::Owner).await;
+    assert_eq!(first_model(&mut work).await.unwrap().as_deref(), Some("small"));
+    let changed = sqlx::query("UPDATE provider_credentials SET base_url = 'http://evil.test'")
+        .execute(&mut *work)
+        .await
+        .unwrap();
+    assert_eq!(changed.rows_affected(), 0);
+}
