@@ -8,10 +8,10 @@ pub mod config;
 pub mod pipeline;
 
 pub mod answer;
+pub mod ask;
 pub mod authenticate;
 pub mod call;
 pub mod catalog;
-pub mod chat;
 pub mod egress;
 pub mod endpoints;
 pub mod health;

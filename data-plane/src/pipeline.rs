@@ -16,10 +16,10 @@ use shared::snapshot::Scope;
 
 use crate::{
     answer::Answer,
+    ask::{Ask, Form},
     authenticate::{Caller, Knock, NotLetIn, TrustedProxies, authenticate},
     call::call,
     catalog::Catalog,
-    chat::Chat,
     config::Timeouts,
     egress::Client,
     last_used::LastUsed,
@@ -50,8 +50,9 @@ pub async fn chat(
     sending: Sending<'_>,
 ) -> Result<Answer, Refused> {
     let caller = gateway.authenticate(knock, Scope::Chat)?;
-    let chat = Chat::parse(receive(&gateway.limits, sending).await?)?;
-    let plan = gateway.with_snapshot(|snapshot| Ok(route(snapshot, caller, chat)?))?;
+    let ask = Ask::parse(Form::Chat, receive(&gateway.limits, sending).await?)?;
+    let plan = gateway
+        .with_snapshot(|snapshot| Ok(route(snapshot, caller, ask, &mut fastrand::Rng::new())?))?;
     let open = call(client, &gateway.timeouts, plan).await?;
     Ok(Answer::Opened(Box::new(open)))
 }

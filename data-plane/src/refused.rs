@@ -11,7 +11,7 @@ use shared::{
 };
 
 use crate::{
-    authenticate::NotLetIn, call::CallFailed, chat::NotAChat, endpoints::NotAnEndpoint,
+    ask::NotAnAsk, authenticate::NotLetIn, call::CallFailed, endpoints::NotAnEndpoint,
     panics::Panicked, receive::NotReceived, route::NoRoute,
 };
 
@@ -25,7 +25,7 @@ pub enum Refused {
     #[error(transparent)]
     Body(#[from] NotReceived),
     #[error(transparent)]
-    Chat(#[from] NotAChat),
+    Ask(#[from] NotAnAsk),
     #[error(transparent)]
     Route(#[from] NoRoute),
     #[error(transparent)]
@@ -40,7 +40,7 @@ impl Refused {
             Self::Endpoint(it) => it,
             Self::Key(it) => it,
             Self::Body(it) => it,
-            Self::Chat(it) => it,
+            Self::Ask(it) => it,
             Self::Route(it) => it,
             Self::Call(it) => it,
             Self::Panicked(it) => it,
@@ -65,7 +65,7 @@ impl Refused {
             | Self::Body(_)
             | Self::Endpoint(_)
             | Self::Key(_)
-            | Self::Chat(_)
+            | Self::Ask(_)
             | Self::Route(_)
             | Self::Panicked(_) => status(self.kind()),
         }
@@ -212,7 +212,7 @@ mod tests {
             "request_id": null,
             "docs_url": "https://dashboard/docs/errors/invalid_request",
         }});
-        check(NotAChat::NoModel, 400, Dialect::OpenAi, expected);
+        check(NotAnAsk::NoModel, 400, Dialect::OpenAi, expected);
     }
 
     #[test]

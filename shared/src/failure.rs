@@ -216,6 +216,9 @@ codes! {
     MODEL_NOT_FOUND = "model_not_found", "There is no such model",
         "No model of that name is served here.",
         "Use a model that GET /v1/models lists.";
+    NO_ELIGIBLE_MODEL = "no_eligible_model", "No model can take the call",
+        "None of the models that the name leads to is served at present.",
+        "Name another model, or ask an admin of your organization to look at the routing policy.";
     UNKNOWN_ENDPOINT = "unknown_endpoint", "There is no such endpoint",
         "The path is not one this API has.",
         "Compare the path with the API reference.";

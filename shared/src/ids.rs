@@ -117,8 +117,20 @@ typed_id!(
     ApiTokenId, "tok"
 );
 typed_id!(
+    /// A place that serves models.
+    UpstreamId, "up"
+);
+typed_id!(
     /// A provider's secret, kept sealed.
     CredentialId, "cred"
+);
+typed_id!(
+    /// A name that callers may ask for instead of a model.
+    PolicyId, "pol"
+);
+typed_id!(
+    /// One proxy, from its start to its end.
+    ProxyId, "prx"
 );
 typed_id!(
     /// One request of a client, in either plane.

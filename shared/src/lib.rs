@@ -11,3 +11,4 @@ pub mod seal;
 pub mod snapshot;
 pub mod tasks;
 pub mod telemetry;
+pub mod usage;

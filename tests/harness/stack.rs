@@ -140,13 +140,8 @@ impl Stack {
         let purpose = Upstream::purpose(id, None, &base_url);
         let secret = UPSTREAM_SECRET.to_owned().into();
         let sealed = self.platform.secrets.credentials.seal_text(&secret, &purpose);
-        let models = ["auto", "sim-small"].map(|name| Model {
-            name: name.to_owned(),
-            upstream_name: "sim-small".to_owned(),
-            display_name: name.to_owned(),
-            context_length: 128_000,
-            max_output_tokens: 4_096,
-        });
+        let models =
+            ["auto", "sim-small"].map(|name| Model::of_text(name, "sim-small", 128_000, 4_096));
         sqlx::query(
             "INSERT INTO provider_credentials (id, provider, base_url, sealed_secret, models)
              VALUES ($1, 'simulator', $2, $3, $4)",

@@ -71,7 +71,7 @@ pub fn in_environment() -> Vec<NewUpstream> {
             models: known
                 .models
                 .iter()
-                .map(|(name, context, most)| model(name, name, *context, *most))
+                .map(|(name, context, most)| Model::of_text(name, name, *context, *most))
                 .collect(),
         })
     });
@@ -93,17 +93,7 @@ pub fn simulated(base: &Url) -> NewUpstream {
             ("sim-reasoning", "sim-reasoning"),
             ("sim-slow", "sim-slow"),
         ]
-        .map(|(name, upstream)| model(name, upstream, 128_000, 16_384))
+        .map(|(name, upstream)| Model::of_text(name, upstream, 128_000, 16_384))
         .into(),
-    }
-}
-
-fn model(name: &str, upstream_name: &str, context_length: u32, max_output_tokens: u32) -> Model {
-    Model {
-        name: name.to_owned(),
-        upstream_name: upstream_name.to_owned(),
-        display_name: name.to_owned(),
-        context_length,
-        max_output_tokens,
     }
 }

@@ -80,6 +80,9 @@ async fn gather(db: &PgPool) -> Result<Snapshot, SnapshotError> {
         taken_at: OffsetDateTime::now_utc(),
         upstreams: store::upstreams(&mut tx).await?,
         keys: store::keys(&mut tx).await?,
+        policies: vec![],
+        tenants: vec![],
+        projects: vec![],
     };
     tx.commit().await?;
     Ok(snapshot)
@@ -162,9 +165,9 @@ pub async fn add_upstream(
     if let Some(there) = &there
         && is_same(sealer, there, new)
     {
-        return Ok(there.credential);
+        return Ok(credential_of(there));
     }
-    let id = there.as_ref().map_or_else(CredentialId::generate, |it| it.credential);
+    let id = there.as_ref().map_or_else(CredentialId::generate, credential_of);
     let purpose = Upstream::purpose(id, Some(organization), new.base());
     let sealed = sealer.seal_text(&new.secret, &purpose);
     store::put_upstream(work, organization, id, new, &sealed).await?;
@@ -191,9 +194,9 @@ pub async fn add_platform_upstream(
     if let Some(there) = &there
         && is_same(sealer, there, new)
     {
-        return Ok(there.credential);
+        return Ok(credential_of(there));
     }
-    let id = there.as_ref().map_or_else(CredentialId::generate, |it| it.credential);
+    let id = there.as_ref().map_or_else(CredentialId::generate, credential_of);
     let sealed = sealer.seal_text(&new.secret, &Upstream::purpose(id, None, new.base()));
     store::put_platform_upstream(&mut tx, id, new, &sealed).await?;
     let action = if there.is_some() { "provider.changed" } else { "provider.added" };
@@ -203,9 +206,15 @@ pub async fn add_platform_upstream(
     Ok(id)
 }
 
+/// An upstream and its one credential have one row, and one id.
+fn credential_of(upstream: &Upstream) -> CredentialId {
+    CredentialId::from_uuid(upstream.id.uuid())
+}
+
 fn is_same(sealer: &Sealer, there: &Upstream, new: &NewUpstream) -> bool {
-    let purpose = Upstream::purpose(there.credential, there.organization, &there.base_url);
-    let secret = sealer.open(&there.sealed_secret, &purpose).unwrap_or_default();
+    let purpose = Upstream::purpose(credential_of(there), there.organization, &there.base_url);
+    let sealed = there.credentials.first().map(|it| it.sealed_secret.as_slice());
+    let secret = sealer.open(sealed.unwrap_or_default(), &purpose).unwrap_or_default();
     let is_same_secret: bool = secret.ct_eq(new.secret.expose_secret().as_bytes()).into();
     is_same_secret
         && serde_json::to_value(&there.models).ok() == serde_json::to_value(&new.models).ok()

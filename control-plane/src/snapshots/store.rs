@@ -2,8 +2,8 @@
 
 use ipnet::IpNet;
 use shared::{
-    ids::{ApiKeyId, CredentialId, OrganizationId, ProjectId},
-    snapshot::{Key, Model, Secret, Upstream},
+    ids::{ApiKeyId, CredentialId, OrganizationId, ProjectId, UpstreamId},
+    snapshot::{Credential, Dialect, Key, Limits, Model, Secret, Upstream},
 };
 use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
@@ -44,6 +44,7 @@ pub(super) async fn keys(conn: &mut PgConnection) -> Result<Vec<Key>, sqlx::Erro
         allowed_models: row.allowed_models,
         allowed_addresses: row.allowed_addresses,
         expires_at: row.expires_at,
+        limits: Limits::default(),
     });
     Ok(keys.collect())
 }
@@ -65,11 +66,17 @@ pub(super) async fn upstreams(conn: &mut PgConnection) -> Result<Vec<Upstream>, 
     for row in rows {
         match serde_json::from_value(row.models) {
             Ok(models) => upstreams.push(Upstream {
-                credential: row.credential,
+                id: UpstreamId::from_uuid(row.credential.uuid()),
                 organization: row.organization,
                 provider: row.provider,
+                dialect: Dialect::OpenAi,
                 base_url: row.base_url,
-                sealed_secret: row.sealed_secret,
+                region: None,
+                credentials: vec![Credential {
+                    id: row.credential,
+                    weight: 1,
+                    sealed_secret: row.sealed_secret,
+                }],
                 models,
             }),
             Err(cause) => {
@@ -118,11 +125,17 @@ pub(super) async fn upstream_at(
     .fetch_optional(conn)
     .await?;
     Ok(row.map(|row| Upstream {
-        credential: row.credential,
+        id: UpstreamId::from_uuid(row.credential.uuid()),
         organization: Some(organization),
         provider: provider.to_owned(),
+        dialect: Dialect::OpenAi,
         base_url: base_url.to_owned(),
-        sealed_secret: row.sealed_secret,
+        region: None,
+        credentials: vec![Credential {
+            id: row.credential,
+            weight: 1,
+            sealed_secret: row.sealed_secret,
+        }],
         models: row.models.0,
     }))
 }

@@ -50,13 +50,7 @@ fn upstream(secret: &str) -> NewUpstream {
         provider: "openai".to_owned(),
         base_url: "http://127.0.0.1:9/v1/".parse().unwrap(),
         secret: secret.into(),
-        models: vec![Model {
-            name: "small".to_owned(),
-            upstream_name: "small-1".to_owned(),
-            display_name: "Small".to_owned(),
-            context_length: 8_000,
-            max_output_tokens: 1_000,
-        }],
+        models: vec![Model::of_text("small", "small-1", 8_000, 1_000)],
     }
 }
 
@@ -107,6 +101,9 @@ async fn an_older_image_never_replaces_a_newer_one(root: PgPool) {
         taken_at: OffsetDateTime::now_utc(),
         upstreams: Vec::new(),
         keys: Vec::new(),
+        policies: Vec::new(),
+        tenants: Vec::new(),
+        projects: Vec::new(),
     };
     let redis = &fixture.platform.redis;
     assert!(put(redis, corner.place(), &image(7)).await.unwrap());
@@ -140,12 +137,12 @@ async fn an_upstream_is_sealed_for_its_place(root: PgPool) {
 
     let seen = gather(&fixture.db).await.unwrap();
     let [seen] = &seen.upstreams[..] else { panic!("one upstream") };
-    assert_eq!((seen.credential, seen.organization), (id, Some(fixture.ours.id)));
+    assert_eq!((credential_of(seen), seen.organization), (id, Some(fixture.ours.id)));
     assert_eq!(seen.base_url, "http://127.0.0.1:9/v1");
     let purpose = Upstream::purpose(id, seen.organization, &seen.base_url);
-    assert_eq!(sealer.open(&seen.sealed_secret, &purpose).unwrap(), b"sk-one");
+    assert_eq!(sealer.open(&seen.credentials[0].sealed_secret, &purpose).unwrap(), b"sk-one");
     let moved = Upstream::purpose(id, Some(fixture.theirs.id), &seen.base_url);
-    assert!(sealer.open(&seen.sealed_secret, &moved).is_err());
+    assert!(sealer.open(&seen.credentials[0].sealed_secret, &moved).is_err());
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -218,7 +215,7 @@ async fn the_platforms_upstream_is_everybodys_and_nobodys_to_change(root: PgPool
     let all = store::upstreams(&mut conn).await.unwrap();
     let [there] = all.as_slice() else { panic!("{} upstreams", all.len()) };
     let purpose = Upstream::purpose(id, None, &there.base_url);
-    assert_eq!(sealer.open(&there.sealed_secret, &purpose).unwrap(), b"two");
+    assert_eq!(sealer.open(&there.credentials[0].sealed_secret, &purpose).unwrap(), b"two");
 
     let mut work = fixture.work(Role::Owner).await;
     assert_eq!(first_model(&mut work).await.unwrap().as_deref(), Some("small"));

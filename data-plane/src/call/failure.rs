@@ -5,6 +5,7 @@ use shared::failure::{Classified, Code, Kind, code};
 use tokio::time::error::Elapsed;
 
 use super::Served;
+use crate::providers::{CannotSay, NotAnAnswer};
 
 /// A call that got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +36,10 @@ pub enum UpstreamFailure {
     Credential(StatusCode),
     #[error("the answer was the redirect {0}")]
     Redirect(StatusCode),
-    #[error("the answer was not JSON, or was cut")]
-    NotJson,
+    #[error(transparent)]
+    Answer(#[from] NotAnAnswer),
+    #[error(transparent)]
+    Unsaid(#[from] CannotSay),
     #[error("the answer was too long")]
     TooLong,
 }
@@ -60,7 +63,8 @@ impl UpstreamFailure {
             | Self::Truncated
             | Self::Credential(_)
             | Self::Redirect(_)
-            | Self::NotJson
+            | Self::Answer(_)
+            | Self::Unsaid(_)
             | Self::TooLong => false,
         }
     }
@@ -74,7 +78,8 @@ impl UpstreamFailure {
             | Self::Broken(_)
             | Self::Truncated
             | Self::Redirect(_)
-            | Self::NotJson
+            | Self::Answer(_)
+            | Self::Unsaid(_)
             | Self::TooLong => code::UPSTREAM_ERROR,
         }
     }

@@ -15,7 +15,6 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::body::Incoming;
-use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout_at};
 
 pub use self::{
@@ -24,7 +23,11 @@ pub use self::{
     relay::Relay,
 };
 use crate::{
-    authenticate::Caller, catalog::Model, config::Timeouts, egress::Client, providers::openai,
+    ask::Ask,
+    authenticate::Caller,
+    catalog::{Candidate, Model},
+    config::Timeouts,
+    egress::Client,
     route::Plan,
 };
 
@@ -53,10 +56,11 @@ pub enum Reply {
 }
 
 pub async fn call(client: &Client, timeouts: &Timeouts, plan: Plan) -> Result<Open, CallFailed> {
-    let Plan { caller, chat, model } = plan;
-    let request = openai::request(&chat, &model);
-    let served = Served { asked: chat.model, model };
-    match send(client, timeouts, request).await {
+    let Plan { caller, ask, candidates, .. } = plan;
+    let candidate = candidates.into_iter().next().expect("a plan has a candidate");
+    let outcome = send(client, timeouts, &ask, &candidate).await;
+    let served = Served { asked: ask.model, model: candidate.model };
+    match outcome {
         Ok(reply) => Ok(Open { caller, served, reply }),
         Err(why) => Err(CallFailed { served, why }),
     }
@@ -65,8 +69,11 @@ pub async fn call(client: &Client, timeouts: &Timeouts, plan: Plan) -> Result<Op
 async fn send(
     client: &Client,
     timeouts: &Timeouts,
-    request: openai::Request,
+    ask: &Ask,
+    candidate: &Candidate,
 ) -> Result<Reply, UpstreamFailure> {
+    let provider = candidate.model.upstream.speaks();
+    let request = provider.request(ask, candidate)?;
     let now = Instant::now();
     let (first_byte, total) = (now + timeouts.first_byte, now + timeouts.total);
     let response = timeout_at(first_byte, client.request(request)).await??;
@@ -76,14 +83,18 @@ async fn send(
     }
     let mut body = Paced::new(body, timeouts.idle, total);
     let first = timeout_at(first_byte, body.next()).await?.transpose()?;
-    match events(head.status, &head.headers) {
-        Some(content_type) => Ok(Reply::Stream { content_type, relay: Relay::new(first, body) }),
-        None => Ok(Reply::Whole {
-            status: head.status,
-            retry_after: head.headers.get(header::RETRY_AFTER).cloned(),
-            body: json(first, body).await?,
-        }),
+    if let Some(content_type) = events(head.status, &head.headers) {
+        let relay = Relay::new(first, body, provider.reader(ask));
+        return Ok(Reply::Stream { content_type, relay });
     }
+    let body = whole(first, body).await?;
+    let body = if head.status.is_success() {
+        provider.answer(ask, body)?.body
+    } else {
+        provider.refusal(head.status, &head.headers, body)?.body
+    };
+    let retry_after = head.headers.get(header::RETRY_AFTER).cloned();
+    Ok(Reply::Whole { status: head.status, retry_after, body })
 }
 
 /// The content type of an answer that is a stream of events.
@@ -97,24 +108,17 @@ fn events(status: StatusCode, headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// Reading it through also finds an answer that was cut where nothing else shows it: one
 /// that ends with its connection.
-async fn json(first: Option<Bytes>, mut rest: Paced<Incoming>) -> Result<Bytes, UpstreamFailure> {
+async fn whole(first: Option<Bytes>, mut rest: Paced<Incoming>) -> Result<Bytes, UpstreamFailure> {
     let first = first.unwrap_or_default();
-    let body = match rest.next().await.transpose()? {
-        None => first,
-        Some(second) => {
-            let mut body = BytesMut::from(first);
-            let mut next = Some(second);
-            while let Some(bytes) = next {
-                if body.len() + bytes.len() > LONGEST_ANSWER {
-                    return Err(UpstreamFailure::TooLong);
-                }
-                body.extend_from_slice(&bytes);
-                next = rest.next().await.transpose()?;
-            }
-            body.freeze()
+    let Some(second) = rest.next().await.transpose()? else { return Ok(first) };
+    let mut body = BytesMut::from(first);
+    let mut next = Some(second);
+    while let Some(bytes) = next {
+        if body.len() + bytes.len() > LONGEST_ANSWER {
+            return Err(UpstreamFailure::TooLong);
         }
-    };
-    let text = std::str::from_utf8(&body).map_err(|_| UpstreamFailure::NotJson)?;
-    serde_json::from_str::<IgnoredAny>(text).map_err(|_| UpstreamFailure::NotJson)?;
-    Ok(body)
+        body.extend_from_slice(&bytes);
+        next = rest.next().await.transpose()?;
+    }
+    Ok(body.freeze())
 }

@@ -1,4 +1,4 @@
-//! A stream of events on its way through, byte for byte, and its end made plain.
+//! A stream of events on its way through, and its end made plain.
 
 use std::{
     pin::Pin,
@@ -9,20 +9,20 @@ use bytes::Bytes;
 use futures::Stream;
 
 use super::{Paced, UpstreamFailure};
-use crate::sse::Ending;
+use crate::providers::Reader;
 
 /// Gives what the upstream sends, as it comes, and fails unless the stream said that it
 /// was complete: one that merely stops looks the same to most clients.
 pub struct Relay<B> {
     first: Option<Bytes>,
     rest: Paced<B>,
-    ending: Ending,
+    reader: Box<dyn Reader>,
     is_over: bool,
 }
 
 impl<B> Relay<B> {
-    pub fn new(first: Option<Bytes>, rest: Paced<B>) -> Self {
-        Self { first, rest, ending: Ending::default(), is_over: false }
+    pub fn new(first: Option<Bytes>, rest: Paced<B>, reader: Box<dyn Reader>) -> Self {
+        Self { first, rest, reader, is_over: false }
     }
 }
 
@@ -41,14 +41,14 @@ where
             None => ready!(Pin::new(&mut self.rest).poll_next(cx)),
         };
         let failure = match next {
-            Some(Ok(bytes)) => {
-                self.ending.push(&bytes);
-                return Poll::Ready(Some(Ok(bytes)));
-            }
+            Some(Ok(bytes)) => match self.reader.read(bytes) {
+                Ok(bytes) => return Poll::Ready(Some(Ok(bytes))),
+                Err(failure) => failure.into(),
+            },
             Some(Err(failure)) => failure,
             None => UpstreamFailure::Truncated,
         };
         self.is_over = true;
-        Poll::Ready((!self.ending.is_complete()).then_some(Err(failure)))
+        Poll::Ready((!self.reader.is_complete()).then_some(Err(failure)))
     }
 }

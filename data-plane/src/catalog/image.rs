@@ -10,7 +10,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use shared::{
     keys::KeyHash,
-    snapshot::{Key, Upstream as Published},
+    snapshot::{Key, Policy, Project, Tenant, Upstream as Published},
 };
 use time::OffsetDateTime;
 use tracing::warn;
@@ -30,6 +30,12 @@ pub(super) struct Image<'a> {
     upstreams: Vec<&'a RawValue>,
     #[serde(borrow)]
     keys: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
+    policies: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
+    tenants: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
+    projects: Vec<&'a RawValue>,
 }
 
 /// A record that is left out, and why. Neither holds anything secret.
@@ -48,11 +54,19 @@ impl<'a> Image<'a> {
         let mut quarantined = Vec::new();
         let models = self.models(opener, &mut quarantined);
         let keys = self.keys(&mut quarantined);
+        let mut policies = BTreeMap::<_, Vec<_>>::new();
+        for policy in each::<Policy>("policy", &self.policies, &mut quarantined) {
+            policies.entry(policy.name.clone()).or_default().push(Arc::new(policy));
+        }
+        let tenants = each::<Tenant>("organization", &self.tenants, &mut quarantined);
+        let tenants = tenants.into_iter().map(|it| (it.organization, it.limits)).collect();
+        let projects = each::<Project>("project", &self.projects, &mut quarantined);
+        let projects = projects.into_iter().map(|it| (it.id, it.limits)).collect();
         for Quarantined { record, reason } in &quarantined {
             warn!(revision = self.revision, record, reason, "left out {record}: {reason}");
         }
         let Self { revision, taken_at, .. } = self;
-        Snapshot { revision, taken_at, quarantined, keys, models }
+        Snapshot { revision, taken_at, quarantined, keys, models, policies, tenants, projects }
     }
 
     fn models(
@@ -63,7 +77,7 @@ impl<'a> Image<'a> {
         let mut models = BTreeMap::<_, Vec<_>>::new();
         for (at, raw) in self.upstreams.iter().enumerate() {
             let opened = read(raw).and_then(|it: Published| {
-                let name = it.credential.to_string();
+                let name = it.id.to_string();
                 upstreams::open(it, opener).map_err(|why| (Some(name), why))
             });
             let (opened, unusable) = opened.unwrap_or_else(|(name, why)| {
@@ -98,6 +112,22 @@ impl From<(String, Unusable)> for Quarantined {
     fn from((record, why): (String, Unusable)) -> Self {
         Self { record, reason: why.to_string() }
     }
+}
+
+/// Those of the records that can be read.
+fn each<T: DeserializeOwned>(
+    what: &str,
+    records: &[&RawValue],
+    quarantined: &mut Vec<Quarantined>,
+) -> Vec<T> {
+    let mut read_ones = Vec::with_capacity(records.len());
+    for (at, raw) in records.iter().enumerate() {
+        match read(raw) {
+            Ok(it) => read_ones.push(it),
+            Err((_, why)) => quarantined.push((format!("{what} number {at}"), why).into()),
+        }
+    }
+    read_ones
 }
 
 fn read<T: DeserializeOwned>(raw: &RawValue) -> Result<T, (Option<String>, Unusable)> {

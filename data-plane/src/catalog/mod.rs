@@ -16,17 +16,17 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use shared::{
-    ids::OrganizationId,
+    ids::{OrganizationId, ProjectId},
     keys::KeyHash,
     seal::Sealer,
-    snapshot::{self as published, Key},
+    snapshot::{self as published, Key, Limits, Policy},
 };
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
 pub use self::{
     image::Quarantined,
-    upstreams::{Model, Upstream},
+    upstreams::{Candidate, Credential, Model, Upstream},
 };
 use crate::egress::Egress;
 
@@ -53,6 +53,10 @@ pub struct Snapshot {
     keys: HashMap<KeyHash, KnownSecret>,
     /// By name; several upstreams, of several owners, may serve models of one name.
     models: BTreeMap<String, Vec<Arc<Model>>>,
+    /// By name; each owner has one of a name.
+    policies: BTreeMap<String, Vec<Arc<Policy>>>,
+    tenants: HashMap<OrganizationId, Limits>,
+    projects: HashMap<ProjectId, Limits>,
 }
 
 /// A secret of a key: the key's present one, or for a while the one before it.
@@ -122,9 +126,42 @@ impl Snapshot {
         self.keys.get(hash)
     }
 
-    /// Where calls of `organization` for the model `name` go: its own upstreams first.
-    pub fn model(&self, organization: OrganizationId, name: &str) -> Option<&Arc<Model>> {
-        pick(self.models.get(name)?, organization)
+    /// Where the model `name` is served to `organization`: its own upstreams first.
+    pub fn serving(
+        &self,
+        organization: OrganizationId,
+        name: &str,
+    ) -> impl Iterator<Item = &Arc<Model>> {
+        let all = self.models.get(name).map_or(&[][..], Vec::as_slice);
+        let of = move |own: bool| {
+            let is_of = move |it: &&Arc<Model>| {
+                it.upstream.organization.is_some() == own && it.upstream.serves(organization)
+            };
+            all.iter().filter(is_of)
+        };
+        of(true).chain(of(false))
+    }
+
+    /// Where `name` leads for `organization`: its own policy, or the platform's.
+    pub fn policy(&self, organization: OrganizationId, name: &str) -> Option<&Arc<Policy>> {
+        let policies = self.policies.get(name)?;
+        let serving =
+            policies.iter().filter(|it| it.organization.is_none_or(|it| it == organization));
+        serving.min_by_key(|it| it.organization.is_none())
+    }
+
+    /// Every policy that `organization` can ask for, each name once, in order.
+    pub fn policies(&self, organization: OrganizationId) -> impl Iterator<Item = &Arc<Policy>> {
+        self.policies.keys().filter_map(move |name| self.policy(organization, name))
+    }
+
+    /// What holds for all of an organization.
+    pub fn organization_limits(&self, organization: OrganizationId) -> Limits {
+        self.tenants.get(&organization).copied().unwrap_or_default()
+    }
+
+    pub fn project_limits(&self, project: ProjectId) -> Limits {
+        self.projects.get(&project).copied().unwrap_or_default()
     }
 
     /// Every model that `organization` can call, each name once, in order.

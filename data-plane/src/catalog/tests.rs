@@ -2,10 +2,10 @@
 
 use secrecy::SecretString;
 use shared::{
-    ids::{ApiKeyId, CredentialId, ProjectId},
+    ids::{ApiKeyId, CredentialId, ProjectId, UpstreamId},
     keys::{Brand, NewKey},
     seal::MasterKey,
-    snapshot::{Scope, Secret, Snapshot as Image},
+    snapshot::{Dialect, Scope, Secret, Snapshot as Image},
 };
 use time::macros::datetime;
 
@@ -17,12 +17,19 @@ pub struct Fixture {
     pub revision: i64,
     pub upstreams: Vec<published::Upstream>,
     pub keys: Vec<Key>,
+    pub policies: Vec<Policy>,
     pub master: MasterKey,
 }
 
 impl Default for Fixture {
     fn default() -> Self {
-        Self { revision: 1, upstreams: vec![], keys: vec![], master: MasterKey::generate() }
+        Self {
+            revision: 1,
+            upstreams: vec![],
+            keys: vec![],
+            policies: vec![],
+            master: MasterKey::generate(),
+        }
     }
 }
 
@@ -35,22 +42,31 @@ impl Fixture {
         let (credential, base_url) = (CredentialId::generate(), "https://api.example.com/v1");
         let purpose = published::Upstream::purpose(credential, organization, base_url);
         let secret = SecretString::from("sk-upstream");
-        let models = models.iter().map(|name| model(name)).collect();
+        let sealed_secret = self.master.sealer("credentials").seal_text(&secret, &purpose);
         self.upstreams.push(published::Upstream {
-            credential,
+            id: UpstreamId::generate(),
             organization,
             provider: "example".into(),
+            dialect: Dialect::OpenAi,
             base_url: base_url.into(),
-            sealed_secret: self.master.sealer("credentials").seal_text(&secret, &purpose),
-            models,
+            region: None,
+            credentials: vec![published::Credential { id: credential, weight: 1, sealed_secret }],
+            models: models.iter().map(|name| model(name)).collect(),
         });
         self.upstreams.last_mut().unwrap()
     }
 
     pub fn image(&self) -> serde_json::Value {
         let taken_at = datetime!(2026-11-20 12:00 UTC);
-        let (upstreams, keys) = (self.upstreams.clone(), self.keys.clone());
-        let image = Image { revision: self.revision, taken_at, upstreams, keys };
+        let image = Image {
+            revision: self.revision,
+            taken_at,
+            upstreams: self.upstreams.clone(),
+            keys: self.keys.clone(),
+            policies: self.policies.clone(),
+            tenants: vec![],
+            projects: vec![],
+        };
         serde_json::to_value(image).unwrap()
     }
 
@@ -61,13 +77,8 @@ impl Fixture {
 }
 
 pub fn model(name: &str) -> published::Model {
-    published::Model {
-        name: name.into(),
-        upstream_name: format!("{name}-upstream"),
-        display_name: name.to_uppercase(),
-        context_length: 8_000,
-        max_output_tokens: 1_000,
-    }
+    let model = published::Model::of_text(name, &format!("{name}-upstream"), 8_000, 1_000);
+    published::Model { display_name: name.to_uppercase(), ..model }
 }
 
 pub fn key(new: &NewKey) -> Key {
@@ -80,6 +91,7 @@ pub fn key(new: &NewKey) -> Key {
         allowed_models: None,
         allowed_addresses: vec![],
         expires_at: None,
+        limits: Limits::default(),
     }
 }
 
@@ -189,9 +201,9 @@ fn an_organization_sees_its_own_upstreams_and_the_platforms() {
 
     let names: Vec<_> = snapshot.models(mine).map(|it| it.name.as_str()).collect();
     assert_eq!(names, ["auto", "own", "shared"]);
-    assert_eq!(snapshot.model(mine, "auto").unwrap().upstream.organization, Some(mine));
-    assert_eq!(snapshot.model(other, "auto").unwrap().upstream.organization, None);
-    assert!(snapshot.model(mine, "theirs").is_none());
+    assert_eq!(snapshot.serving(mine, "auto").next().unwrap().upstream.organization, Some(mine));
+    assert_eq!(snapshot.serving(other, "auto").next().unwrap().upstream.organization, None);
+    assert!(snapshot.serving(mine, "theirs").next().is_none());
 }
 
 #[test]
@@ -199,7 +211,7 @@ fn an_opened_secret_does_not_print() {
     let mut fixture = Fixture::default();
     fixture.upstream(None, &["a"]);
     let snapshot = snapshot(&fixture);
-    let printed = format!("{:?}", snapshot.model(OrganizationId::generate(), "a"));
+    let printed = format!("{:?}", snapshot.serving(OrganizationId::generate(), "a").next());
     assert!(!printed.contains("sk-upstream"), "{printed}");
 }
 

@@ -2,45 +2,73 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Uri};
-use secrecy::{ExposeSecret, SecretString};
+use http::{HeaderName, HeaderValue};
 use shared::{
-    ids::{CredentialId, OrganizationId},
+    ids::{CredentialId, OrganizationId, UpstreamId},
     seal::CannotOpen,
-    snapshot as published,
+    snapshot::{self as published, Dialect},
 };
 use url::Url;
 
 use super::Opener;
-use crate::egress::NotPermitted;
+use crate::{
+    egress::NotPermitted,
+    providers::{Addresses, Provider, provider},
+};
 
 /// One place that serves models.
 #[derive(Debug)]
 pub struct Upstream {
-    pub credential: CredentialId,
+    pub id: UpstreamId,
     /// Whose calls may go there; everybody's when `None`.
     pub organization: Option<OrganizationId>,
     pub provider: String,
-    pub chat: Uri,
+    pub dialect: Dialect,
+    pub region: Option<String>,
+    /// At least one.
+    pub credentials: Vec<Arc<Credential>>,
+}
+
+/// A secret that opens an upstream, as the header that shows it.
+#[derive(Debug)]
+pub struct Credential {
+    pub id: CredentialId,
+    pub weight: u16,
     /// Marked as sensitive, so that it does not print.
-    pub authorization: HeaderValue,
+    pub authorization: (HeaderName, HeaderValue),
 }
 
 impl Upstream {
     pub fn serves(&self, organization: OrganizationId) -> bool {
         self.organization.is_none_or(|it| it == organization)
     }
+
+    pub fn speaks(&self) -> &'static dyn Provider {
+        provider(self.dialect)
+    }
 }
 
 /// A model that callers can ask for, at one upstream.
 #[derive(Debug)]
 pub struct Model {
-    pub name: String,
-    pub upstream_name: String,
-    pub display_name: String,
-    pub context_length: u32,
-    pub max_output_tokens: u32,
+    pub published: published::Model,
+    pub addresses: Addresses,
     pub upstream: Arc<Upstream>,
+}
+
+impl std::ops::Deref for Model {
+    type Target = published::Model;
+
+    fn deref(&self) -> &published::Model {
+        &self.published
+    }
+}
+
+/// One way to have a call answered: a model, where it is served, and the secret to show.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    pub model: Arc<Model>,
+    pub credential: Arc<Credential>,
 }
 
 /// Why a record is left out.
@@ -58,49 +86,72 @@ pub enum Unusable {
     NotPermitted(#[from] NotPermitted),
     #[error(transparent)]
     Sealed(#[from] CannotOpen),
+    #[error("it has no secret that opens it")]
+    NoCredential,
     #[error("its secret, provider or name does not fit into a header")]
     BadText,
 }
 
 type Named = (String, Unusable);
 
-/// The models of an upstream, and those of them that are unusable.
+/// The models of an upstream, and what of it is unusable.
 pub(super) fn open(
     published: published::Upstream,
     opener: &Opener,
 ) -> Result<(Vec<Arc<Model>>, Vec<Named>), Unusable> {
-    let published::Upstream { credential, organization, provider, base_url, .. } = published;
-    let address: Url = base_url.parse().map_err(|_| Unusable::BadAddress)?;
+    let address: Url = published.base_url.parse().map_err(|_| Unusable::BadAddress)?;
     opener.egress.permits(&address)?;
-    let chat = format!("{base_url}/chat/completions").parse().map_err(|_| Unusable::BadAddress)?;
-    let purpose = published::Upstream::purpose(credential, organization, &base_url);
-    let secret = opener.sealer.open_text(&published.sealed_secret, &purpose)?;
-    let authorization = bearer(&secret)?;
-    fits_a_header(&provider)?;
+    fits_a_header(&published.provider)?;
+    let mut unusable = Vec::new();
+    let mut credentials = Vec::with_capacity(published.credentials.len());
+    for it in &published.credentials {
+        match credential(&published, it, opener) {
+            Ok(opened) => credentials.push(Arc::new(opened)),
+            Err(why) => unusable.push((it.id.to_string(), why)),
+        }
+    }
+    if credentials.is_empty() {
+        return Err(unusable.pop().map_or(Unusable::NoCredential, |(_, why)| why));
+    }
 
-    let upstream = Upstream { credential, organization, provider, chat, authorization };
+    let published::Upstream { id, organization, provider, dialect, base_url, region, .. } =
+        published;
+    let upstream = Upstream { id, organization, provider, dialect, region, credentials };
     let upstream = Arc::new(upstream);
-    let (mut models, mut unusable) = (Vec::new(), Vec::new());
+    let mut models = Vec::with_capacity(published.models.len());
     for it in published.models {
-        match fits_a_header(&it.name).and_then(|()| fits_a_header(&it.upstream_name)) {
-            Ok(()) => models.push(Arc::new(model(it, upstream.clone()))),
-            Err(why) => unusable.push((format!("model {:?} of {credential}", it.name), why)),
+        let name = it.name.clone();
+        match model(it, &base_url, &upstream) {
+            Ok(model) => models.push(Arc::new(model)),
+            Err(why) => unusable.push((format!("model {name:?} of {id}"), why)),
         }
     }
     Ok((models, unusable))
 }
 
-fn model(published: published::Model, upstream: Arc<Upstream>) -> Model {
-    let published::Model { name, upstream_name, display_name, context_length, max_output_tokens } =
-        published;
-    Model { name, upstream_name, display_name, context_length, max_output_tokens, upstream }
+fn credential(
+    upstream: &published::Upstream,
+    published: &published::Credential,
+    opener: &Opener,
+) -> Result<Credential, Unusable> {
+    let published::Credential { id, weight, sealed_secret } = published;
+    let purpose = published::Upstream::purpose(*id, upstream.organization, &upstream.base_url);
+    let secret = opener.sealer.open_text(sealed_secret, &purpose)?;
+    let authorization = provider(upstream.dialect).authorization(&secret);
+    let authorization = authorization.map_err(|_| Unusable::BadText)?;
+    Ok(Credential { id: *id, weight: *weight, authorization })
 }
 
-fn bearer(secret: &SecretString) -> Result<HeaderValue, Unusable> {
-    let text = format!("Bearer {}", secret.expose_secret());
-    let mut value = HeaderValue::try_from(text).map_err(|_| Unusable::BadText)?;
-    value.set_sensitive(true);
-    Ok(value)
+fn model(
+    published: published::Model,
+    base_url: &str,
+    upstream: &Arc<Upstream>,
+) -> Result<Model, Unusable> {
+    fits_a_header(&published.name)?;
+    fits_a_header(&published.upstream_name)?;
+    let addresses = upstream.speaks().addresses(base_url, &published.upstream_name);
+    let addresses = addresses.map_err(|_| Unusable::BadAddress)?;
+    Ok(Model { published, addresses, upstream: upstream.clone() })
 }
 
 /// Answers name the provider and the model in headers.

@@ -1,4 +1,143 @@
-//! One file per dialect. Each only translates: bytes in, bytes out, no network, no clock.
-//! Sending and timing live in `call`, once for all of them.
+//! One file per wire format. Each only translates: bytes in, bytes out, no network, no
+//! clock. Sending, retrying and timing live in `call`, once for all of them.
 
 pub mod openai;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header::InvalidHeaderValue,
+    uri::InvalidUri,
+};
+use http_body_util::Full;
+use secrecy::SecretString;
+use shared::{snapshot::Dialect, usage::Usage};
+
+use crate::{ask::Ask, catalog::Candidate};
+
+pub type Request = http::Request<Full<Bytes>>;
+
+/// A vendor's wire format, seen from a client that speaks OpenAI's.
+pub trait Provider: Send + Sync {
+    /// Where each form of request goes. Made once, when a snapshot is taken.
+    fn addresses(&self, base: &str, model: &str) -> Result<Addresses, InvalidUri>;
+
+    /// The header with which a secret opens the upstream. Made once as well; it has to be
+    /// marked as sensitive.
+    fn authorization(
+        &self,
+        secret: &SecretString,
+    ) -> Result<(HeaderName, HeaderValue), InvalidHeaderValue>;
+
+    /// What to send for `ask`.
+    fn request(&self, ask: &Ask, to: &Candidate) -> Result<Request, CannotSay>;
+
+    /// A whole answer, as the client understands it.
+    fn answer(&self, ask: &Ask, body: Bytes) -> Result<Whole, NotAnAnswer>;
+
+    /// Reads a stream and says what the client gets of it.
+    fn reader(&self, ask: &Ask) -> Box<dyn Reader>;
+
+    /// What an answer that is no success means.
+    fn refusal(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Refusal, NotAnAnswer>;
+}
+
+pub fn provider(dialect: Dialect) -> &'static dyn Provider {
+    match dialect {
+        Dialect::OpenAi | Dialect::AzureOpenAi | Dialect::Anthropic | Dialect::Gemini => {
+            &openai::OpenAi
+        }
+    }
+}
+
+/// Where a model is asked.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    pub chat: Uri,
+    /// The same where the dialect asks for a stream elsewhere.
+    pub stream: Uri,
+    pub completions: Uri,
+    pub embeddings: Uri,
+    pub moderations: Uri,
+}
+
+/// An answer that is not a stream.
+#[derive(Debug)]
+pub struct Whole {
+    pub body: Bytes,
+    /// `None` where the upstream did not say.
+    pub usage: Option<Usage>,
+}
+
+/// A stream on its way through. Where the network cuts the stream makes no difference to
+/// what comes out, nor do more than [`MOST_HELD`] bytes stay inside.
+pub trait Reader: Send {
+    /// Takes what came. What the client gets of it is returned, or appended as events.
+    fn read(&mut self, bytes: Bytes) -> Result<Bytes, NotAnAnswer>;
+
+    /// Whether the stream has said that it is complete. One that merely stops is broken.
+    fn is_complete(&self) -> bool;
+
+    /// What the stream has said was used, so far.
+    fn usage(&self) -> Option<Usage>;
+}
+
+/// The most that a reader keeps of a stream: an event that is longer breaks it.
+pub const MOST_HELD: usize = 1024 * 1024;
+
+/// What the client asks for has no words in the upstream's dialect.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{model:?} cannot be asked with `{parameter}`: {why}")]
+pub struct CannotSay {
+    pub model: String,
+    pub parameter: &'static str,
+    pub why: &'static str,
+}
+
+/// An answer that does not follow its dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAnAnswer {
+    #[error("the answer was not JSON, or was cut")]
+    NotJson,
+    #[error("the answer lacks what it should have")]
+    Incomplete,
+    #[error("a line of the stream was too long")]
+    TooLong,
+    #[error("the stream told of an error of the upstream's")]
+    Failed,
+}
+
+/// An upstream's own "no".
+#[derive(Debug)]
+pub struct Refusal {
+    pub status: StatusCode,
+    pub class: Class,
+    /// How long it wants to be left alone.
+    pub retry_after: Option<Duration>,
+    /// The error as the client understands it, without anything of the upstream's own
+    /// secrets and account names.
+    pub body: Bytes,
+}
+
+/// What a refusal means for those who come next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The request is at fault, and would be so anywhere.
+    Request,
+    /// Too long for this model; another may have room.
+    TooLong,
+    /// This upstream does not know this model, or not any more.
+    Model,
+    /// Our secret is at fault, or its account's money.
+    Credential,
+    /// Too many calls with this secret.
+    RateLimited,
+    /// The upstream is at fault, for now.
+    Server,
+}

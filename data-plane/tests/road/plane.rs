@@ -14,10 +14,10 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use shared::{
-    ids::{ApiKeyId, CredentialId, OrganizationId, ProjectId},
+    ids::{ApiKeyId, CredentialId, OrganizationId, ProjectId, UpstreamId},
     keys::{Brand, NewKey},
     seal::MasterKey,
-    snapshot::{Key, Model, Scope, Secret, Snapshot, Upstream},
+    snapshot::{Credential, Dialect, Key, Limits, Model, Scope, Secret, Snapshot, Upstream},
 };
 use time::OffsetDateTime;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -147,12 +147,16 @@ pub fn image(master: &MasterKey, key: &NewKey, upstream: SocketAddr) -> Snapshot
     let (credential, base_url) = (CredentialId::generate(), format!("http://{upstream}/v1"));
     let purpose = Upstream::purpose(credential, None, &base_url);
     let secret = SecretString::from("sk-upstream");
+    let sealed_secret = master.sealer("credentials").seal_text(&secret, &purpose);
+    let model = |name, upstream_name| Model::of_text(name, upstream_name, 8_000, 1_000);
     let upstream = Upstream {
-        credential,
+        id: UpstreamId::generate(),
         organization: None,
         provider: "scripted".into(),
+        dialect: Dialect::OpenAi,
         base_url,
-        sealed_secret: master.sealer("credentials").seal_text(&secret, &purpose),
+        region: None,
+        credentials: vec![Credential { id: credential, weight: 1, sealed_secret }],
         models: vec![model("auto", "gpt-5"), model("same", "same")],
     };
     let key = Key {
@@ -164,17 +168,16 @@ pub fn image(master: &MasterKey, key: &NewKey, upstream: SocketAddr) -> Snapshot
         allowed_models: None,
         allowed_addresses: vec![],
         expires_at: None,
+        limits: Limits::default(),
     };
     let taken_at = OffsetDateTime::now_utc() - Duration::from_secs(60);
-    Snapshot { revision: 1, taken_at, upstreams: vec![upstream], keys: vec![key] }
-}
-
-fn model(name: &str, upstream_name: &str) -> Model {
-    Model {
-        name: name.into(),
-        upstream_name: upstream_name.into(),
-        display_name: name.into(),
-        context_length: 8_000,
-        max_output_tokens: 1_000,
+    Snapshot {
+        revision: 1,
+        taken_at,
+        upstreams: vec![upstream],
+        keys: vec![key],
+        policies: vec![],
+        tenants: vec![],
+        projects: vec![],
     }
 }

@@ -1,4 +1,4 @@
-//! A chat request as far as we need to understand it: which model it asks for.
+//! A request as far as the road needs to understand it: which model it asks for, and how.
 //!
 //! Everything else goes to the upstream as it came, byte for byte: fields that we have
 //! never heard of, the order of keys, white space, the spelling of numbers.
@@ -10,10 +10,22 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use shared::failure::{Classified, Kind, Problem};
 
+/// Which of our endpoints was asked, and so which form request and answer have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Chat,
+    Completions,
+    Embeddings,
+    Moderations,
+}
+
 /// A body that is a JSON object and names a model.
 #[derive(Debug)]
-pub struct Chat {
+pub struct Ask {
+    pub form: Form,
     pub model: String,
+    /// Models to be asked when the first cannot answer: our own addition to the dialect.
+    pub fallbacks: Vec<String>,
     /// Where in `body` the model's name stands, with its quotes.
     model_at: Range<usize>,
     body: Bytes,
@@ -23,24 +35,26 @@ pub struct Chat {
 struct Fields<'a> {
     #[serde(borrow)]
     model: Option<&'a RawValue>,
+    #[serde(default)]
+    models: Vec<String>,
 }
 
-impl Chat {
-    pub fn parse(body: Bytes) -> Result<Self, NotAChat> {
-        let text = std::str::from_utf8(&body).map_err(|_| NotAChat::NotUtf8)?;
+impl Ask {
+    pub fn parse(form: Form, body: Bytes) -> Result<Self, NotAnAsk> {
+        let text = std::str::from_utf8(&body).map_err(|_| NotAnAsk::NotUtf8)?;
         // serde would also read the fields from an array.
         if text.trim_start().starts_with('[') {
-            return Err(NotAChat::NotAnObject);
+            return Err(NotAnAsk::NotAnObject);
         }
         let fields: Fields = serde_json::from_str(text)?;
-        let raw = fields.model.ok_or(NotAChat::NoModel)?.get();
-        let model: Cow<'_, str> = serde_json::from_str(raw).map_err(|_| NotAChat::BadModel)?;
+        let raw = fields.model.ok_or(NotAnAsk::NoModel)?.get();
+        let model: Cow<'_, str> = serde_json::from_str(raw).map_err(|_| NotAnAsk::BadModel)?;
         if model.is_empty() {
-            return Err(NotAChat::BadModel);
+            return Err(NotAnAsk::BadModel);
         }
         let start = raw.as_ptr().addr() - text.as_ptr().addr();
         let (model, model_at) = (model.into_owned(), start..start + raw.len());
-        Ok(Self { model, model_at, body })
+        Ok(Self { form, model, fallbacks: fields.models, model_at, body })
     }
 
     /// The body as an upstream wants it, which calls the model `name`. Only where the
@@ -61,7 +75,7 @@ impl Chat {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum NotAChat {
+pub enum NotAnAsk {
     #[error("The body is not UTF-8.")]
     NotUtf8,
     #[error("The body is not a JSON object that we can read: {0}.")]
@@ -74,7 +88,7 @@ pub enum NotAChat {
     BadModel,
 }
 
-impl Classified for NotAChat {
+impl Classified for NotAnAsk {
     fn kind(&self) -> Kind {
         Kind::Invalid
     }
@@ -96,8 +110,8 @@ mod tests {
 
     use super::*;
 
-    fn parse(body: &str) -> Result<Chat, NotAChat> {
-        Chat::parse(Bytes::copy_from_slice(body.as_bytes()))
+    fn parse(body: &str) -> Result<Ask, NotAnAsk> {
+        Ask::parse(Form::Chat, Bytes::copy_from_slice(body.as_bytes()))
     }
 
     #[track_caller]
@@ -138,7 +152,10 @@ mod tests {
         ] {
             assert_eq!(parse(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
         }
-        assert!(matches!(Chat::parse(Bytes::from_static(b"{\"\xff\":1}")), Err(NotAChat::NotUtf8)));
+        assert!(matches!(
+            Ask::parse(Form::Chat, Bytes::from_static(b"{\"\xff\":1}")),
+            Err(NotAnAsk::NotUtf8)
+        ));
     }
 
     #[test]
@@ -193,7 +210,7 @@ mod tests {
 
         #[test]
         fn no_body_is_a_panic(body: Vec<u8>) {
-            let _ = Chat::parse(body.into());
+            let _ = Ask::parse(Form::Chat, body.into());
         }
     }
 }

@@ -1,0 +1,112 @@
+use bytes::Bytes;
+use shared::{
+    ids::PolicyId,
+    keys::{Brand, NewKey},
+    snapshot::Tier,
+};
+
+use super::*;
+use crate::{
+    ask::Form,
+    catalog::tests::{Fixture, key, snapshot},
+};
+
+/// Always draws the same, so that the order is that of the weights' first share.
+struct Loaded;
+
+impl Dice for Loaded {
+    fn below(&mut self, _: u64) -> u64 {
+        0
+    }
+}
+
+fn target(model: &str) -> Target {
+    Target { model: model.into(), provider: None, weight: 1 }
+}
+
+/// `gpt-5`, `gpt-5-mini` and `claude`, and the policy `auto`: the mini, then `claude`.
+fn fixture() -> Fixture {
+    let mut fixture = Fixture::default();
+    fixture.upstream(None, &["gpt-5", "gpt-5-mini"]);
+    fixture.upstream(None, &["claude", "gpt-5"]).provider = "other".into();
+    fixture.policies.push(Policy {
+        id: PolicyId::generate(),
+        organization: None,
+        name: "auto".into(),
+        version: 3,
+        tiers: vec![
+            Tier { targets: vec![target("gpt-5-mini"), target("gone")] },
+            Tier { targets: vec![target("claude")] },
+        ],
+    });
+    fixture
+}
+
+fn routed(allowed: Option<&[&str]>, body: &str) -> Result<Plan, NoRoute> {
+    let mut key = key(&NewKey::generate(Brand::Live));
+    key.allowed_models = allowed.map(|it| it.iter().map(|&it| it.to_owned()).collect());
+    let ask = Ask::parse(Form::Chat, Bytes::copy_from_slice(body.as_bytes())).unwrap();
+    route(&snapshot(&fixture()), Caller { key: Arc::new(key) }, ask, &mut Loaded)
+}
+
+#[track_caller]
+fn check(allowed: Option<&[&str]>, asked: &str, expected: Result<&[&str], &str>) {
+    let outcome = routed(allowed, asked);
+    let names = |it: Plan| -> Vec<_> {
+        let named = |it: &Candidate| format!("{}@{}", it.model.name, it.model.upstream.provider);
+        it.candidates.iter().map(named).collect()
+    };
+    match (outcome.map(names).map_err(|it| it.to_string()), expected) {
+        (Ok(names), Ok(expected)) => assert_eq!(names, expected),
+        (Err(told), Err(words)) => assert!(told.contains(words), "{told}"),
+        (outcome, expected) => panic!("{outcome:?} is not {expected:?}"),
+    }
+}
+
+#[test]
+fn a_model_is_asked_wherever_it_is_served() {
+    check(None, r#"{"model":"gpt-5"}"#, Ok(&["gpt-5@example", "gpt-5@other"]));
+    check(Some(&["claude"]), r#"{"model":"claude"}"#, Ok(&["claude@other"]));
+}
+
+#[test]
+fn a_policy_leads_through_its_tiers() {
+    check(None, r#"{"model":"auto"}"#, Ok(&["gpt-5-mini@example", "claude@other"]));
+    let plan = routed(None, r#"{"model":"auto"}"#).unwrap();
+    assert!(matches!(plan.reason, Reason::Policy(it) if it.version == 3));
+}
+
+#[test]
+fn a_policy_leads_only_to_what_the_key_may_use() {
+    check(Some(&["claude"]), r#"{"model":"auto"}"#, Ok(&["claude@other"]));
+    check(Some(&["gpt-5"]), r#"{"model":"auto"}"#, Err("may not use"));
+    let auto: &[_] = &["auto"];
+    check(Some(auto), r#"{"model":"auto"}"#, Ok(&["gpt-5-mini@example", "claude@other"]));
+}
+
+#[test]
+fn the_callers_own_fallbacks_come_after() {
+    let body = r#"{"model":"gpt-5-mini","models":["nonsense","claude","gpt-5-mini"]}"#;
+    check(None, body, Ok(&["gpt-5-mini@example", "claude@other"]));
+    let body = r#"{"model":"gpt-5-mini","models":["claude"]}"#;
+    check(Some(&["gpt-5-mini"]), body, Ok(&["gpt-5-mini@example"]));
+    check(Some(&["claude"]), body, Ok(&["claude@other"]));
+}
+
+#[test]
+fn a_mistyped_name_is_understood() {
+    check(None, r#"{"model":"gpt5-mini"}"#, Err("Did you mean \"gpt-5-mini\"?"));
+    check(None, r#"{"model":"aut"}"#, Err("Did you mean \"auto\"?"));
+    check(None, r#"{"model":"llama"}"#, Err("GET /v1/models"));
+}
+
+#[test]
+fn a_key_uses_the_models_on_its_list() {
+    check(Some(&["gpt-5-mini"]), r#"{"model":"gpt-5"}"#, Err("may not use"));
+    check(Some(&[]), r#"{"model":"claude"}"#, Err("may not use"));
+}
+
+#[test]
+fn what_a_key_may_not_use_is_not_suggested() {
+    check(Some(&["claude"]), r#"{"model":"gpt-5-min"}"#, Err("GET /v1/models"));
+}
