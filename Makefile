@@ -18,7 +18,7 @@ reset: ## stop it and drop its data
 status: ## what runs
 	@exec infra/run.sh status
 
-check: ## after a small change: format, lints, SQL, unit and store tests
+check: ## after a small change: format, lints, and the tests it concerns
 	@exec infra/test.sh check
 
 test: ## everything that CI runs
