@@ -1,23 +1,36 @@
 //! The endpoints there are, and what to say of those there are not.
 
-use shared::failure::{Classified, Code, Kind, code};
+use shared::{
+    failure::{Classified, Code, Kind, code},
+    snapshot::Scope,
+};
 
-use crate::nearest::nearest;
+use crate::{ask::Form, nearest::nearest};
 
 /// Where a request went, as metrics and logs name it. A path would say too much, and
 /// there are endless many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    Chat,
+    Ask(Form),
     Models,
     Model,
     Unknown,
 }
 
 impl Endpoint {
+    pub const ALL: [Self; 7] = [
+        Self::Ask(Form::Chat),
+        Self::Ask(Form::Completions),
+        Self::Ask(Form::Embeddings),
+        Self::Ask(Form::Moderations),
+        Self::Models,
+        Self::Model,
+        Self::Unknown,
+    ];
+
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Chat => "chat",
+            Self::Ask(form) => form.scope().name(),
             Self::Models => "models",
             Self::Model => "model",
             Self::Unknown => "unknown",
@@ -25,11 +38,39 @@ impl Endpoint {
     }
 }
 
-pub const CHAT: &str = "/v1/chat/completions";
 pub const MODELS: &str = "/v1/models";
 pub const MODEL: &str = "/v1/models/{name:.+}";
 
-const ALL: [(&str, &str); 2] = [("POST", CHAT), ("GET", MODELS)];
+const ALL: [(&str, &str); 5] = [
+    ("POST", Form::Chat.path()),
+    ("POST", Form::Completions.path()),
+    ("POST", Form::Embeddings.path()),
+    ("POST", Form::Moderations.path()),
+    ("GET", MODELS),
+];
+
+impl Form {
+    pub const ALL: [Self; 4] = [Self::Chat, Self::Completions, Self::Embeddings, Self::Moderations];
+
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "/v1/chat/completions",
+            Self::Completions => "/v1/completions",
+            Self::Embeddings => "/v1/embeddings",
+            Self::Moderations => "/v1/moderations",
+        }
+    }
+
+    /// What a key has to be for.
+    pub const fn scope(self) -> Scope {
+        match self {
+            Self::Chat => Scope::Chat,
+            Self::Completions => Scope::Completions,
+            Self::Embeddings => Scope::Embeddings,
+            Self::Moderations => Scope::Moderations,
+        }
+    }
+}
 
 /// The most of a path that an error message repeats.
 const SHOWN: usize = 80;
@@ -69,7 +110,7 @@ fn hint(meant: Option<&str>) -> String {
 }
 
 fn all() -> String {
-    ALL.map(|(method, path)| format!("{method} {path}")).join(" and ")
+    ALL.map(|(method, path)| format!("{method} {path}")).join(", ")
 }
 
 impl Classified for NotAnEndpoint {
@@ -94,6 +135,7 @@ mod tests {
 
     #[test]
     fn a_mistyped_path_is_understood() {
+        check("/v1/embedding", "Did you mean /v1/embeddings?");
         for path in ["/v1/chat/completion", "/chat/completions", "/v1/chat/completions/"] {
             check(path, "Did you mean /v1/chat/completions?");
         }
@@ -106,7 +148,7 @@ mod tests {
     #[test]
     fn the_base_url_says_what_it_is_the_base_of() {
         for path in ["/", "/v1", "/v1/"] {
-            check(path, "POST /v1/chat/completions and GET /v1/models");
+            check(path, "POST /v1/chat/completions, POST /v1/completions");
         }
     }
 
@@ -119,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_said_plainly() {
-        check("/v1/embeddings", "There is no /v1/embeddings here. This API has");
+        check("/v1/fine_tuning/jobs", "There is no /v1/fine_tuning/jobs here. This API has");
         check(&format!("/{}", "x".repeat(10_000)), "This API has");
         assert!(NotAnEndpoint::new(&"é".repeat(10_000)).to_string().len() < 400);
     }

@@ -10,10 +10,7 @@ use crate::{catalog::Snapshot, endpoints::Endpoint};
 
 pub struct Metrics {
     registry: Registry,
-    chat: Outcomes,
-    models: Outcomes,
-    model: Outcomes,
-    unknown: Outcomes,
+    endpoints: Vec<(Endpoint, Outcomes)>,
     in_flight: IntGauge,
     refusals: HashMap<&'static str, IntCounter>,
     pub snapshot: SnapshotMetrics,
@@ -65,12 +62,9 @@ impl Metrics {
             Opts::new("turnpike_refusals_total", "Requests not served, by error code."),
             &["code"],
         )?;
-        let of = |it: Endpoint| Outcomes::new(&requests, it);
+        let endpoints = Endpoint::ALL.map(|it| Ok((it, Outcomes::new(&requests, it)?)));
         Ok(Self {
-            chat: of(Endpoint::Chat)?,
-            models: of(Endpoint::Models)?,
-            model: of(Endpoint::Model)?,
-            unknown: of(Endpoint::Unknown)?,
+            endpoints: endpoints.into_iter().collect::<Result<_, prometheus::Error>>()?,
             in_flight: gauge(&registry, "turnpike_requests_in_flight", "Requests under way.")?,
             refusals: Code::ALL
                 .iter()
@@ -102,12 +96,9 @@ impl Metrics {
         shared::telemetry::exposition(&self.registry)
     }
 
-    fn outcomes(&self, endpoint: Endpoint) -> &Outcomes {
-        match endpoint {
-            Endpoint::Chat => &self.chat,
-            Endpoint::Models => &self.models,
-            Endpoint::Model => &self.model,
-            Endpoint::Unknown => &self.unknown,
+    fn count(&self, endpoint: Endpoint, outcome: Outcome) {
+        if let Some((_, outcomes)) = self.endpoints.iter().find(|(it, _)| *it == endpoint) {
+            outcomes.counter(outcome).inc();
         }
     }
 }
@@ -123,7 +114,7 @@ impl Drop for Passage {
     fn drop(&mut self) {
         self.metrics.in_flight.dec();
         let outcome = self.outcome.unwrap_or(Outcome::Gone);
-        self.metrics.outcomes(self.endpoint).counter(outcome).inc();
+        self.metrics.count(self.endpoint, outcome);
     }
 }
 
@@ -204,6 +195,7 @@ fn register(registry: &Registry, it: impl Collector + 'static) -> Result<(), pro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ask::Form;
 
     #[track_caller]
     fn check(metrics: &Metrics, line: &str) {
@@ -214,8 +206,8 @@ mod tests {
     #[test]
     fn a_request_is_counted_once_whichever_way_it_leaves() {
         let metrics = Arc::new(Metrics::new().unwrap());
-        let mut answered = metrics.begin(Endpoint::Chat);
-        let gone = metrics.begin(Endpoint::Chat);
+        let mut answered = metrics.begin(Endpoint::Ask(Form::Chat));
+        let gone = metrics.begin(Endpoint::Ask(Form::Chat));
         check(&metrics, "turnpike_requests_in_flight 2");
         answered.leaves(Outcome::Success);
         drop((answered, gone));

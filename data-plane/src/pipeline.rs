@@ -43,14 +43,15 @@ pub struct Gateway {
     pub draining: AtomicBool,
 }
 
-pub async fn chat(
+pub async fn ask(
     gateway: &Gateway,
     client: &Client,
     knock: Knock<'_>,
+    form: Form,
     sending: Sending<'_>,
 ) -> Result<Answer, Refused> {
-    let caller = gateway.authenticate(knock, Scope::Chat)?;
-    let ask = Ask::parse(Form::Chat, receive(&gateway.limits, sending).await?)?;
+    let caller = gateway.authenticate(knock, form.scope())?;
+    let ask = Ask::parse(form, receive(&gateway.limits, sending).await?)?;
     let plan = gateway
         .with_snapshot(|snapshot| Ok(route(snapshot, caller, ask, &mut fastrand::Rng::new())?))?;
     let open = call(client, &gateway.timeouts, plan).await?;

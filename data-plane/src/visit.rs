@@ -114,7 +114,8 @@ impl Visit {
         response
             .insert_header(("x-request-id", id.as_str()))
             .insert_header(("request-id", id))
-            .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
+            .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
+            .insert_header((header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));
         if is_final(status) {
             response.insert_header(("x-should-retry", "false"));
         }
@@ -201,7 +202,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_answered() {
         let request = TestRequest::default().to_http_request();
-        let visit = Visit::begin(&gateway(), &request, Endpoint::Chat);
+        let visit = Visit::begin(&gateway(), &request, Endpoint::Ask(crate::ask::Form::Chat));
         let work = async { if true { panic!("boom") } else { Ok(Answer::Json(vec![])) } };
         let outcome = crate::panics::contained(visit.id, work).await;
         let answer = visit.answer(outcome);

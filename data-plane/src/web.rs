@@ -7,6 +7,7 @@ use actix_web::{
 };
 
 use crate::{
+    ask::Form,
     authenticate::Knock,
     egress::Client,
     endpoints::{self, Endpoint, NotAnEndpoint},
@@ -20,24 +21,29 @@ pub fn routes(config: &mut ServiceConfig) {
     let endpoint = |path, route: actix_web::Route| {
         web::resource(path).route(route).default_service(web::to(unknown))
     };
+    for form in Form::ALL {
+        let ask =
+            move |request, payload, gateway, client| ask(form, request, payload, gateway, client);
+        config.service(endpoint(form.path(), web::post().to(ask)));
+    }
     config
-        .service(endpoint(endpoints::CHAT, web::post().to(chat)))
         .service(endpoint(endpoints::MODELS, web::get().to(models)))
         .service(endpoint(endpoints::MODEL, web::get().to(model)))
         .configure(crate::health::routes)
         .default_service(web::to(unknown));
 }
 
-async fn chat(
+async fn ask(
+    form: Form,
     request: HttpRequest,
     payload: Payload,
     gateway: Data<Gateway>,
     client: Data<Client>,
 ) -> HttpResponse {
-    let visit = Visit::begin(&gateway, &request, Endpoint::Chat);
+    let visit = Visit::begin(&gateway, &request, Endpoint::Ask(form));
     let mut payload = payload.into_inner();
     let sending = Sending { headers: request.headers(), payload: &mut payload };
-    let work = pipeline::chat(&gateway, &client, knock(&request), sending);
+    let work = pipeline::ask(&gateway, &client, knock(&request), form, sending);
     let outcome = contained(visit.id, work).await;
     let response = visit.answer(outcome);
     if response.status().is_success() {

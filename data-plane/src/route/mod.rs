@@ -81,32 +81,20 @@ fn reach(
     dice: &mut dyn Dice,
     candidates: &mut Vec<Candidate>,
 ) -> Result<Reason, NoRoute> {
-    let organization = caller.organization();
-    let before = candidates.len();
-    let Some(policy) = snapshot.policy(organization, name) else {
-        let models: Vec<_> = snapshot.serving(organization, name).collect();
-        if models.is_empty() {
-            return Err(unknown(snapshot, caller, name));
-        }
-        if !allows(&caller.key, name) {
-            return Err(NoRoute::NotAllowed { name: name.to_owned() });
-        }
+    let Some(policy) = snapshot.policy(caller.organization(), name) else {
+        let models = find(snapshot, caller, name)?;
         models.into_iter().for_each(|it| with_credentials(it, dice, candidates));
         return Ok(Reason::Asked);
     };
-    let is_named = allows(&caller.key, name);
+    led_to(snapshot, caller, policy)?;
     for tier in &policy.tiers {
         let order = draw::order(&tier.targets, |it| it.weight, dice);
-        for target in order.into_iter().filter(|it| is_named || allows(&caller.key, &it.model)) {
-            at(snapshot, organization, target)
+        for target in usable(caller, policy, order) {
+            at(snapshot, caller.organization(), target)
                 .for_each(|it| with_credentials(it, dice, candidates));
         }
     }
-    match candidates.len() > before {
-        true => Ok(Reason::Policy(policy.clone())),
-        false if is_named => Err(NoRoute::Nowhere { name: name.to_owned() }),
-        false => Err(NoRoute::NotAllowed { name: name.to_owned() }),
-    }
+    Ok(Reason::Policy(policy.clone()))
 }
 
 /// Where a policy's target is served.
@@ -141,20 +129,47 @@ fn unknown(snapshot: &Snapshot, caller: &Caller, name: &str) -> NoRoute {
     NoRoute::Unknown { name: shown(name), meant: meant.map(str::to_owned) }
 }
 
-/// The model called `name`, if there is one that the caller may use.
+/// Where the model called `name` is served, if the caller may use it: one place at least.
 pub fn find<'a>(
     snapshot: &'a Snapshot,
     caller: &Caller,
     name: &str,
-) -> Result<&'a Arc<Model>, NoRoute> {
-    let Some(model) = snapshot.serving(caller.organization(), name).next() else {
-        return Err(unknown(snapshot, caller, name));
-    };
-    if allows(&caller.key, name) {
-        Ok(model)
+) -> Result<Vec<&'a Arc<Model>>, NoRoute> {
+    let models: Vec<_> = snapshot.serving(caller.organization(), name).collect();
+    if models.is_empty() {
+        Err(unknown(snapshot, caller, name))
+    } else if allows(&caller.key, name) {
+        Ok(models)
     } else {
         Err(NoRoute::NotAllowed { name: name.to_owned() })
     }
+}
+
+/// The models to which `policy` may lead the caller: one at least.
+pub fn led_to<'a>(
+    snapshot: &'a Snapshot,
+    caller: &Caller,
+    policy: &'a Policy,
+) -> Result<Vec<&'a Arc<Model>>, NoRoute> {
+    let targets = policy.tiers.iter().flat_map(|it| usable(caller, policy, &it.targets));
+    let models: Vec<_> = targets.flat_map(|it| at(snapshot, caller.organization(), it)).collect();
+    match models.is_empty() {
+        false => Ok(models),
+        true if allows(&caller.key, &policy.name) => {
+            Err(NoRoute::Nowhere { name: policy.name.clone() })
+        }
+        true => Err(NoRoute::NotAllowed { name: policy.name.clone() }),
+    }
+}
+
+/// A key that lists the policy may go wherever it leads; another only to what it lists.
+fn usable<'a>(
+    caller: &Caller,
+    policy: &Policy,
+    targets: impl IntoIterator<Item = &'a Target>,
+) -> impl Iterator<Item = &'a Target> {
+    let is_named = allows(&caller.key, &policy.name);
+    targets.into_iter().filter(move |it| is_named || allows(&caller.key, &it.model))
 }
 
 /// As much of a name as an error message has room for.

@@ -4,6 +4,7 @@
 
 mod breaking;
 mod feed;
+mod forms;
 mod hanging_up;
 mod leaving;
 mod passing;

@@ -91,6 +91,13 @@ impl Plane {
         self.running.catalog.offer(&serde_json::to_vec(&image).unwrap()).unwrap();
     }
 
+    /// The same with a key that is for `scopes` only.
+    pub fn serve_scopes(&self, upstream: SocketAddr, scopes: &[Scope]) {
+        let mut image = image(&self.master, &self.key, upstream);
+        image.keys.iter_mut().for_each(|it| it.scopes = scopes.to_vec());
+        self.running.catalog.offer(&serde_json::to_vec(&image).unwrap()).unwrap();
+    }
+
     pub fn bearer(&self) -> String {
         format!("Bearer {}", self.key.secret.expose_secret())
     }

@@ -53,7 +53,7 @@ async fn each_refusal_says_what_to_do() {
     check(&plane.get("/v1").await, 404, "unknown_endpoint", "base URL");
     check(&plane.get("/v1/chat/completion").await, 404, "unknown_endpoint", "Did you mean");
     check(&plane.get("/v1/chat/completions").await, 405, "unknown_endpoint", "POST");
-    check(&plane.get("/v1/embeddings").await, 404, "unknown_endpoint", "/v1/models");
+    check(&plane.get("/v1/files").await, 404, "unknown_endpoint", "/v1/models");
 }
 
 #[tokio::test(flavor = "multi_thread")]
