@@ -8,6 +8,7 @@ pub mod access;
 pub mod app;
 pub mod config;
 pub mod health;
+pub mod names;
 pub mod platform;
 pub mod web;
 

@@ -27,6 +27,7 @@ pub use splits::{Allocation, BasisPoints, Share, Split, Splits, shares_on};
 use crate::{
     access::{Doors, Work},
     audit::{self, Entry},
+    names::{RULE, name},
     web::{Problems, today},
 };
 
@@ -56,40 +57,22 @@ impl FromStr for CostCenterCode {
     }
 }
 
-/// What people call it: 1 to 64 printable characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CostCenterName(String);
-
-impl FromStr for CostCenterName {
-    type Err = CostCenterError;
-
-    fn from_str(text: &str) -> Result<Self, CostCenterError> {
-        let text = text.trim();
-        let is_printable = !text.chars().any(char::is_control);
-        if (1..=64).contains(&text.chars().count()) && is_printable {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(CostCenterError::BadName)
-        }
+impl fmt::Display for CostCenterCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
-macro_rules! reads_as_text {
-    ($($name:ident),*) => {$(
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                self.0.serialize(to)
-            }
-        }
-    )*};
+impl Serialize for CostCenterCode {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(to)
+    }
 }
-reads_as_text!(CostCenterCode, CostCenterName);
+
+name!(
+    /// What people call a cost center, beside its code.
+    CostCenterName, CostCenterError::BadName
+);
 
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct CostCenter {
@@ -180,7 +163,7 @@ impl From<CostCenter> for Draft {
     fn from(center: CostCenter) -> Self {
         Self {
             code: CostCenterCode(center.code),
-            name: CostCenterName(center.name),
+            name: CostCenterName::kept(center.name),
             owner: center.owner,
             valid_from: center.valid_from,
             valid_until: center.valid_until,
@@ -278,7 +261,7 @@ pub enum CostCenterError {
     BadCode,
     #[error("there is already a cost center of that code")]
     CodeTaken,
-    #[error("a cost center's name has 1 to 64 printable characters")]
+    #[error("a cost center's name {RULE}")]
     BadName,
     #[error("choose a member of the organization")]
     NotAMember,

@@ -49,7 +49,6 @@ struct Row {
 /// The key of a row that only we write.
 fn key(row: Row) -> Result<ApiKey, sqlx::Error> {
     let unreadable = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
-    let name: KeyName = row.name.parse().map_err(|error| unreadable(Box::new(error)))?;
     let scopes: Result<Vec<Scope>, _> = row.scopes.iter().map(|it| it.parse()).collect();
     Ok(ApiKey {
         id: row.id,
@@ -60,7 +59,7 @@ fn key(row: Row) -> Result<ApiKey, sqlx::Error> {
         owner: row.owner,
         owner_email: row.owner_email,
         terms: Terms {
-            name,
+            name: KeyName::kept(row.name),
             scopes: scopes.map_err(|error| unreadable(Box::new(error)))?,
             allowed_models: row.allowed_models,
             allowed_addresses: row.allowed_addresses,

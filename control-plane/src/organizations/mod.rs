@@ -22,6 +22,7 @@ pub use zone::ZoneName;
 use crate::{
     access::{Authority, Doors, Role, Work, scope},
     audit::{self, Entry},
+    names::RULE,
     projects::{self, ProjectError},
     web::{FrameOrganization, Section},
 };
@@ -225,7 +226,7 @@ async fn find_to_change(work: &mut Work) -> Result<Organization, sqlx::Error> {
 
 #[derive(Debug, thiserror::Error)]
 pub enum OrganizationError {
-    #[error("an organization's name has 1 to 64 printable characters and is no link")]
+    #[error("an organization's name {RULE} and is no link")]
     BadName,
     #[error("too many organizations have that name: choose another")]
     NameTaken,

@@ -9,9 +9,7 @@ mod store;
 mod tests;
 mod web;
 
-use std::{fmt, str::FromStr};
-
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::json;
 use shared::{
     failure::{Classified, Code, Kind, Problem, code},
@@ -22,6 +20,7 @@ use time::OffsetDateTime;
 use crate::{
     access::{Doors, Work},
     audit::{self, Entry},
+    names::{RULE, name},
     teams::{self, TeamError},
     web::Problems,
 };
@@ -31,35 +30,10 @@ pub fn doors(doors: &mut Doors) {
     api::doors(doors);
 }
 
-/// What people call a project: 1 to 64 printable characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProjectName(String);
-
-impl FromStr for ProjectName {
-    type Err = ProjectError;
-
-    fn from_str(text: &str) -> Result<Self, ProjectError> {
-        let text = text.trim();
-        let is_printable = !text.chars().any(char::is_control);
-        if (1..=64).contains(&text.chars().count()) && is_printable {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(ProjectError::BadName)
-        }
-    }
-}
-
-impl fmt::Display for ProjectName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Serialize for ProjectName {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(to)
-    }
-}
+name!(
+    /// What people call a project.
+    ProjectName, ProjectError::BadName
+);
 
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Project {
@@ -129,7 +103,7 @@ pub async fn change(
     change: Change,
 ) -> Result<(), ProjectError> {
     let before = find_to_change(work, project).await?;
-    let name = change.name.unwrap_or_else(|| ProjectName(before.name.clone()));
+    let name = change.name.unwrap_or_else(|| ProjectName::kept(before.name.clone()));
     let team = change.team.unwrap_or(before.team);
     if name.0 == before.name && team == before.team {
         return Ok(());
@@ -189,7 +163,7 @@ async fn check_live(work: &mut Work, team: TeamId) -> Result<(), ProjectError> {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectError {
-    #[error("a project's name has 1 to 64 printable characters")]
+    #[error("a project's name {RULE}")]
     BadName,
     #[error("there is already a project of that name")]
     NameTaken,

@@ -6,8 +6,6 @@ mod api;
 mod store;
 mod web;
 
-use std::{fmt, str::FromStr};
-
 use serde::Serialize;
 use shared::{
     failure::{Classified, Code, Kind, Problem, code},
@@ -18,6 +16,7 @@ use time::OffsetDateTime;
 use crate::{
     access::{Doors, Work},
     audit::{self, Entry},
+    names::{RULE, name},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -25,29 +24,10 @@ pub fn doors(doors: &mut Doors) {
     api::doors(doors);
 }
 
-/// What people call a thing of theirs: 1 to 64 printable characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TeamName(String);
-
-impl FromStr for TeamName {
-    type Err = TeamError;
-
-    fn from_str(text: &str) -> Result<Self, TeamError> {
-        let text = text.trim();
-        let is_printable = !text.chars().any(char::is_control);
-        if (1..=64).contains(&text.chars().count()) && is_printable {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(TeamError::BadName)
-        }
-    }
-}
-
-impl fmt::Display for TeamName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+name!(
+    /// What people call a team.
+    TeamName, TeamError::BadName
+);
 
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Team {
@@ -165,7 +145,7 @@ async fn find_live(work: &mut Work, team: TeamId) -> Result<Team, TeamError> {
 
 #[derive(Debug, thiserror::Error)]
 pub enum TeamError {
-    #[error("a team's name has 1 to 64 printable characters")]
+    #[error("a team's name {RULE}")]
     BadName,
     #[error("there is already a team of that name")]
     NameTaken,

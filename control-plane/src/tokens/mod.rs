@@ -25,6 +25,7 @@ pub use signed::{AccessTokens, generate_signing_key};
 use crate::{
     access::{AccessError, Actor, Authority, Doors, Grant, Permission, Role, Work, scope},
     audit::{self, Entry},
+    names::{RULE, name},
     organizations::Membership,
     platform::Platform,
     web::Problems,
@@ -176,42 +177,29 @@ pub struct NewToken {
     pub expires_at: OffsetDateTime,
 }
 
-/// What people call a token of theirs: 1 to 64 printable characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenName(String);
-
-impl std::str::FromStr for TokenName {
-    type Err = BadName;
-
-    fn from_str(text: &str) -> Result<Self, BadName> {
-        let text = text.trim();
-        let is_printable = !text.chars().any(char::is_control);
-        if (1..=64).contains(&text.chars().count()) && is_printable {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(BadName)
-        }
-    }
-}
+name!(
+    /// What people call a token of theirs.
+    TokenName, BadTerm::Name
+);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a token's name has 1 to 64 printable characters")]
-pub struct BadName;
+pub enum BadTerm {
+    #[error("a token's name {RULE}")]
+    Name,
+    #[error("a token lives for 1 to 365 days")]
+    Days,
+}
 
 /// How long a token lives where nothing else is asked for.
 const USUAL_DAYS: u16 = 90;
 
 /// A token always expires, within a year.
-fn in_days(days: u16, now: OffsetDateTime) -> Result<OffsetDateTime, BadDays> {
+fn in_days(days: u16, now: OffsetDateTime) -> Result<OffsetDateTime, BadTerm> {
     match days {
         1..=365 => Ok(now + Duration::days(days.into())),
-        _ => Err(BadDays),
+        _ => Err(BadTerm::Days),
     }
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a token lives for 1 to 365 days")]
-struct BadDays;
 
 /// How far somebody reaches among the tokens: to their own, or to everybody's.
 #[derive(Clone, Debug)]

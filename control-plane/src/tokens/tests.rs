@@ -263,8 +263,8 @@ async fn neither_secret_nor_hash_is_told(root: PgPool) {
 #[test]
 fn a_token_lives_for_a_year_at_most() {
     let now = OffsetDateTime::now_utc();
-    assert_eq!(in_days(0, now), Err(BadDays));
-    assert_eq!(in_days(366, now), Err(BadDays));
+    assert_eq!(in_days(0, now), Err(BadTerm::Days));
+    assert_eq!(in_days(366, now), Err(BadTerm::Days));
     assert_eq!(in_days(7, now), Ok(now + Duration::days(7)));
 }
 
