@@ -3,7 +3,6 @@
 
 use actix_web::{HttpResponse, http::StatusCode, web::Path};
 use askama::Template;
-use jiff::tz::TimeZone;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -22,6 +21,7 @@ use crate::{
         Cookies, Failure, Form, Frame, Moment, Nothing, Page, Problems, or_problems, see_other,
         see_other_saying,
     },
+    zones::ZoneName,
 };
 
 const SECURITY: &str = "/account/security";
@@ -88,33 +88,6 @@ struct RecoveryCodesPage {
     codes: Vec<String>,
 }
 
-/// Offered while typing; any IANA name is taken.
-const TIME_ZONES: &[&str] = &[
-    "UTC",
-    "America/Los_Angeles",
-    "America/Denver",
-    "America/Chicago",
-    "America/New_York",
-    "America/Sao_Paulo",
-    "Europe/London",
-    "Europe/Berlin",
-    "Europe/Paris",
-    "Europe/Madrid",
-    "Europe/Warsaw",
-    "Europe/Kyiv",
-    "Europe/Istanbul",
-    "Africa/Lagos",
-    "Africa/Johannesburg",
-    "Asia/Dubai",
-    "Asia/Kolkata",
-    "Asia/Singapore",
-    "Asia/Shanghai",
-    "Asia/Tokyo",
-    "Asia/Seoul",
-    "Australia/Sydney",
-    "Pacific/Auckland",
-];
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ProfileForm {
@@ -162,18 +135,16 @@ async fn profile_page(signed_in: SignedIn) -> Result<HttpResponse, Failure> {
 async fn do_change(signed_in: SignedIn, form: Form<ProfileForm>) -> Result<HttpResponse, Failure> {
     let ProfileForm { time_zone, theme } = form.0;
     let mut problems = Problems::none();
-    if TimeZone::get(&time_zone).is_err() {
-        problems.add("time_zone", "enter the name of a time zone, like Europe/Berlin");
-    }
+    let zone = problems.take("time_zone", time_zone.parse::<ZoneName>());
     if !is_theme(&theme) {
         problems.add("theme", "choose one of the themes");
     }
-    if !problems.is_empty() {
+    let Some(zone) = zone.filter(|_| problems.is_empty()) else {
         let typed = Preferences { time_zone, theme, ..preferences(&signed_in).await? };
         return Ok(Page(profile(&signed_in, typed, problems)).again());
-    }
+    };
     let mut conn = signed_in.platform.db.acquire().await?;
-    store::set_preferences(&mut conn, signed_in.session.person, &time_zone, &theme).await?;
+    store::set_preferences(&mut conn, signed_in.session.person, zone.as_str(), &theme).await?;
     let mut response = see_other_saying("/account", "Saved");
     let _ = response.add_cookie(&theme_cookie(&theme));
     Ok(response)
@@ -221,7 +192,7 @@ fn profile(signed_in: &SignedIn, it: Preferences, problems: Problems) -> Profile
         is_verified: it.is_verified,
         time_zone: it.time_zone,
         theme: it.theme,
-        time_zones: TIME_ZONES,
+        time_zones: ZoneName::COMMON,
     }
 }
 

@@ -5,12 +5,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Organization, OrganizationName, ZoneName, archive, rename, require_second_factor, restore,
-    set_zone,
+    Organization, OrganizationError, OrganizationName, archive, rename, require_second_factor,
+    restore, set_zone,
 };
 use crate::{
     access::{Doors, Grant, Permission, Role, may},
     web::{Failure, Input, Json},
+    zones::ZoneName,
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -54,7 +55,8 @@ async fn change(
     input: Input<OrganizationChange>,
 ) -> Result<Json<Organization>, Failure> {
     let name: Option<OrganizationName> = input.name.as_deref().map(str::parse).transpose()?;
-    let zone: Option<ZoneName> = input.time_zone.as_deref().map(str::parse).transpose()?;
+    let zone = input.time_zone.as_deref().map(str::parse::<ZoneName>).transpose();
+    let zone = zone.map_err(OrganizationError::from)?;
     let is_shown = grant.session.as_ref().is_some_and(|it| it.has_second_factor);
     let mut work = grant.begin().await?;
     if let Some(name) = name {

@@ -6,7 +6,6 @@ mod name;
 mod setup;
 mod store;
 mod web;
-mod zone;
 
 use serde::Serialize;
 use shared::{
@@ -17,7 +16,6 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 
 pub use name::OrganizationName;
-pub use zone::ZoneName;
 
 use crate::{
     access::{Authority, Doors, Role, Work, scope},
@@ -25,6 +23,7 @@ use crate::{
     names::RULE,
     projects::{self, ProjectError},
     web::{FrameOrganization, Section},
+    zones::{BadZone, ZoneName},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -234,8 +233,8 @@ pub enum OrganizationError {
     TooMany,
     #[error("an organization is founded by a person")]
     Nobody,
-    #[error("enter the name of a time zone, like Europe/Berlin")]
-    BadZone,
+    #[error(transparent)]
+    BadZone(#[from] BadZone),
     #[error("set up a second factor and sign in with it first, or you would shut yourself out")]
     NoSecondFactor,
     #[error("type the organization's name as it is")]
@@ -249,7 +248,7 @@ pub enum OrganizationError {
 impl Classified for OrganizationError {
     fn kind(&self) -> Kind {
         match self {
-            Self::BadName | Self::BadZone | Self::NotConfirmed => Kind::Invalid,
+            Self::BadName | Self::BadZone(_) | Self::NotConfirmed => Kind::Invalid,
             Self::NameTaken | Self::TooMany | Self::NoSecondFactor => Kind::Conflict,
             Self::Nobody => Kind::Forbidden,
             Self::Project(error) => error.kind(),
@@ -264,7 +263,7 @@ impl Classified for OrganizationError {
             Self::BadName
             | Self::TooMany
             | Self::Nobody
-            | Self::BadZone
+            | Self::BadZone(_)
             | Self::NotConfirmed
             | Self::Store(_) => self.kind().code(),
             Self::Project(error) => error.code(),
@@ -274,7 +273,7 @@ impl Classified for OrganizationError {
     fn problems(&self) -> Vec<Problem> {
         let field = match self {
             Self::BadName | Self::NameTaken | Self::TooMany => "name",
-            Self::BadZone => "time_zone",
+            Self::BadZone(_) => "time_zone",
             Self::NoSecondFactor => "requires_second_factor",
             Self::NotConfirmed => "confirm",
             Self::Nobody | Self::Project(_) | Self::Store(_) => return Vec::new(),

@@ -5,10 +5,10 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::{
-    Membership, Organization, OrganizationName, Place, ZoneName,
+    Membership, Organization, OrganizationName, Place,
     setup::{Figures, Progress},
 };
-use crate::access::Role;
+use crate::{access::Role, zones::ZoneName};
 
 pub(super) async fn membership(
     conn: &mut PgConnection,

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use shared::ids::OrganizationId;
 
 use super::{
-    Organization, OrganizationError, OrganizationName, Place, ZoneName,
+    Organization, OrganizationError, OrganizationName, Place,
     setup::{self, Figures, Progress, Snippet},
     store,
 };
@@ -16,6 +16,7 @@ use crate::{
         Failure, Form, Frame, Moment, Nothing, Page, Problems, Section, or_problems, see_other,
         see_other_saying,
     },
+    zones::ZoneName,
 };
 
 pub fn doors(doors: &mut Doors) {

@@ -1,10 +1,8 @@
-//! In which zone an organization's days begin.
+//! The zones that days begin in and times are shown in: an organization's, and a person's.
 
 use std::{fmt, str::FromStr};
 
 use jiff::tz::TimeZone;
-
-use super::OrganizationError;
 
 /// A name of the IANA database, as that spells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,12 +52,12 @@ impl ZoneName {
 }
 
 impl FromStr for ZoneName {
-    type Err = OrganizationError;
+    type Err = BadZone;
 
-    fn from_str(text: &str) -> Result<Self, OrganizationError> {
-        let zone = TimeZone::get(text.trim()).map_err(|_| OrganizationError::BadZone)?;
+    fn from_str(text: &str) -> Result<Self, BadZone> {
+        let zone = TimeZone::get(text.trim()).map_err(|_| BadZone)?;
         let name = zone.iana_name().filter(|it| *it != "Etc/Unknown");
-        name.map(|it| Self(it.to_owned())).ok_or(OrganizationError::BadZone)
+        name.map(|it| Self(it.to_owned())).ok_or(BadZone)
     }
 }
 
@@ -68,6 +66,10 @@ impl fmt::Display for ZoneName {
         f.write_str(&self.0)
     }
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("enter the name of a time zone, like Europe/Berlin")]
+pub struct BadZone;
 
 #[cfg(test)]
 mod tests {
