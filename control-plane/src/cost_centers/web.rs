@@ -8,7 +8,10 @@ use shared::ids::{CostCenterId, PersonId};
 use super::{CostCenter, CostCenterError, Day, Draft, archive, restore};
 use crate::{
     access::{Doors, Grant, Work, may},
-    web::{Failure, Form, Frame, Nothing, Page, Problems, Section, or_problems, see_other_saying},
+    web::{
+        Failure, Form, Frame, Nothing, Page, Problems, Section, optional, or_problems,
+        see_other_saying,
+    },
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -85,24 +88,15 @@ impl CostCenterForm {
         let mut problems = Problems::none();
         let code = problems.take("code", self.code.parse());
         let name = problems.take("name", self.name.parse());
-        let owner = problems
-            .take("owner", optional::<PersonId, _>(&self.owner, |_| CostCenterError::NotAMember));
+        let owner = optional::<PersonId>(&self.owner).map_err(|_| CostCenterError::NotAMember);
+        let owner = problems.take("owner", owner);
         let valid_from = problems.take("valid_from", self.valid_from.parse::<Day>());
-        let valid_until =
-            problems.take("valid_until", optional::<Day, _>(&self.valid_until, |it| it));
+        let valid_until = problems.take("valid_until", optional::<Day>(&self.valid_until));
         problems.check()?;
         let parts = code.zip(name).zip(owner).zip(valid_from).zip(valid_until);
         let ((((code, name), owner), valid_from), valid_until) = parts.ok_or(problems)?;
         Ok(Draft { code, name, owner, valid_from, valid_until })
     }
-}
-
-/// Nothing where nothing was typed.
-fn optional<T: std::str::FromStr, E>(
-    text: &str,
-    refused: impl FnOnce(T::Err) -> E,
-) -> Result<Option<T>, E> {
-    if text.trim().is_empty() { Ok(None) } else { text.parse().map(Some).map_err(refused) }
 }
 
 async fn list(grant: Grant<may::ViewCostCenters>) -> Result<Page<CostCentersPage>, Failure> {

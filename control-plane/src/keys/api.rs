@@ -14,11 +14,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     ApiKey, BadTerm, Filter, Issued, KeyError, KeyName, Mode, NewApiKey, Overlap, Reach,
-    SecretHint, Terms, commit, edit, end_overlap, find, revoke, rotate, secrets, terms, web,
+    SecretHint, Terms, commit, edit, end_overlap, expiry, find, key_in, revoke, rotate, secrets,
+    terms,
 };
 use crate::{
     access::{Doors, Grant, Work, may},
-    web::{Created, Failure, Input, Json, Problems, Search, given},
+    web::{Created, Failure, Input, Json, Problems, Search, given, optional},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -195,7 +196,7 @@ impl KeyChange {
         put!(tokens_per_minute, |it: Option<i64>| it.map(terms::checked_limit).transpose());
         put!(concurrent_requests, |it: Option<i32>| it.map(terms::checked_limit).transpose());
         put!(expires_at, |it: Option<OffsetDateTime>| {
-            it.map(|at| terms::checked_expiry(at, now)).transpose()
+            it.map(|at| expiry::checked(at, now)).transpose()
         });
         problems.check()?;
         Ok(terms)
@@ -211,7 +212,7 @@ impl NewKeyBody {
             (Some(KeyOwner::Me) | None, person) => person,
             (Some(KeyOwner::Service), _) => None,
         };
-        let usual = Terms { expires_at: Some(now + terms::USUAL_LIFE), ..Terms::named(name) };
+        let usual = Terms { expires_at: Some(now + expiry::USUAL_LIFE), ..Terms::named(name) };
         let terms = KeyChange {
             name: None,
             scopes: self.scopes,
@@ -231,9 +232,9 @@ impl NewKeyBody {
 
 async fn list(grant: Grant<may::ViewKeys>, query: Search<KeyQuery>) -> Result<Json<Keys>, Failure> {
     let mut problems = Problems::none();
-    let which = problems.take("status", web::which(&query.status));
-    let project = problems.take("project", web::optional(&query.project));
-    let after = problems.take("after", web::optional(&query.after));
+    let which = problems.take("status", query.status.parse());
+    let project = problems.take("project", optional(&query.project));
+    let after = problems.take("after", optional(&query.after));
     let (Some(which), Some(project), Some(after)) = (which, project, after) else {
         return Err(problems.into());
     };
@@ -260,8 +261,8 @@ async fn show(
     path: Path<(String, String)>,
 ) -> Result<Json<KeyWithSecrets>, Failure> {
     let mut work = grant.begin().await?;
-    let key = find(&mut work, web::key_in(&path.1)?).await?;
-    let secrets = secrets(&mut work, key.id).await?;
+    let key = find(&mut work, key_in(&path.1)?).await?;
+    let secrets = secrets::working(&mut work, key.id).await?;
     Ok(Json(KeyWithSecrets { key, secrets }))
 }
 
@@ -270,7 +271,7 @@ async fn change(
     path: Path<(String, String)>,
     input: Input<KeyChange>,
 ) -> Result<Json<ApiKey>, Failure> {
-    let key = web::key_in(&path.1)?;
+    let key = key_in(&path.1)?;
     let mut work = grant.begin().await?;
     let now = OffsetDateTime::now_utc();
     let change = |kept: &Terms| input.0.applied_to(kept.clone(), now);
@@ -285,7 +286,7 @@ async fn renew(
     path: Path<(String, String)>,
     input: Input<Rotation>,
 ) -> Result<Json<IssuedKey>, Failure> {
-    let key = web::key_in(&path.1)?;
+    let key = key_in(&path.1)?;
     let overlap = input.overlap_hours.map_or(Ok(Overlap::USUAL), Overlap::of_hours);
     let overlap = overlap.map_err(|error| Problems::one("overlap_hours", error))?;
     let mut work = grant.begin().await?;
@@ -299,7 +300,7 @@ async fn end_old(
     grant: Grant<may::CreateKeys>,
     path: Path<(String, String)>,
 ) -> Result<Json<ApiKey>, Failure> {
-    let key = web::key_in(&path.1)?;
+    let key = key_in(&path.1)?;
     let mut work = grant.begin().await?;
     end_overlap(&mut work, Reach::of(&grant), key).await?;
     let key = find(&mut work, key).await?;
@@ -311,7 +312,7 @@ async fn close(
     grant: Grant<may::CreateKeys>,
     path: Path<(String, String)>,
 ) -> Result<Json<ApiKey>, Failure> {
-    let key = web::key_in(&path.1)?;
+    let key = key_in(&path.1)?;
     let mut work = grant.begin().await?;
     revoke(&mut work, Reach::of(&grant), key).await?;
     let key = find(&mut work, key).await?;

@@ -6,6 +6,10 @@
 //! that for the proxies, and this shows such a key as suspended.
 
 mod api;
+mod expiry;
+mod listing;
+mod secrets;
+mod status;
 mod store;
 mod terms;
 mod uses;
@@ -17,11 +21,13 @@ use shared::{
     failure::{Classified, Code, Kind, Problem, code},
     ids::{ApiKeyId, PersonId, ProjectId},
     keys::NewKey,
-    snapshot::Scope,
 };
 use time::OffsetDateTime;
 
-pub use terms::{BadTerm, KeyName, Mode, Overlap, Terms};
+pub use listing::{Filter, Listing, Which, list};
+pub use secrets::{Overlap, SecretHint, end_overlap, rotate};
+pub use status::{Status, Suspension};
+pub use terms::{BadTerm, KeyName, Mode, Terms};
 pub use uses::{UsesError, note_uses};
 
 use crate::{
@@ -82,113 +88,11 @@ pub struct ApiKey {
     pub revoked_by: Option<String>,
 }
 
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema, sqlx::Type,
-)]
-#[serde(rename_all = "snake_case")]
-#[sqlx(type_name = "text", rename_all = "snake_case")]
-pub enum Status {
-    Active,
-    /// Active, and expires within a week.
-    Expiring,
-    /// Not usable until what stands against it is gone.
-    Suspended,
-    Expired,
-    Revoked,
-}
-
-impl Status {
-    pub const ALL: [Self; 5] =
-        [Self::Active, Self::Expiring, Self::Suspended, Self::Expired, Self::Revoked];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Expiring => "expiring",
-            Self::Suspended => "suspended",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-        }
-    }
-
-    pub const fn title(self) -> &'static str {
-        match self {
-            Self::Active => "Active",
-            Self::Expiring => "Expires soon",
-            Self::Suspended => "Suspended",
-            Self::Expired => "Expired",
-            Self::Revoked => "Revoked",
-        }
-    }
-}
-
-/// What stands against a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema, sqlx::Type)]
-#[serde(rename_all = "snake_case")]
-#[sqlx(type_name = "text", rename_all = "snake_case")]
-pub enum Suspension {
-    OrganizationArchived,
-    ProjectArchived,
-    OwnerLeft,
-    OwnerDisabled,
-    OwnerRole,
-}
-
-impl Suspension {
-    pub const fn about(self) -> &'static str {
-        match self {
-            Self::OrganizationArchived => "The organization is archived.",
-            Self::ProjectArchived => "Its project is archived.",
-            Self::OwnerLeft => "Its owner is no longer a member.",
-            Self::OwnerDisabled => "Its owner's account is disabled.",
-            Self::OwnerRole => "Its owner's role may not use keys.",
-        }
-    }
-}
-
-/// One of a key's secrets that still opens something, by its ends.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
-pub struct SecretHint {
-    pub hint: String,
-    #[serde(with = "time::serde::rfc3339")]
-    #[schema(value_type = String, format = DateTime)]
-    pub created_at: OffsetDateTime,
-    /// Null for the present one.
-    #[serde(with = "time::serde::rfc3339::option")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub valid_until: Option<OffsetDateTime>,
-}
-
 /// A project that a key can be for.
 #[derive(Clone, Debug)]
 pub(crate) struct ProjectChoice {
     id: ProjectId,
     name: String,
-}
-
-/// Which keys to list, newest first.
-#[derive(Clone, Copy, Debug)]
-pub struct Filter {
-    pub which: Which,
-    pub project: Option<ProjectId>,
-    /// The last key of the page before.
-    pub after: Option<ApiKeyId>,
-    pub most: u8,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// All that were not revoked.
-    Current,
-    All,
-    Only(Status),
-}
-
-/// A page of keys, and where the next one begins.
-#[derive(Clone, Debug)]
-pub struct Listing {
-    pub keys: Vec<ApiKey>,
-    pub next: Option<ApiKeyId>,
 }
 
 /// How far somebody reaches among the keys: to their own, or to everybody's.
@@ -216,24 +120,9 @@ impl Reach {
     }
 }
 
-pub async fn list(work: &mut Work, filter: &Filter) -> Result<Listing, KeyError> {
-    let organization = work.organization;
-    let mut keys = store::list(work, organization, filter).await?;
-    let most = usize::from(filter.most);
-    let next = (keys.len() > most).then(|| keys[most - 1].id);
-    keys.truncate(most);
-    Ok(Listing { keys, next })
-}
-
 pub async fn find(work: &mut Work, key: ApiKeyId) -> Result<ApiKey, KeyError> {
     let organization = work.organization;
     store::find(work, organization, key).await?.ok_or(KeyError::NotFound)
-}
-
-/// The key's secrets that still open something, the present one first.
-pub async fn secrets(work: &mut Work, key: ApiKeyId) -> Result<Vec<SecretHint>, KeyError> {
-    let organization = work.organization;
-    Ok(store::secrets(work, organization, key).await?)
 }
 
 /// The keys that open something now, or would if their owner's role allowed it.
@@ -270,7 +159,7 @@ pub async fn issue(
     let secret = secret.unwrap_or_else(|| NewKey::generate(new.mode.brand()));
     let creator = work.actor.person();
     store::insert(work, organization, key, project, creator, new).await?;
-    store::add_secret(work, organization, key, &secret).await?;
+    secrets::add(work, key, &secret).await?;
     let entry = Entry::new("key.created", key, &new.terms.name).after(serde_json::json!({
         "hint": secret.hint, "mode": new.mode, "project": project, "owner": new.owner,
         "terms": new.terms,
@@ -295,43 +184,6 @@ pub async fn edit(
     store::update(work, organization, key, &terms).await?;
     let entry = Entry::new("key.changed", key, &terms.name).before(before).after(&terms);
     audit::record(work, entry).await?;
-    Ok(())
-}
-
-/// Gives the key a new secret. Those it has go on working for the overlap, and no
-/// longer than they would have.
-pub async fn rotate(
-    work: &mut Work,
-    reach: Reach,
-    key: ApiKeyId,
-    overlap: Overlap,
-) -> Result<Issued, KeyError> {
-    let before = find_changeable(work, reach, key).await?;
-    let organization = work.organization;
-    store::retire_secrets(work, organization, key, overlap).await?;
-    if store::secrets(work, organization, key).await?.len() >= MOST_SECRETS {
-        return Err(KeyError::TooManySecrets);
-    }
-    let secret = NewKey::generate(before.mode.brand());
-    store::add_secret(work, organization, key, &secret).await?;
-    let entry = Entry::new("key.rotated", key, before.terms.name)
-        .before(before.hint)
-        .after(serde_json::json!({ "hint": secret.hint, "overlap_hours": overlap.hours() }));
-    audit::record(work, entry).await?;
-    Ok(Issued { key, secret: secret.secret })
-}
-
-/// More than anybody rotating in a hurry needs, and few enough to look through.
-const MOST_SECRETS: usize = 5;
-
-/// Ends at once what a rotation left working.
-pub async fn end_overlap(work: &mut Work, reach: Reach, key: ApiKeyId) -> Result<(), KeyError> {
-    let before = find_locked(work, reach, key).await?;
-    let organization = work.organization;
-    if store::drop_retired(work, organization, key).await? == 0 {
-        return Err(KeyError::NoOverlap);
-    }
-    audit::record(work, Entry::new("key.overlap_ended", key, before.terms.name)).await?;
     Ok(())
 }
 
@@ -365,6 +217,11 @@ pub(crate) async fn projects(work: &mut Work) -> Result<Vec<ProjectChoice>, KeyE
     Ok(store::projects(work, organization).await?)
 }
 
+/// An id that is none of ours is a key that nobody has.
+fn key_in(text: &str) -> Result<ApiKeyId, KeyError> {
+    text.parse().map_err(|_| KeyError::NotFound)
+}
+
 /// The key, which nobody else changes until `work` ends.
 async fn find_locked(work: &mut Work, reach: Reach, key: ApiKeyId) -> Result<ApiKey, KeyError> {
     let organization = work.organization;
@@ -393,23 +250,6 @@ async fn commit<P>(grant: &Grant<P>, work: Work) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// A call that shows the new key at work.
-fn snippet(data_url: &str, secret: &str, terms: &Terms, model: &str) -> String {
-    let authorization = format!("-H \"Authorization: Bearer {secret}\"");
-    if !terms.scopes.contains(&Scope::Chat) {
-        return format!("curl {data_url}/v1/models \\\n  {authorization}");
-    }
-    // Inside of single quotes of a shell, whatever a model is called.
-    let body = serde_json::json!({
-        "model": model, "messages": [{ "role": "user", "content": "Hello" }],
-    });
-    let body = body.to_string().replace('\'', "'\\''");
-    format!(
-        "curl {data_url}/v1/chat/completions \\\n  {authorization} \\\n  \
-         -H \"Content-Type: application/json\" \\\n  -d '{body}'"
-    )
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     #[error(transparent)]
@@ -428,7 +268,7 @@ pub enum KeyError {
     Revoked,
     #[error("the key's project is archived: restore it first")]
     Archived,
-    #[error("the key has {MOST_SECRETS} working secrets: end the overlap first")]
+    #[error("the key has {} working secrets: end the overlap first", secrets::MOST)]
     TooManySecrets,
     #[error("no earlier secret of the key works any more")]
     NoOverlap,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, str::FromStr};
 use ipnet::IpNet;
 use serde::Serialize;
 use shared::{keys::Brand, snapshot::Scope};
-use time::{Date, Duration, OffsetDateTime, macros::format_description};
+use time::OffsetDateTime;
 
 use crate::names::{RULE, name};
 
@@ -88,10 +88,6 @@ impl Terms {
     }
 }
 
-/// How long a key lives where nothing else is asked for.
-pub(super) const USUAL_LIFE: Duration = Duration::days(90);
-/// Nobody plans further ahead.
-const LONGEST_LIFE: Duration = Duration::days(3660);
 const MOST_MODELS: usize = 100;
 const MOST_ADDRESSES: usize = 100;
 const MOST_TAGS: usize = 20;
@@ -132,6 +128,8 @@ pub enum BadTerm {
     TooManyTags,
     #[error("a limit is a whole number from 1 to {0}")]
     Limit(i64),
+    #[error("choose one of the listed states")]
+    State,
     #[error("choose when the key expires")]
     Expiry,
     #[error("enter a date, like 2027-01-31")]
@@ -266,76 +264,6 @@ impl Bounded for i64 {
     const MOST: i64 = i64::MAX;
 }
 
-/// Until when: one of the offered numbers of days, `never`, `date` with the last day on
-/// which the key works, or `keep` for what is there already.
-pub(super) fn expiry(
-    choice: &str,
-    last_day: &str,
-    kept: Option<Option<OffsetDateTime>>,
-    now: OffsetDateTime,
-) -> Result<Option<OffsetDateTime>, BadTerm> {
-    match (choice, kept) {
-        ("7" | "30" | "90" | "365", _) => {
-            let days = choice.parse().map_err(|_| BadTerm::Expiry)?;
-            Ok(Some(now + Duration::days(days)))
-        }
-        ("never", _) => Ok(None),
-        ("date", _) => {
-            let format = format_description!("[year]-[month]-[day]");
-            let day = Date::parse(last_day.trim(), format).map_err(|_| BadTerm::Date)?;
-            let next = day.next_day().ok_or(BadTerm::TooFar)?;
-            checked_expiry(next.midnight().assume_utc(), now).map(Some)
-        }
-        ("keep" | "", Some(kept)) => Ok(kept),
-        ("", None) => Ok(Some(now + USUAL_LIFE)),
-        _ => Err(BadTerm::Expiry),
-    }
-}
-
-pub(super) fn checked_expiry(
-    at: OffsetDateTime,
-    now: OffsetDateTime,
-) -> Result<OffsetDateTime, BadTerm> {
-    if at <= now {
-        Err(BadTerm::Past)
-    } else if at > now + LONGEST_LIFE {
-        Err(BadTerm::TooFar)
-    } else {
-        Ok(at)
-    }
-}
-
-/// For how many hours a replaced secret goes on working.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Overlap(u8);
-
-impl Overlap {
-    /// Time enough to bring the new secret to where it is used.
-    pub const USUAL: Self = Self(24);
-
-    pub fn of_hours(hours: u16) -> Result<Self, BadTerm> {
-        match u8::try_from(hours) {
-            Ok(hours @ 0..=168) => Ok(Self(hours)),
-            Ok(_) | Err(_) => Err(BadTerm::Overlap),
-        }
-    }
-
-    pub fn hours(self) -> i32 {
-        self.0.into()
-    }
-}
-
-impl FromStr for Overlap {
-    type Err = BadTerm;
-
-    fn from_str(text: &str) -> Result<Self, BadTerm> {
-        match text.trim() {
-            "" => Ok(Self::USUAL),
-            text => Self::of_hours(text.parse().map_err(|_| BadTerm::Overlap)?),
-        }
-    }
-}
-
 /// Enough of what was typed to find it again.
 fn shortened(text: &str) -> String {
     text.chars().take(60).collect()
@@ -344,11 +272,8 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use time::macros::datetime;
 
     use super::*;
-
-    const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
 
     #[test]
     fn scopes_are_told_once_and_in_order() {
@@ -404,46 +329,6 @@ mod tests {
         }
     }
 
-    #[track_caller]
-    fn check_expiry(choice: &str, day: &str, expected: Result<Option<OffsetDateTime>, BadTerm>) {
-        assert_eq!(expiry(choice, day, None, NOW), expected);
-    }
-
-    #[test]
-    fn a_key_expires_in_ninety_days_unless_something_else_is_chosen() {
-        check_expiry("", "", Ok(Some(datetime!(2027-02-19 12:00 UTC))));
-        check_expiry("7", "", Ok(Some(datetime!(2026-11-28 12:00 UTC))));
-        check_expiry("never", "", Ok(None));
-        check_expiry("keep", "", Err(BadTerm::Expiry));
-        check_expiry("8", "", Err(BadTerm::Expiry));
-    }
-
-    #[test]
-    fn a_key_works_until_the_end_of_its_last_day() {
-        check_expiry("date", "2026-11-21", Ok(Some(datetime!(2026-11-22 0:00 UTC))));
-        check_expiry("date", "2026-11-20", Err(BadTerm::Past));
-        check_expiry("date", "2036-12-01", Err(BadTerm::TooFar));
-        check_expiry("date", "9999-12-31", Err(BadTerm::TooFar));
-        check_expiry("date", "31.1.2027", Err(BadTerm::Date));
-    }
-
-    #[test]
-    fn what_is_kept_may_be_past() {
-        let past = Some(datetime!(2026-01-01 0:00 UTC));
-        assert_eq!(expiry("keep", "", Some(past), NOW), Ok(past));
-        assert_eq!(expiry("", "", Some(None), NOW), Ok(None));
-    }
-
-    #[test]
-    fn an_overlap_is_at_most_a_week() {
-        assert_eq!("".parse(), Ok(Overlap(24)));
-        assert_eq!("0".parse(), Ok(Overlap(0)));
-        assert_eq!("168".parse(), Ok(Overlap(168)));
-        for bad in ["169", "256", "-1", "1.5", "x"] {
-            assert_eq!(bad.parse::<Overlap>(), Err(BadTerm::Overlap), "{bad}");
-        }
-    }
-
     proptest! {
         #[test]
         fn no_text_is_a_panic(text: String) {
@@ -451,7 +336,6 @@ mod tests {
             let _ = addresses(words(&text));
             let _ = tag_lines(&text);
             let _ = limit::<i64>(&text);
-            let _ = expiry("date", &text, None, NOW);
         }
     }
 }

@@ -6,6 +6,7 @@ use secrecy::ExposeSecret;
 use shared::{
     ids::{OrganizationId, RequestId},
     keys::{KeyHash, Presented},
+    snapshot::Scope,
 };
 use sqlx::PgPool;
 use time::macros::datetime;
@@ -79,7 +80,7 @@ impl Scene {
     /// How many of the key's secrets the proxies would take now.
     async fn working(&self) -> usize {
         let (mut work, _) = self.work(Role::Viewer).await;
-        secrets(&mut work, self.key).await.unwrap().len()
+        secrets::working(&mut work, self.key).await.unwrap().len()
     }
 }
 
@@ -194,7 +195,7 @@ async fn rotating_twice_lengthens_no_overlap(root: PgPool) {
     let (mut work, reach) = scene.work(Role::Developer).await;
     rotate(&mut work, reach, scene.key, hours(1)).await.unwrap();
     rotate(&mut work, reach, scene.key, hours(168)).await.unwrap();
-    let seen = secrets(&mut work, scene.key).await.unwrap();
+    let seen = secrets::working(&mut work, scene.key).await.unwrap();
     let ends: Vec<_> =
         seen.iter().map(|it| it.valid_until.map(|at| (at - it.created_at).whole_hours())).collect();
     assert_eq!(ends, [None, Some(168), Some(1)]);
@@ -205,7 +206,7 @@ async fn rotating_twice_lengthens_no_overlap(root: PgPool) {
     let outcome = rotate(&mut work, reach, scene.key, hours(1)).await;
     assert!(matches!(outcome, Err(KeyError::TooManySecrets)), "{outcome:?}");
     rotate(&mut work, reach, scene.key, hours(0)).await.unwrap();
-    assert_eq!(secrets(&mut work, scene.key).await.unwrap().len(), 1);
+    assert_eq!(secrets::working(&mut work, scene.key).await.unwrap().len(), 1);
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -360,9 +361,9 @@ async fn another_tenants_secrets_are_out_of_reach(root: PgPool) {
         assert_eq!(seen, 0, "{table}");
     }
     let ours = scene.fixture.ours.id;
-    assert_eq!(store::secrets(&mut work, ours, scene.key).await.unwrap().len(), 0);
+    assert_eq!(secrets::store::working(&mut work, ours, scene.key).await.unwrap().len(), 0);
     store::revoke(&mut work, ours, scene.key, None).await.unwrap();
-    store::retire_secrets(&mut work, ours, scene.key, hours(0)).await.unwrap();
+    secrets::store::retire(&mut work, ours, scene.key, hours(0)).await.unwrap();
     work.commit().await.unwrap();
     assert_eq!(scene.status().await.0, Status::Active);
     assert_eq!(scene.working().await, 1);
@@ -425,17 +426,6 @@ async fn lists_are_pages_of_what_was_asked_for(root: PgPool) {
     assert_eq!(ids(&list(&mut work, &revoked).await.unwrap()), [made[1]]);
     let elsewhere = Filter { project: Some(ProjectId::generate()), ..filter };
     assert_eq!(list(&mut work, &elsewhere).await.unwrap().keys.len(), 0);
-}
-
-#[test]
-fn an_example_survives_the_shell() {
-    let terms = Terms::named("ci".parse().unwrap());
-    let text = snippet("http://gateway", "tpk_live_x", &terms, "it's");
-    assert!(text.contains(r#""model":"it'\''s""#), "{text}");
-    assert!(text.starts_with("curl http://gateway/v1/chat/completions \\\n  -H"), "{text}");
-    let terms = Terms { scopes: vec![Scope::Models], ..terms };
-    let text = snippet("http://gateway", "tpk_live_x", &terms, "small");
-    assert_eq!(text, "curl http://gateway/v1/models \\\n  -H \"Authorization: Bearer tpk_live_x\"");
 }
 
 mod pages;

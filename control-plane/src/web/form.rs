@@ -1,6 +1,6 @@
 //! Forms, which cannot be read without having been shown by us.
 
-use std::{future::Future, ops::Deref, pin::Pin};
+use std::{future::Future, ops::Deref, pin::Pin, str::FromStr};
 
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, web::Bytes};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -65,6 +65,14 @@ impl<T: DeserializeOwned> Form<T> {
         }
         let form = serde_html_form::from_str(&rest.finish())?;
         Ok(Self(form))
+    }
+}
+
+/// What was typed where nothing has to be.
+pub fn optional<T: FromStr>(text: &str) -> Result<Option<T>, T::Err> {
+    match text.trim() {
+        "" => Ok(None),
+        text => text.parse().map(Some),
     }
 }
 

@@ -13,7 +13,7 @@ mod visit;
 
 pub use failure::{Failure, or_problems};
 pub use floor::around;
-pub use form::{Form, Nothing};
+pub use form::{Form, Nothing, optional};
 pub use frame::{Frame, FrameOrganization, FramePerson, Section};
 pub use json::{Created, Deleted, Input, Json, Search, given};
 pub use page::{Page, see_other, see_other_saying};
