@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::{CostCenter, CostCenterError, Day, Draft, archive, restore};
 use crate::{
     access::{Doors, Grant, may},
-    web::{Created, Failure, Input, Json, Problems, given},
+    web::{After, Created, Failure, Input, Json, Problems, Search, Span, given},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -26,6 +26,8 @@ pub fn doors(doors: &mut Doors) {
 #[derive(Serialize, ToSchema)]
 struct CostCenters {
     data: Vec<CostCenter>,
+    /// What to give as `after` for the next page; null on the last.
+    next: Option<CostCenterId>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -75,9 +77,13 @@ impl CostCenterChange {
     }
 }
 
-async fn list(grant: Grant<may::ViewCostCenters>) -> Result<Json<CostCenters>, Failure> {
+async fn list(
+    grant: Grant<may::ViewCostCenters>,
+    query: Search<After<CostCenterId>>,
+) -> Result<Json<CostCenters>, Failure> {
     let mut work = grant.begin().await?;
-    Ok(Json(CostCenters { data: super::list(&mut work, Day::today(&grant)).await? }))
+    let part = super::list(&mut work, Day::today(&grant), Span::long(query.after)).await?;
+    Ok(Json(CostCenters { data: part.items, next: part.next }))
 }
 
 async fn create(

@@ -28,7 +28,7 @@ use crate::{
     access::{Doors, Work},
     audit::{self, Entry},
     names::{RULE, name},
-    web::{Problems, today},
+    web::{Part, Problems, Span, today},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -171,10 +171,15 @@ impl From<CostCenter> for Draft {
     }
 }
 
-/// All of them, counting the projects that give them a share `on` that day or later.
-pub async fn list(work: &mut Work, on: Day) -> Result<Vec<CostCenter>, CostCenterError> {
+/// Cost centers by code, the archived ones last, each with the number of projects that
+/// give it a share `on` that day or later.
+pub async fn list(
+    work: &mut Work,
+    on: Day,
+    span: Span<CostCenterId>,
+) -> Result<Part<CostCenter, CostCenterId>, CostCenterError> {
     let organization = work.organization;
-    Ok(store::list(work, organization, on).await?)
+    Ok(span.part(store::list(work, organization, on, span).await?, |it| it.id))
 }
 
 pub async fn find(

@@ -4,14 +4,36 @@ use shared::ids::{CostCenterId, OrganizationId, PersonId};
 use sqlx::PgConnection;
 
 use super::{CostCenter, CostCenterError, Day, Draft};
+use crate::web::Span;
 
-/// More cost centers, and members, than a page shows; a list is never longer.
+/// More members than a form lets choose among; a list is never longer.
 const MOST: i64 = 200;
 
+/// One more than asked for, where there are more.
 pub(super) async fn list(
     conn: &mut PgConnection,
     organization: OrganizationId,
     on: Day,
+    span: Span<CostCenterId>,
+) -> Result<Vec<CostCenter>, sqlx::Error> {
+    rows(conn, organization, on, None, span).await
+}
+
+pub(super) async fn find(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    center: CostCenterId,
+    on: Day,
+) -> Result<Option<CostCenter>, sqlx::Error> {
+    Ok(rows(conn, organization, on, Some(center), Span::page(None)).await?.pop())
+}
+
+async fn rows(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    on: Day,
+    only: Option<CostCenterId>,
+    span: Span<CostCenterId>,
 ) -> Result<Vec<CostCenter>, sqlx::Error> {
     sqlx::query_as!(
         CostCenter,
@@ -29,45 +51,21 @@ pub(super) async fn list(
                           AND later.effective_from <= $2)) AS "projects!"
           FROM cost_centers c LEFT JOIN people p ON p.id = c.owner_id
          WHERE c.organization_id = $1
+           AND ($3::uuid IS NULL OR c.id = $3)
+           AND ($4::uuid IS NULL
+                OR (c.archived_at IS NOT NULL, c.code)
+                   > (SELECT a.archived_at IS NOT NULL, a.code
+                        FROM cost_centers a WHERE a.organization_id = $1 AND a.id = $4))
          ORDER BY c.archived_at IS NOT NULL, c.code
-         LIMIT $3
+         LIMIT $5
         "#,
         organization as OrganizationId,
         on as Day,
-        MOST,
+        only as Option<CostCenterId>,
+        span.after as Option<CostCenterId>,
+        span.limit(),
     )
     .fetch_all(conn)
-    .await
-}
-
-pub(super) async fn find(
-    conn: &mut PgConnection,
-    organization: OrganizationId,
-    center: CostCenterId,
-    on: Day,
-) -> Result<Option<CostCenter>, sqlx::Error> {
-    sqlx::query_as!(
-        CostCenter,
-        r#"
-        SELECT c.id AS "id: CostCenterId", c.code, c.name, c.owner_id AS "owner?: PersonId",
-               p.email AS "owner_email?", c.valid_from AS "valid_from: Day",
-               c.valid_until AS "valid_until: Day", c.created_at, c.archived_at,
-               (SELECT count(DISTINCT s.project_id) FROM project_split_shares s
-                 WHERE (s.organization_id, s.cost_center_id) = (c.organization_id, c.id)
-                   AND NOT EXISTS (
-                       SELECT FROM project_splits later
-                        WHERE (later.organization_id, later.project_id)
-                              = (s.organization_id, s.project_id)
-                          AND later.effective_from > s.effective_from
-                          AND later.effective_from <= $3)) AS "projects!"
-          FROM cost_centers c LEFT JOIN people p ON p.id = c.owner_id
-         WHERE c.organization_id = $1 AND c.id = $2
-        "#,
-        organization as OrganizationId,
-        center as CostCenterId,
-        on as Day,
-    )
-    .fetch_optional(conn)
     .await
 }
 

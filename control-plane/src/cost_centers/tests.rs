@@ -79,6 +79,23 @@ async fn what_does_not_fit_is_refused_beside_its_field(root: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn parts_of_the_list_follow_each_other(root: PgPool) {
+    let fixture = Fixture::new(root).await;
+    let mut work = fixture.work(Role::Billing).await;
+    let today = day("2026-11-21");
+    let mut made = Vec::new();
+    for code in ["OPS", "ENG-2", "ENG", "ADM"] {
+        made.push(create(&mut work, &draft(code)).await.unwrap());
+    }
+    archive(&mut work, made[3]).await.unwrap();
+    let first = list(&mut work, today, Span { after: None, most: 2 }).await.unwrap();
+    let rest = list(&mut work, today, Span::page(first.next)).await.unwrap();
+    let seen: Vec<_> = first.items.iter().chain(&rest.items).map(|it| it.id).collect();
+    assert_eq!(seen, [2, 1, 0, 3].map(|it| made[it]));
+    assert_eq!((first.items.len(), rest.next), (2, None));
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn another_tenants_cost_center_is_not_found(root: PgPool) {
     let fixture = Fixture::new(root).await;
     let mut work = fixture.work(Role::Billing).await;
@@ -87,7 +104,7 @@ async fn another_tenants_cost_center_is_not_found(root: PgPool) {
 
     let mut theirs = fixture.work_of(&fixture.theirs, Role::Owner).await;
     let today = day("2026-11-21");
-    assert!(list(&mut theirs, today).await.unwrap().is_empty());
+    assert!(list(&mut theirs, today, Span::page(None)).await.unwrap().items.is_empty());
     let found = find(&mut theirs, center, today).await;
     assert!(matches!(found, Err(CostCenterError::NotFound)));
     let changed = change(&mut theirs, center, &draft("MINE")).await;

@@ -9,8 +9,8 @@ use super::{CostCenter, CostCenterError, Day, Draft, archive, restore};
 use crate::{
     access::{Doors, Grant, Work, may},
     web::{
-        Failure, Form, Frame, Nothing, Page, Problems, Section, optional, or_problems,
-        see_other_saying,
+        After, Failure, Form, Frame, Nothing, Page, Pager, Problems, Search, Section, Span,
+        optional, or_problems, see_other_saying,
     },
 };
 
@@ -29,6 +29,7 @@ pub fn doors(doors: &mut Doors) {
 struct CostCentersPage {
     frame: Frame,
     centers: Vec<CostCenter>,
+    pager: Pager,
     today: Day,
 }
 
@@ -99,11 +100,16 @@ impl CostCenterForm {
     }
 }
 
-async fn list(grant: Grant<may::ViewCostCenters>) -> Result<Page<CostCentersPage>, Failure> {
+async fn list(
+    grant: Grant<may::ViewCostCenters>,
+    query: Search<After<CostCenterId>>,
+) -> Result<Page<CostCentersPage>, Failure> {
     let mut work = grant.begin().await?;
     let today = Day::today(&grant);
-    let centers = super::list(&mut work, today).await?;
-    Ok(Page(CostCentersPage { frame: grant.frame(Section::CostCenters), centers, today }))
+    let part = super::list(&mut work, today, Span::page(query.after)).await?;
+    let pager = Pager::new(&grant.path("/cost-centers"), query.after, part.next);
+    let frame = grant.frame(Section::CostCenters);
+    Ok(Page(CostCentersPage { frame, centers: part.items, pager, today }))
 }
 
 async fn new(grant: Grant<may::ManageCostCenters>) -> Result<Page<NewCostCenterPage>, Failure> {

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     access::{Doors, Grant, Work, may},
-    web::{Created, Failure, Input, Json, Problems, Search, given, optional},
+    web::{Created, Failure, Input, Json, Problems, Search, Span, given, optional},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -47,8 +47,6 @@ pub fn doors(doors: &mut Doors) {
         close,
     );
 }
-
-const MOST: u8 = 200;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -239,9 +237,9 @@ async fn list(grant: Grant<may::ViewKeys>, query: Search<KeyQuery>) -> Result<Js
         return Err(problems.into());
     };
     let mut work = grant.begin().await?;
-    let filter = Filter { which, project, after, most: MOST };
+    let filter = Filter { which, project, span: Span::long(after) };
     let listing = super::list(&mut work, &filter).await?;
-    Ok(Json(Keys { data: listing.keys, next: listing.next }))
+    Ok(Json(Keys { data: listing.items, next: listing.next }))
 }
 
 async fn create(

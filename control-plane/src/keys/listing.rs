@@ -5,16 +5,17 @@ use std::str::FromStr;
 use shared::ids::{ApiKeyId, ProjectId};
 
 use super::{ApiKey, BadTerm, KeyError, Status, store};
-use crate::access::Work;
+use crate::{
+    access::Work,
+    web::{Part, Span},
+};
 
 /// Which keys to list, newest first.
 #[derive(Clone, Copy, Debug)]
 pub struct Filter {
     pub which: Which,
     pub project: Option<ProjectId>,
-    /// The last key of the page before.
-    pub after: Option<ApiKeyId>,
-    pub most: u8,
+    pub span: Span<ApiKeyId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,18 +41,8 @@ impl FromStr for Which {
     }
 }
 
-/// A page of keys, and where the next one begins.
-#[derive(Clone, Debug)]
-pub struct Listing {
-    pub keys: Vec<ApiKey>,
-    pub next: Option<ApiKeyId>,
-}
-
-pub async fn list(work: &mut Work, filter: &Filter) -> Result<Listing, KeyError> {
+pub async fn list(work: &mut Work, filter: &Filter) -> Result<Part<ApiKey, ApiKeyId>, KeyError> {
     let organization = work.organization;
-    let mut keys = store::list(work, organization, filter).await?;
-    let most = usize::from(filter.most);
-    let next = (keys.len() > most).then(|| keys[most - 1].id);
-    keys.truncate(most);
-    Ok(Listing { keys, next })
+    let read = store::list(work, organization, filter).await?;
+    Ok(filter.span.part(read, |it| it.id))
 }

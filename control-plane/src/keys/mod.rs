@@ -24,7 +24,7 @@ use shared::{
 };
 use time::OffsetDateTime;
 
-pub use listing::{Filter, Listing, Which, list};
+pub use listing::{Filter, Which, list};
 pub use secrets::{Overlap, SecretHint, end_overlap, rotate};
 pub use status::{Status, Suspension};
 pub use terms::{BadTerm, KeyName, Mode, Terms};

@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use super::{
     ApiKey, Filter, KeyName, Mode, NewApiKey, ProjectChoice, Status, Suspension, Terms, Which,
 };
+use crate::web::Span;
 
 /// More projects than anybody chooses among.
 const MOST_PROJECTS: i64 = 200;
@@ -82,7 +83,7 @@ pub(super) async fn find(
     organization: OrganizationId,
     id: ApiKeyId,
 ) -> Result<Option<ApiKey>, sqlx::Error> {
-    let all = Filter { which: Which::All, project: None, after: None, most: 1 };
+    let all = Filter { which: Which::All, project: None, span: Span::page(None) };
     let rows = rows(conn, organization, Some(id), &all).await?;
     rows.into_iter().next().map(key).transpose()
 }
@@ -163,8 +164,8 @@ async fn rows(
         with_revoked,
         status,
         filter.project as Option<ProjectId>,
-        filter.after as Option<ApiKeyId>,
-        i64::from(filter.most) + 1,
+        filter.span.after as Option<ApiKeyId>,
+        filter.span.limit(),
     )
     .fetch_all(conn)
     .await

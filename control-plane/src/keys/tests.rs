@@ -15,6 +15,7 @@ use super::*;
 use crate::{
     access::{Actor, Origin, Role},
     testing::{Fixture, Tenant},
+    web::{Part, Span},
 };
 
 /// A key of somebody's, for everything.
@@ -346,8 +347,8 @@ async fn another_tenants_key_is_out_of_reach(root: PgPool) {
         lost(end_overlap(&mut work, reach, key).await);
         lost(edit(&mut work, reach, key, |it| Ok(it.clone())).await);
     }
-    let all = Filter { which: Which::All, project: None, after: None, most: 50 };
-    assert_eq!(list(&mut work, &all).await.unwrap().keys.len(), 0);
+    let all = Filter { which: Which::All, project: None, span: Span::page(None) };
+    assert_eq!(list(&mut work, &all).await.unwrap().items.len(), 0);
     assert_eq!(projects(&mut work).await.unwrap().len(), 0);
 }
 
@@ -410,22 +411,23 @@ async fn lists_are_pages_of_what_was_asked_for(root: PgPool) {
     made.reverse();
     revoke(&mut work, reach, made[1]).await.unwrap();
 
-    let filter = Filter { which: Which::All, project: None, after: None, most: 2 };
-    let ids = |listing: &Listing| listing.keys.iter().map(|it| it.id).collect::<Vec<_>>();
+    let filter = Filter { which: Which::All, project: None, span: Span { after: None, most: 2 } };
+    let then = |after| Filter { span: Span { after, most: 2 }, ..filter };
+    let ids = |part: &Part<ApiKey, ApiKeyId>| part.items.iter().map(|it| it.id).collect::<Vec<_>>();
     let first = list(&mut work, &filter).await.unwrap();
     assert_eq!((ids(&first), first.next), (made[..2].to_vec(), Some(made[1])));
-    let second = list(&mut work, &Filter { after: first.next, ..filter }).await.unwrap();
+    let second = list(&mut work, &then(first.next)).await.unwrap();
     assert_eq!(ids(&second), made[2..4]);
-    let third = list(&mut work, &Filter { after: second.next, ..filter }).await.unwrap();
+    let third = list(&mut work, &then(second.next)).await.unwrap();
     assert_eq!((ids(&third), third.next), (made[4..].to_vec(), None));
 
-    let filter = Filter { most: 50, ..filter };
+    let filter = Filter { span: Span::page(None), ..filter };
     let current = Filter { which: Which::Current, ..filter };
-    assert_eq!(list(&mut work, &current).await.unwrap().keys.len(), 4);
+    assert_eq!(list(&mut work, &current).await.unwrap().items.len(), 4);
     let revoked = Filter { which: Which::Only(Status::Revoked), ..filter };
     assert_eq!(ids(&list(&mut work, &revoked).await.unwrap()), [made[1]]);
     let elsewhere = Filter { project: Some(ProjectId::generate()), ..filter };
-    assert_eq!(list(&mut work, &elsewhere).await.unwrap().keys.len(), 0);
+    assert_eq!(list(&mut work, &elsewhere).await.unwrap().items.len(), 0);
 }
 
 mod pages;

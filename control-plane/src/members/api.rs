@@ -3,12 +3,12 @@
 use actix_web::{http::Method, web::Path};
 use serde::{Deserialize, Serialize};
 use shared::ids::PersonId;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::{Member, MemberError, change_role, remove};
 use crate::{
     access::{Doors, Grant, Role, may},
-    web::{Deleted, Failure, Input, Json, Search},
+    web::{After, Deleted, Failure, Input, Json, Search, Span},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -17,14 +17,6 @@ pub fn doors(doors: &mut Doors) {
     doors.api(Method::GET, ONE, "Show a member", show);
     doors.api(Method::PATCH, ONE, "Change a member's role", change);
     doors.api(Method::DELETE, ONE, "Remove a member, and revoke their keys and tokens", delete);
-}
-
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Position {
-    /// The member after whom the page begins: `next` of the page before.
-    #[serde(default)]
-    pub after: Option<PersonId>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -42,11 +34,11 @@ struct MemberChange {
 
 async fn list(
     grant: Grant<may::ViewOrganization>,
-    position: Search<Position>,
+    query: Search<After<PersonId>>,
 ) -> Result<Json<Members>, Failure> {
     let mut work = grant.begin().await?;
-    let page = super::list(&mut work, position.after).await?;
-    Ok(Json(Members { data: page.members, next: page.next }))
+    let part = super::list(&mut work, Span::page(query.after)).await?;
+    Ok(Json(Members { data: part.items, next: part.next }))
 }
 
 async fn show(

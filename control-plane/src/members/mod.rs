@@ -22,6 +22,7 @@ use crate::{
     audit::{self, Entry},
     keys::{self, KeyError},
     organizations,
+    web::{Part, Span},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -46,22 +47,13 @@ pub struct Member {
     pub teams: Vec<String>,
 }
 
-/// One page of the list, and whom the next one follows.
-pub struct MemberPage {
-    pub members: Vec<Member>,
-    pub next: Option<PersonId>,
-}
-
-const PAGE: usize = 50;
-
-/// Members by address, those after `after`.
-pub async fn list(work: &mut Work, after: Option<PersonId>) -> Result<MemberPage, MemberError> {
+/// Members by address.
+pub async fn list(
+    work: &mut Work,
+    span: Span<PersonId>,
+) -> Result<Part<Member, PersonId>, MemberError> {
     let organization = work.organization;
-    let mut members = store::list(work, organization, after, PAGE as i64 + 1).await?;
-    let is_last = members.len() <= PAGE;
-    members.truncate(PAGE);
-    let next = members.last().map(|it| it.id).filter(|_| !is_last);
-    Ok(MemberPage { members, next })
+    Ok(span.part(store::list(work, organization, span).await?, |it| it.id))
 }
 
 pub async fn find(work: &mut Work, person: PersonId) -> Result<Member, MemberError> {

@@ -4,13 +4,30 @@ use shared::ids::{OrganizationId, PersonId};
 use sqlx::PgConnection;
 
 use super::Member;
-use crate::access::Role;
+use crate::{access::Role, web::Span};
 
+/// One more than asked for, where there are more.
 pub(super) async fn list(
     conn: &mut PgConnection,
     organization: OrganizationId,
-    after: Option<PersonId>,
-    most: i64,
+    span: Span<PersonId>,
+) -> Result<Vec<Member>, sqlx::Error> {
+    rows(conn, organization, None, span).await
+}
+
+pub(super) async fn find(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    person: PersonId,
+) -> Result<Option<Member>, sqlx::Error> {
+    Ok(rows(conn, organization, Some(person), Span::page(None)).await?.pop())
+}
+
+async fn rows(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    only: Option<PersonId>,
+    span: Span<PersonId>,
 ) -> Result<Vec<Member>, sqlx::Error> {
     sqlx::query_as!(
         Member,
@@ -29,48 +46,20 @@ pub(super) async fn list(
                       ORDER BY lower(t.name)) AS "teams!"
           FROM memberships m JOIN people p ON p.id = m.person_id
          WHERE m.organization_id = $1
-           AND ($2::uuid IS NULL
+           AND ($2::uuid IS NULL OR m.person_id = $2)
+           AND ($3::uuid IS NULL
                 OR (p.email, p.id) > (SELECT a.email, a.id
                                         FROM memberships b JOIN people a ON a.id = b.person_id
-                                       WHERE b.organization_id = $1 AND a.id = $2))
+                                       WHERE b.organization_id = $1 AND a.id = $3))
          ORDER BY p.email, p.id
-         LIMIT $3
+         LIMIT $4
         "#,
         organization as OrganizationId,
-        after as Option<PersonId>,
-        most,
+        only as Option<PersonId>,
+        span.after as Option<PersonId>,
+        span.limit(),
     )
     .fetch_all(conn)
-    .await
-}
-
-pub(super) async fn find(
-    conn: &mut PgConnection,
-    organization: OrganizationId,
-    person: PersonId,
-) -> Result<Option<Member>, sqlx::Error> {
-    sqlx::query_as!(
-        Member,
-        r#"
-        SELECT p.id AS "id: PersonId", p.email, m.role AS "role: Role",
-               EXISTS (SELECT FROM second_factors f
-                        WHERE f.person_id = p.id
-                          AND f.confirmed_at IS NOT NULL) AS "has_second_factor!",
-               m.created_at AS joined_at,
-               (SELECT max(s.last_seen_at) FROM sessions s WHERE s.person_id = p.id)
-                   AS last_seen_at,
-               ARRAY(SELECT t.name FROM team_members x
-                       JOIN teams t ON (t.organization_id, t.id) = (x.organization_id, x.team_id)
-                      WHERE x.organization_id = m.organization_id AND x.person_id = p.id
-                        AND t.archived_at IS NULL
-                      ORDER BY lower(t.name)) AS "teams!"
-          FROM memberships m JOIN people p ON p.id = m.person_id
-         WHERE m.organization_id = $1 AND m.person_id = $2
-        "#,
-        organization as OrganizationId,
-        person as PersonId,
-    )
-    .fetch_optional(conn)
     .await
 }
 

@@ -252,16 +252,16 @@ async fn members_of_others_are_out_of_reach(root: PgPool) {
 #[sqlx::test(migrations = "../migrations")]
 async fn the_list_goes_on_where_a_page_ends(root: PgPool) {
     let fixture = Fixture::new(root).await;
-    for _ in 0..PAGE {
+    for _ in 0..50 {
         plant(&fixture, Role::Viewer).await;
     }
     let mut work = fixture.work(Role::Viewer).await;
-    let first = list(&mut work, None).await.unwrap();
-    assert_eq!(first.members.len(), PAGE);
-    let rest = list(&mut work, first.next).await.unwrap();
-    assert_eq!((rest.members.len(), rest.next), (5, None));
-    let last = &first.members[PAGE - 1].email;
-    assert!(rest.members.iter().all(|it| it.email > *last));
-    let stranger = list(&mut work, Some(fixture.theirs.person(Role::Owner))).await.unwrap();
-    assert!(stranger.members.is_empty());
+    let first = list(&mut work, Span::page(None)).await.unwrap();
+    assert_eq!(first.items.len(), 50);
+    let rest = list(&mut work, Span::page(first.next)).await.unwrap();
+    assert_eq!((rest.items.len(), rest.next), (5, None));
+    let last = &first.items[49].email;
+    assert!(rest.items.iter().all(|it| it.email > *last));
+    let stranger = Span::page(Some(fixture.theirs.person(Role::Owner)));
+    assert!(list(&mut work, stranger).await.unwrap().items.is_empty());
 }

@@ -7,7 +7,7 @@ use shared::ids::PersonId;
 
 use super::{
     Member, MemberError,
-    api::{Position, person_in},
+    api::person_in,
     change_role,
     invitations::{self, Invitation},
     remove,
@@ -15,8 +15,8 @@ use super::{
 use crate::{
     access::{Doors, Grant, Permission, Role, may},
     web::{
-        Failure, Form, Frame, Moment, Nothing, Page, Problems, Search, Section, or_problems,
-        see_other_saying,
+        After, Failure, Form, Frame, Moment, Nothing, Page, Pager, Problems, Search, Section, Span,
+        or_problems, see_other_saying,
     },
 };
 
@@ -34,9 +34,7 @@ struct MembersPage {
     frame: Frame,
     members: Vec<MemberView>,
     invitations: Vec<InvitationView>,
-    /// The address of the next page.
-    next: Option<String>,
-    is_first: bool,
+    pager: Pager,
     problems: Problems,
 }
 
@@ -86,9 +84,9 @@ struct RoleForm {
 
 async fn list(
     grant: Grant<may::ViewOrganization>,
-    position: Search<Position>,
+    query: Search<After<PersonId>>,
 ) -> Result<Page<MembersPage>, Failure> {
-    Ok(Page(members_page(&grant, position.after, Problems::none()).await?))
+    Ok(Page(members_page(&grant, query.after, Problems::none()).await?))
 }
 
 async fn show(
@@ -168,19 +166,17 @@ async fn members_page<P>(
     problems: Problems,
 ) -> Result<MembersPage, Failure> {
     let mut work = grant.begin().await?;
-    let page = super::list(&mut work, after).await?;
+    let part = super::list(&mut work, Span::page(after)).await?;
     let invitations = if grant.may(Permission::ManageMembers) {
         invitations::list(&mut work).await?
     } else {
         Vec::new()
     };
-    let next = page.next.map(|it| grant.path(&format!("/members?after={it}")));
     Ok(MembersPage {
         frame: grant.frame(Section::Members),
-        members: page.members.into_iter().map(|it| member_view(it, grant)).collect(),
+        pager: Pager::new(&grant.path("/members"), after, part.next),
+        members: part.items.into_iter().map(|it| member_view(it, grant)).collect(),
         invitations: invitations.into_iter().map(|it| invitation_view(it, grant)).collect(),
-        next,
-        is_first: after.is_none(),
         problems,
     })
 }

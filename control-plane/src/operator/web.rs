@@ -7,7 +7,7 @@ use shared::ids::OrganizationId;
 use super::{Tenant, organizations};
 use crate::{
     access::{Doors, Operator},
-    web::{Failure, Frame, Moment, Page, Search},
+    web::{Failure, Frame, Moment, Page, Pager, Search},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -23,9 +23,7 @@ struct OrganizationsPage {
     frame: Frame,
     rows: Vec<Row>,
     q: String,
-    /// The page after this one, and the first where this is not it.
-    next: Option<String>,
-    first: Option<String>,
+    pager: Pager,
 }
 
 struct Row {
@@ -73,8 +71,7 @@ async fn list(
     Ok(Page(OrganizationsPage {
         frame: staff.frame(),
         rows: tenants.into_iter().map(row).collect(),
-        next,
-        first: after.map(|_| search.address(None)),
+        pager: Pager { first: after.map(|_| search.address(None)), next },
         q: search.0.q,
     }))
 }

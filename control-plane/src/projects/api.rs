@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::{Change, Project, ProjectError, archive, restore};
 use crate::{
     access::{Doors, Grant, may},
-    web::{Created, Failure, Input, Json, given},
+    web::{After, Created, Failure, Input, Json, Search, Span, given},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -26,6 +26,8 @@ pub fn doors(doors: &mut Doors) {
 #[derive(Serialize, ToSchema)]
 struct Projects {
     data: Vec<Project>,
+    /// What to give as `after` for the next page; null on the last.
+    next: Option<ProjectId>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -46,9 +48,13 @@ struct ProjectChange {
     archived: Option<bool>,
 }
 
-async fn list(grant: Grant<may::ViewOrganization>) -> Result<Json<Projects>, Failure> {
+async fn list(
+    grant: Grant<may::ViewOrganization>,
+    query: Search<After<ProjectId>>,
+) -> Result<Json<Projects>, Failure> {
     let mut work = grant.begin().await?;
-    Ok(Json(Projects { data: super::list(&mut work).await? }))
+    let part = super::list(&mut work, Span::long(query.after)).await?;
+    Ok(Json(Projects { data: part.items, next: part.next }))
 }
 
 async fn create(

@@ -22,7 +22,7 @@ use crate::{
     audit::{self, Entry},
     names::{RULE, name},
     teams::{self, TeamError},
-    web::Problems,
+    web::{Part, Problems, Span},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -65,9 +65,13 @@ pub struct Change {
     pub team: Option<Option<TeamId>>,
 }
 
-pub async fn list(work: &mut Work) -> Result<Vec<Project>, ProjectError> {
+/// Projects by name, the archived ones last.
+pub async fn list(
+    work: &mut Work,
+    span: Span<ProjectId>,
+) -> Result<Part<Project, ProjectId>, ProjectError> {
     let organization = work.organization;
-    Ok(store::list(work, organization).await?)
+    Ok(span.part(store::list(work, organization, span).await?, |it| it.id))
 }
 
 pub async fn find(work: &mut Work, project: ProjectId) -> Result<Project, ProjectError> {

@@ -4,13 +4,30 @@ use shared::ids::{OrganizationId, ProjectId, TeamId};
 use sqlx::PgConnection;
 
 use super::{Project, ProjectError, ProjectName};
+use crate::web::Span;
 
-/// More projects than anybody has; a list is never longer.
-const MOST: i64 = 200;
-
+/// One more than asked for, where there are more.
 pub(super) async fn list(
     conn: &mut PgConnection,
     organization: OrganizationId,
+    span: Span<ProjectId>,
+) -> Result<Vec<Project>, sqlx::Error> {
+    rows(conn, organization, None, span).await
+}
+
+pub(super) async fn find(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    project: ProjectId,
+) -> Result<Option<Project>, sqlx::Error> {
+    Ok(rows(conn, organization, Some(project), Span::page(None)).await?.pop())
+}
+
+async fn rows(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    only: Option<ProjectId>,
+    span: Span<ProjectId>,
 ) -> Result<Vec<Project>, sqlx::Error> {
     sqlx::query_as!(
         Project,
@@ -24,38 +41,20 @@ pub(super) async fn list(
           FROM projects p
           LEFT JOIN teams t ON (t.organization_id, t.id) = (p.organization_id, p.team_id)
          WHERE p.organization_id = $1
-         ORDER BY p.archived_at IS NOT NULL, lower(p.name)
-         LIMIT $2
+           AND ($2::uuid IS NULL OR p.id = $2)
+           AND ($3::uuid IS NULL
+                OR (p.archived_at IS NOT NULL, lower(p.name), p.id)
+                   > (SELECT a.archived_at IS NOT NULL, lower(a.name), a.id
+                        FROM projects a WHERE a.organization_id = $1 AND a.id = $3))
+         ORDER BY p.archived_at IS NOT NULL, lower(p.name), p.id
+         LIMIT $4
         "#,
         organization as OrganizationId,
-        MOST,
+        only as Option<ProjectId>,
+        span.after as Option<ProjectId>,
+        span.limit(),
     )
     .fetch_all(conn)
-    .await
-}
-
-pub(super) async fn find(
-    conn: &mut PgConnection,
-    organization: OrganizationId,
-    project: ProjectId,
-) -> Result<Option<Project>, sqlx::Error> {
-    sqlx::query_as!(
-        Project,
-        r#"
-        SELECT p.id AS "id: ProjectId", p.name, p.team_id AS "team?: TeamId",
-               t.name AS "team_name?", p.created_at, p.archived_at,
-               (SELECT count(*) FROM api_keys k
-                 WHERE (k.organization_id, k.project_id) = (p.organization_id, p.id)
-                   AND k.revoked_at IS NULL
-                   AND (k.expires_at IS NULL OR k.expires_at > now())) AS "keys!"
-          FROM projects p
-          LEFT JOIN teams t ON (t.organization_id, t.id) = (p.organization_id, p.team_id)
-         WHERE p.organization_id = $1 AND p.id = $2
-        "#,
-        organization as OrganizationId,
-        project as ProjectId,
-    )
-    .fetch_optional(conn)
     .await
 }
 

@@ -80,11 +80,27 @@ async fn a_project_is_in_a_live_team_of_its_organization(root: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn parts_of_the_list_follow_each_other(root: PgPool) {
+    let fixture = Fixture::new(root).await;
+    let mut ids = Vec::new();
+    for text in ["b", "c", "A", "B", "a"] {
+        ids.push(made(&fixture, text).await);
+    }
+    let mut work = fixture.work(Role::Admin).await;
+    archive(&mut work, ids[4]).await.unwrap();
+    let first = list(&mut work, Span { after: None, most: 2 }).await.unwrap();
+    let rest = list(&mut work, Span::page(first.next)).await.unwrap();
+    let seen: Vec<_> = first.items.iter().chain(&rest.items).map(|it| it.id).collect();
+    assert_eq!(seen, [2, 0, 3, 1, 4].map(|it| ids[it]));
+    assert_eq!((first.items.len(), rest.next), (2, None));
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn another_tenants_project_is_not_found(root: PgPool) {
     let fixture = Fixture::new(root).await;
     let project = made(&fixture, "Bot").await;
     let mut theirs = fixture.work_of(&fixture.theirs, Role::Owner).await;
-    assert!(list(&mut theirs).await.unwrap().is_empty());
+    assert!(list(&mut theirs, Span::page(None)).await.unwrap().items.is_empty());
     assert!(matches!(find(&mut theirs, project).await, Err(ProjectError::NotFound)));
     let renamed = Change { name: Some(name("Mine")), ..Change::default() };
     let refused = change(&mut theirs, project, renamed).await;

@@ -10,7 +10,10 @@ use crate::{
     access::{Doors, Grant, Permission, Work, may},
     cost_centers::{Day, Splits, splits},
     teams,
-    web::{Failure, Form, Frame, Nothing, Page, Problems, Section, or_problems, see_other_saying},
+    web::{
+        After, Failure, Form, Frame, Nothing, Page, Pager, Problems, Search, Section, Span,
+        or_problems, see_other_saying,
+    },
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -28,6 +31,7 @@ pub fn doors(doors: &mut Doors) {
 struct ProjectsPage {
     frame: Frame,
     projects: Vec<Project>,
+    pager: Pager,
 }
 
 #[derive(Template)]
@@ -81,10 +85,15 @@ impl ProjectForm {
     }
 }
 
-async fn list(grant: Grant<may::ViewOrganization>) -> Result<Page<ProjectsPage>, Failure> {
+async fn list(
+    grant: Grant<may::ViewOrganization>,
+    query: Search<After<ProjectId>>,
+) -> Result<Page<ProjectsPage>, Failure> {
     let mut work = grant.begin().await?;
-    let projects = super::list(&mut work).await?;
-    Ok(Page(ProjectsPage { frame: grant.frame(Section::Projects), projects }))
+    let part = super::list(&mut work, Span::page(query.after)).await?;
+    let pager = Pager::new(&grant.path("/projects"), query.after, part.next);
+    let frame = grant.frame(Section::Projects);
+    Ok(Page(ProjectsPage { frame, projects: part.items, pager }))
 }
 
 async fn new(grant: Grant<may::ManageProjects>) -> Result<Page<NewProjectPage>, Failure> {
@@ -206,7 +215,7 @@ async fn choices(
     work: &mut Work,
     present: Option<TeamId>,
 ) -> Result<Vec<(String, String)>, ProjectError> {
-    let teams = teams::list(work).await?;
+    let teams = teams::list(work, Span::long(None)).await?.items;
     let offered = teams.into_iter().filter(|it| !it.is_archived() || Some(it.id) == present);
     let none = (String::new(), "No team".to_owned());
     Ok([none].into_iter().chain(offered.map(|it| (it.id.to_string(), it.name))).collect())

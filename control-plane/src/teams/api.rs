@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::{Team, TeamError, TeamMember, TeamName, add, archive, remove, rename, restore};
 use crate::{
     access::{Doors, Grant, may},
-    web::{Created, Deleted, Failure, Input, Json},
+    web::{After, Created, Deleted, Failure, Input, Json, Search, Span},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -39,6 +39,8 @@ pub fn doors(doors: &mut Doors) {
 #[derive(Serialize, ToSchema)]
 struct Teams {
     data: Vec<Team>,
+    /// What to give as `after` for the next page; null on the last.
+    next: Option<TeamId>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -66,9 +68,13 @@ struct NewTeamMember {
     person: PersonId,
 }
 
-async fn list(grant: Grant<may::ViewOrganization>) -> Result<Json<Teams>, Failure> {
+async fn list(
+    grant: Grant<may::ViewOrganization>,
+    query: Search<After<TeamId>>,
+) -> Result<Json<Teams>, Failure> {
     let mut work = grant.begin().await?;
-    Ok(Json(Teams { data: super::list(&mut work).await? }))
+    let part = super::list(&mut work, Span::long(query.after)).await?;
+    Ok(Json(Teams { data: part.items, next: part.next }))
 }
 
 async fn create(

@@ -4,6 +4,8 @@
 
 mod api;
 mod store;
+#[cfg(test)]
+mod tests;
 mod web;
 
 use serde::Serialize;
@@ -17,6 +19,7 @@ use crate::{
     access::{Doors, Work},
     audit::{self, Entry},
     names::{RULE, name},
+    web::{Part, Span},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -55,9 +58,10 @@ pub struct TeamMember {
     pub email: String,
 }
 
-pub async fn list(work: &mut Work) -> Result<Vec<Team>, TeamError> {
+/// Teams by name, the archived ones last.
+pub async fn list(work: &mut Work, span: Span<TeamId>) -> Result<Part<Team, TeamId>, TeamError> {
     let organization = work.organization;
-    Ok(store::list(work, organization).await?)
+    Ok(span.part(store::list(work, organization, span).await?, |it| it.id))
 }
 
 pub async fn find(work: &mut Work, team: TeamId) -> Result<Team, TeamError> {

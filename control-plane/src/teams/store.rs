@@ -4,13 +4,33 @@ use shared::ids::{OrganizationId, PersonId, TeamId};
 use sqlx::PgConnection;
 
 use super::{Team, TeamError, TeamMember, TeamName};
+use crate::web::Span;
 
-/// More teams than anybody has; a list is never longer.
+/// More members than a team's page shows; a list is never longer.
 const MOST: i64 = 200;
 
+/// One more than asked for, where there are more.
 pub(super) async fn list(
     conn: &mut PgConnection,
     organization: OrganizationId,
+    span: Span<TeamId>,
+) -> Result<Vec<Team>, sqlx::Error> {
+    rows(conn, organization, None, span).await
+}
+
+pub(super) async fn find(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    team: TeamId,
+) -> Result<Option<Team>, sqlx::Error> {
+    Ok(rows(conn, organization, Some(team), Span::page(None)).await?.pop())
+}
+
+async fn rows(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    only: Option<TeamId>,
+    span: Span<TeamId>,
 ) -> Result<Vec<Team>, sqlx::Error> {
     sqlx::query_as!(
         Team,
@@ -20,34 +40,20 @@ pub(super) async fn list(
                  WHERE (m.organization_id, m.team_id) = (t.organization_id, t.id)) AS "members!"
           FROM teams t
          WHERE t.organization_id = $1
-         ORDER BY t.archived_at IS NOT NULL, lower(t.name)
-         LIMIT $2
+           AND ($2::uuid IS NULL OR t.id = $2)
+           AND ($3::uuid IS NULL
+                OR (t.archived_at IS NOT NULL, lower(t.name), t.id)
+                   > (SELECT a.archived_at IS NOT NULL, lower(a.name), a.id
+                        FROM teams a WHERE a.organization_id = $1 AND a.id = $3))
+         ORDER BY t.archived_at IS NOT NULL, lower(t.name), t.id
+         LIMIT $4
         "#,
         organization as OrganizationId,
-        MOST,
+        only as Option<TeamId>,
+        span.after as Option<TeamId>,
+        span.limit(),
     )
     .fetch_all(conn)
-    .await
-}
-
-pub(super) async fn find(
-    conn: &mut PgConnection,
-    organization: OrganizationId,
-    team: TeamId,
-) -> Result<Option<Team>, sqlx::Error> {
-    sqlx::query_as!(
-        Team,
-        r#"
-        SELECT t.id AS "id: TeamId", t.name, t.created_at, t.archived_at,
-               (SELECT count(*) FROM team_members m
-                 WHERE (m.organization_id, m.team_id) = (t.organization_id, t.id)) AS "members!"
-          FROM teams t
-         WHERE t.organization_id = $1 AND t.id = $2
-        "#,
-        organization as OrganizationId,
-        team as TeamId,
-    )
-    .fetch_optional(conn)
     .await
 }
 

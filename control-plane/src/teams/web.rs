@@ -8,7 +8,10 @@ use shared::ids::TeamId;
 use super::{Team, TeamError, TeamMember, TeamName, add, archive, remove, rename, restore};
 use crate::{
     access::{Doors, Grant, may},
-    web::{Failure, Form, Frame, Nothing, Page, Problems, Section, or_problems, see_other_saying},
+    web::{
+        After, Failure, Form, Frame, Nothing, Page, Pager, Problems, Search, Section, Span,
+        or_problems, see_other_saying,
+    },
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -28,6 +31,7 @@ pub fn doors(doors: &mut Doors) {
 struct TeamsPage {
     frame: Frame,
     teams: Vec<Team>,
+    pager: Pager,
 }
 
 #[derive(Template)]
@@ -63,10 +67,15 @@ struct MemberForm {
     person: String,
 }
 
-async fn list(grant: Grant<may::ViewOrganization>) -> Result<Page<TeamsPage>, Failure> {
+async fn list(
+    grant: Grant<may::ViewOrganization>,
+    query: Search<After<TeamId>>,
+) -> Result<Page<TeamsPage>, Failure> {
     let mut work = grant.begin().await?;
-    let teams = super::list(&mut work).await?;
-    Ok(Page(TeamsPage { frame: grant.frame(Section::Teams), teams }))
+    let part = super::list(&mut work, Span::page(query.after)).await?;
+    let pager = Pager::new(&grant.path("/teams"), query.after, part.next);
+    let frame = grant.frame(Section::Teams);
+    Ok(Page(TeamsPage { frame, teams: part.items, pager }))
 }
 
 async fn new(grant: Grant<may::ManageTeams>) -> Page<NewTeamPage> {

@@ -7,6 +7,7 @@ use crate::{
     access::Role,
     cost_centers::{self, Draft},
     testing::{Fixture, Tenant},
+    web::Span,
 };
 
 fn day(text: &str) -> Day {
@@ -100,7 +101,7 @@ async fn a_split_is_replaced_as_a_whole(root: PgPool) {
 
     let today = day("2026-11-21");
     let mut work = fixture.work(Role::Viewer).await;
-    let centers = cost_centers::list(&mut work, today).await.unwrap();
+    let centers = cost_centers::list(&mut work, today, Span::page(None)).await.unwrap().items;
     let used: Vec<_> = centers.iter().map(|it| (it.code.as_str(), it.projects)).collect();
     assert_eq!(used, [("ENG", 0), ("OPS", 1)]);
 }

@@ -11,7 +11,9 @@ use crate::{
     access::{Doors, Grant, Work, may},
     cost_centers::{self, CostCenterError},
     projects::{self, Project, ProjectError},
-    web::{Failure, Form, Frame, Page, Problems, Search, Section, or_problems, see_other_saying},
+    web::{
+        Failure, Form, Frame, Page, Problems, Search, Section, Span, or_problems, see_other_saying,
+    },
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -206,7 +208,7 @@ async fn choices(
     today: Day,
     rows: &[Row],
 ) -> Result<Vec<(String, String)>, CostCenterError> {
-    let centers = cost_centers::list(work, today).await?;
+    let centers = cost_centers::list(work, today, Span::long(None)).await?.items;
     let is_named = |id: &str| rows.iter().any(|row| row.cost_center == id);
     let offered = centers.into_iter().filter_map(|it| {
         let id = it.id.to_string();

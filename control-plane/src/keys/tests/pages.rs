@@ -25,8 +25,8 @@ async fn scene(root: PgPool) -> (Fixture, ProjectId) {
 /// The only key there is.
 async fn only_key(fixture: &Fixture) -> ApiKey {
     let mut work = fixture.work(Role::Viewer).await;
-    let all = Filter { which: Which::All, project: None, after: None, most: 50 };
-    let mut keys = list(&mut work, &all).await.unwrap().keys;
+    let all = Filter { which: Which::All, project: None, span: Span::page(None) };
+    let mut keys = list(&mut work, &all).await.unwrap().items;
     assert_eq!(keys.len(), 1);
     keys.remove(0)
 }

@@ -9,10 +9,8 @@ use super::{KeyLine, project_choices};
 use crate::{
     access::{Grant, may},
     keys::{self, Filter, KeyError, Status, Which},
-    web::{Failure, Frame, Page, Problems, Search, Section, optional},
+    web::{Failure, Frame, Page, Problems, Search, Section, Span, optional},
 };
-
-const PAGE: u8 = 50;
 
 #[derive(Template)]
 #[template(path = "keys/list.html")]
@@ -51,7 +49,7 @@ impl Query {
         let (Some(which), Some(project), Some(after)) = (which, project, after) else {
             return Err(problems);
         };
-        Ok(Filter { which, project, after, most: PAGE })
+        Ok(Filter { which, project, span: Span::page(after) })
     }
 
     /// The address of the page that begins after a key, or of the first one.
@@ -80,8 +78,8 @@ pub(super) async fn list(
     let base = grant.path("/keys");
     Ok(Page(KeysPage {
         frame: grant.frame(Section::Keys),
-        keys: listing.keys.iter().map(|it| KeyLine::of(it, grant.zone(), now)).collect(),
-        newer: filter.after.map(|_| query.page(&base, None)),
+        keys: listing.items.iter().map(|it| KeyLine::of(it, grant.zone(), now)).collect(),
+        newer: filter.span.after.map(|_| query.page(&base, None)),
         older: listing.next.map(|after| query.page(&base, Some(after))),
         problems: Problems::none(),
         is_filtered: filter.which != Which::Current || filter.project.is_some(),
