@@ -5,11 +5,9 @@
 use std::collections::HashMap;
 
 use actix_web::{
-    App,
     cookie::Cookie,
     dev::{Service, ServiceResponse},
     http::{Method, StatusCode},
-    middleware::from_fn,
     test::{TestRequest, init_service},
 };
 use secrecy::ExposeSecret;
@@ -25,7 +23,7 @@ use super::{Door, Needs, Role, parameters};
 use crate::{
     app,
     testing::{self, Fixture, Tenant},
-    web::{self, Visit},
+    web::Visit,
 };
 
 /// Who walks.
@@ -278,13 +276,7 @@ fn is_beside_the_point(door: &Door) -> bool {
 #[sqlx::test(migrations = "../migrations")]
 async fn every_door_opens_for_whom_the_table_says(root: PgPool) {
     let walk = Walk::new(root).await;
-    let app = init_service(
-        App::new()
-            .app_data(walk.fixture.platform.clone())
-            .wrap(from_fn(web::around))
-            .configure(|it| app::doors().open(it)),
-    )
-    .await;
+    let app = init_service(walk.fixture.app()).await;
     let mut broken = Vec::new();
     for door in app::doors().list.iter().filter(|it| !is_beside_the_point(it)) {
         for walker in Walker::ALL {
@@ -313,13 +305,7 @@ async fn every_door_opens_for_whom_the_table_says(root: PgPool) {
 #[sqlx::test(migrations = "../migrations")]
 async fn things_of_others_are_like_things_that_never_were(root: PgPool) {
     let walk = Walk::new(root).await;
-    let app = init_service(
-        App::new()
-            .app_data(walk.fixture.platform.clone())
-            .wrap(from_fn(web::around))
-            .configure(|it| app::doors().open(it)),
-    )
-    .await;
+    let app = init_service(walk.fixture.app()).await;
     let mut broken = Vec::new();
     let names_a_thing =
         |it: &&Door| matches!(it.needs, Needs::Permission(_)) && parameters(it.path).count() > 1;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use shared::ids::{CostCenterId, PersonId};
 use utoipa::ToSchema;
 
-use super::{CostCenter, CostCenterError, Day, Draft, archive, restore};
+use super::{CostCenter, CostCenterError, Day, Draft, archive, center_in, restore};
 use crate::{
     access::{Doors, Grant, may},
     web::{After, Created, Failure, Input, Json, Problems, Search, Span, given},
@@ -138,8 +138,4 @@ fn parse(input: &NewCostCenter, today: Day) -> Result<Draft, CostCenterError> {
     let (code, name) = code.zip(name).ok_or(problems)?;
     let valid_from = input.valid_from.unwrap_or(today);
     Ok(Draft { code, name, owner: input.owner, valid_from, valid_until: input.valid_until })
-}
-
-fn center_in(text: &str) -> Result<CostCenterId, CostCenterError> {
-    text.parse().map_err(|_| CostCenterError::NotFound)
 }

@@ -5,7 +5,7 @@ use askama::Template;
 use serde::Deserialize;
 use shared::ids::{CostCenterId, PersonId};
 
-use super::{CostCenter, CostCenterError, Day, Draft, archive, restore};
+use super::{CostCenter, CostCenterError, Day, Draft, archive, center_in, restore};
 use crate::{
     access::{Doors, Grant, Work, may},
     web::{
@@ -217,11 +217,6 @@ async fn people(work: &mut Work) -> Result<Vec<(String, String)>, CostCenterErro
     let nobody = (String::new(), "Nobody".to_owned());
     let people = people.into_iter().map(|(id, email)| (id.to_string(), email));
     Ok([nobody].into_iter().chain(people).collect())
-}
-
-/// An id that is none of ours is a cost center that nobody has.
-fn center_in(text: &str) -> Result<CostCenterId, CostCenterError> {
-    text.parse().map_err(|_| CostCenterError::NotFound)
 }
 
 fn back<P>(grant: &Grant<P>, center: CostCenterId, notice: &str) -> HttpResponse {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use shared::ids::{ProjectId, TeamId};
 use utoipa::ToSchema;
 
-use super::{Change, Project, ProjectError, archive, restore};
+use super::{Change, Project, archive, project_in, restore};
 use crate::{
     access::{Doors, Grant, may},
     web::{After, Created, Failure, Input, Json, Search, Span, given},
@@ -100,8 +100,4 @@ async fn change(
         grant.platform.nudges.snapshot.notify_one();
     }
     Ok(Json(project))
-}
-
-fn project_in(text: &str) -> Result<ProjectId, ProjectError> {
-    text.parse().map_err(|_| ProjectError::NotFound)
 }

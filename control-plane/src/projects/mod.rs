@@ -165,6 +165,11 @@ async fn check_live(work: &mut Work, team: TeamId) -> Result<(), ProjectError> {
     }
 }
 
+/// An id that is none of ours is a project that nobody has.
+pub(crate) fn project_in(text: &str) -> Result<ProjectId, ProjectError> {
+    text.parse().map_err(|_| ProjectError::NotFound)
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectError {
     #[error("a project's name {RULE}")]

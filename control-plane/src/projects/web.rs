@@ -5,7 +5,7 @@ use askama::Template;
 use serde::Deserialize;
 use shared::ids::{ProjectId, TeamId};
 
-use super::{Change, Project, ProjectError, ProjectName, archive, restore};
+use super::{Change, Project, ProjectError, ProjectName, archive, project_in, restore};
 use crate::{
     access::{Doors, Grant, Permission, Work, may},
     cost_centers::{Day, Splits, splits},
@@ -219,11 +219,6 @@ async fn choices(
     let offered = teams.into_iter().filter(|it| !it.is_archived() || Some(it.id) == present);
     let none = (String::new(), "No team".to_owned());
     Ok([none].into_iter().chain(offered.map(|it| (it.id.to_string(), it.name))).collect())
-}
-
-/// An id that is none of ours is a project that nobody has.
-fn project_in(text: &str) -> Result<ProjectId, ProjectError> {
-    text.parse().map_err(|_| ProjectError::NotFound)
 }
 
 fn back<P>(grant: &Grant<P>, project: ProjectId, notice: &str) -> HttpResponse {

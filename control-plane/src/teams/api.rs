@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use shared::ids::{PersonId, TeamId};
 use utoipa::ToSchema;
 
-use super::{Team, TeamError, TeamMember, TeamName, add, archive, remove, rename, restore};
+use super::{
+    Team, TeamError, TeamMember, TeamName, add, archive, remove, rename, restore, team_in,
+};
 use crate::{
     access::{Doors, Grant, may},
     web::{After, Created, Deleted, Failure, Input, Json, Search, Span},
@@ -151,8 +153,4 @@ async fn remove_member(
     remove(&mut work, team, person).await?;
     work.commit().await?;
     Ok(Deleted)
-}
-
-fn team_in(text: &str) -> Result<TeamId, TeamError> {
-    text.parse().map_err(|_| TeamError::NotFound)
 }

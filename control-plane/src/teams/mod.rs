@@ -147,6 +147,11 @@ async fn find_live(work: &mut Work, team: TeamId) -> Result<Team, TeamError> {
     if team.is_archived() { Err(TeamError::Archived) } else { Ok(team) }
 }
 
+/// An id that is none of ours is a team that nobody has.
+fn team_in(text: &str) -> Result<TeamId, TeamError> {
+    text.parse().map_err(|_| TeamError::NotFound)
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum TeamError {
     #[error("a team's name {RULE}")]

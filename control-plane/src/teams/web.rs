@@ -5,7 +5,9 @@ use askama::Template;
 use serde::Deserialize;
 use shared::ids::TeamId;
 
-use super::{Team, TeamError, TeamMember, TeamName, add, archive, remove, rename, restore};
+use super::{
+    Team, TeamError, TeamMember, TeamName, add, archive, remove, rename, restore, team_in,
+};
 use crate::{
     access::{Doors, Grant, may},
     web::{
@@ -209,11 +211,6 @@ async fn page<P>(
         team,
         problems,
     })
-}
-
-/// An id that is none of ours is a team that nobody has.
-fn team_in(text: &str) -> Result<TeamId, TeamError> {
-    text.parse().map_err(|_| TeamError::NotFound)
 }
 
 fn back<P>(grant: &Grant<P>, team: TeamId, notice: &str) -> HttpResponse {

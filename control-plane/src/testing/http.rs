@@ -1,10 +1,10 @@
 //! Pages and the API, as browsers and programs reach them.
 
 use actix_web::{
-    App,
-    body::to_bytes,
+    App, Error,
+    body::{MessageBody, to_bytes},
     cookie::Cookie,
-    dev::Service,
+    dev::{Service, ServiceFactory, ServiceRequest, ServiceResponse},
     http::{Method, StatusCode, header::HeaderMap},
     middleware::from_fn,
     test::{TestRequest, init_service},
@@ -89,12 +89,26 @@ impl Fixture {
         self.send(request).await
     }
 
-    async fn send(&self, request: TestRequest) -> Answer {
-        let app = App::new()
+    /// The application, as the world reaches it.
+    pub fn app(
+        &self,
+    ) -> App<
+        impl ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse<impl MessageBody + use<>>,
+            Error = Error,
+            InitError = (),
+        > + use<>,
+    > {
+        App::new()
             .app_data(self.platform.clone())
             .wrap(from_fn(web::around))
-            .configure(|it| app::doors().open(it));
-        let response = init_service(app).await.call(request.to_request()).await.unwrap();
+            .configure(|it| app::doors().open(it))
+    }
+
+    async fn send(&self, request: TestRequest) -> Answer {
+        let response = init_service(self.app()).await.call(request.to_request()).await.unwrap();
         let location = response.headers().get("location");
         Answer {
             status: response.status(),

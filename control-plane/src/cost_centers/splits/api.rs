@@ -2,13 +2,13 @@
 
 use actix_web::{http::Method, web::Path};
 use serde::Deserialize;
-use shared::ids::{CostCenterId, ProjectId};
+use shared::ids::CostCenterId;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{BasisPoints, Day, Plan, SplitError, Splits};
 use crate::{
     access::{Doors, Grant, may},
-    projects::ProjectError,
+    projects::{self, project_in},
     web::{Deleted, Failure, Input, Json, Search},
 };
 
@@ -64,7 +64,7 @@ async fn show(
 ) -> Result<Json<Splits>, Failure> {
     let on = search.on.unwrap_or_else(|| Day::today(&grant));
     let mut work = grant.begin().await?;
-    let project = crate::projects::find(&mut work, project_in(&path.1)?).await?;
+    let project = projects::find(&mut work, project_in(&path.1)?).await?;
     Ok(Json(super::of(&mut work, project.id, on).await?))
 }
 
@@ -93,8 +93,4 @@ async fn withdraw(
     super::withdraw(&mut work, project, day, Day::today(&grant)).await?;
     work.commit().await?;
     Ok(Deleted)
-}
-
-fn project_in(text: &str) -> Result<ProjectId, ProjectError> {
-    text.parse().map_err(|_| ProjectError::NotFound)
 }

@@ -10,7 +10,7 @@ use super::{BasisPoints, Day, Plan, Split, SplitError, of, replace, withdraw};
 use crate::{
     access::{Doors, Grant, Work, may},
     cost_centers::{self, CostCenterError},
-    projects::{self, Project, ProjectError},
+    projects::{self, Project, project_in},
     web::{
         Failure, Form, Frame, Page, Problems, Search, Section, Span, or_problems, see_other_saying,
     },
@@ -217,10 +217,6 @@ async fn choices(
     });
     let none = (String::new(), "None".to_owned());
     Ok([none].into_iter().chain(offered).collect())
-}
-
-fn project_in(text: &str) -> Result<ProjectId, ProjectError> {
-    text.parse().map_err(|_| ProjectError::NotFound)
 }
 
 fn back<P>(grant: &Grant<P>, project: ProjectId, notice: &str) -> HttpResponse {

@@ -11,6 +11,23 @@ pub(super) async fn list(
     organization: OrganizationId,
     most: i64,
 ) -> Result<Vec<Invitation>, sqlx::Error> {
+    rows(conn, organization, None, most).await
+}
+
+pub(super) async fn find(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    id: InvitationId,
+) -> Result<Option<Invitation>, sqlx::Error> {
+    Ok(rows(conn, organization, Some(id), 1).await?.pop())
+}
+
+async fn rows(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    only: Option<InvitationId>,
+    most: i64,
+) -> Result<Vec<Invitation>, sqlx::Error> {
     sqlx::query_as!(
         Invitation,
         r#"
@@ -22,38 +39,15 @@ pub(super) async fn list(
           LEFT JOIN memberships m
             ON (m.organization_id, m.person_id) = (i.organization_id, i.invited_by)
          WHERE i.organization_id = $1 AND i.accepted_at IS NULL AND i.revoked_at IS NULL
+           AND ($2::uuid IS NULL OR i.id = $2)
          ORDER BY i.email
-         LIMIT $2
+         LIMIT $3
         "#,
         organization as OrganizationId,
+        only as Option<InvitationId>,
         most,
     )
     .fetch_all(conn)
-    .await
-}
-
-pub(super) async fn find(
-    conn: &mut PgConnection,
-    organization: OrganizationId,
-    id: InvitationId,
-) -> Result<Option<Invitation>, sqlx::Error> {
-    sqlx::query_as!(
-        Invitation,
-        r#"
-        SELECT i.id AS "id: InvitationId", i.email, i.role AS "role: Role",
-               p.email AS invited_by, i.created_at, i.expires_at,
-               i.expires_at <= now() AS "is_expired!", m.role AS "inviter?: Role"
-          FROM invitations i
-          JOIN people p ON p.id = i.invited_by
-          LEFT JOIN memberships m
-            ON (m.organization_id, m.person_id) = (i.organization_id, i.invited_by)
-         WHERE i.organization_id = $1 AND i.id = $2
-           AND i.accepted_at IS NULL AND i.revoked_at IS NULL
-        "#,
-        organization as OrganizationId,
-        id as InvitationId,
-    )
-    .fetch_optional(conn)
     .await
 }
 

@@ -1,10 +1,8 @@
 //! Who may invite whom, and what a link opens, for whom and how often.
 
 use actix_web::{
-    App,
     cookie::Cookie,
     http::StatusCode,
-    middleware::from_fn,
     test::{TestRequest, call_service, init_service, read_body},
 };
 use shared::ids::SessionId;
@@ -15,10 +13,9 @@ use super::{
     *,
 };
 use crate::{
-    app,
     identity::{Session, sessions},
     testing::Fixture,
-    web::{self, Cookies, Visit},
+    web::{Cookies, Visit},
 };
 
 const PASSWORD: &str = "violet anvil teaspoon orbit";
@@ -386,13 +383,7 @@ impl Scene {
         session: Option<&Cookie<'static>>,
         fields: Option<&[(&str, &str)]>,
     ) -> (StatusCode, String) {
-        let app = init_service(
-            App::new()
-                .app_data(self.fixture.platform.clone())
-                .wrap(from_fn(web::around))
-                .configure(|it| app::doors().open(it)),
-        )
-        .await;
+        let app = init_service(self.fixture.app()).await;
         let request = match fields {
             None => browser(TestRequest::get().uri(path), session),
             Some(fields) => {
