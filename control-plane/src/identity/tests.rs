@@ -1,6 +1,6 @@
 //! What identity promises, against a real database.
 
-use actix_web::test::TestRequest;
+use actix_web::{http::StatusCode, test::TestRequest};
 use secrecy::SecretString;
 use shared::{ids::PersonId, keys::KeyHash};
 use sqlx::PgPool;
@@ -256,4 +256,20 @@ async fn five_wrong_codes_make_a_pause(root: PgPool) {
     assert!(attempts::check(&mut conn, &[&bucket], later).await.is_ok(), "and it ends");
     attempts::forget(&mut conn, &bucket).await.unwrap();
     assert!(attempts::check(&mut conn, &[&bucket], NOW).await.is_ok());
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_persons_zone_is_one_that_there_is(root: PgPool) {
+    let fixture = Fixture::new(root).await;
+    let browser = fixture.browser(Role::Viewer).await;
+    for (typed, status) in [
+        ("Mars/Olympus", StatusCode::UNPROCESSABLE_ENTITY),
+        (" europe/berlin", StatusCode::SEE_OTHER),
+    ] {
+        let answer = browser.post("/account", &[("time_zone", typed), ("theme", "dark")]).await;
+        assert_eq!(answer.status, status, "{typed}");
+    }
+    let mut conn = fixture.db.acquire().await.unwrap();
+    let person = fixture.ours.person(Role::Viewer);
+    assert_eq!(store::preferences(&mut conn, person).await.unwrap().time_zone, "Europe/Berlin");
 }

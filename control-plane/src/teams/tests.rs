@@ -1,4 +1,5 @@
-use actix_web::http::StatusCode;
+use actix_web::http::{Method, StatusCode};
+use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use super::*;
@@ -52,4 +53,24 @@ async fn pages_of_teams_lead_to_each_other(root: PgPool) {
     second.says(StatusCode::OK, "Team 50");
     second.says(StatusCode::OK, "First page");
     assert!(!second.body.contains("Team 49") && !second.body.contains("Next page"));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_program_is_told_where_the_list_goes_on(root: PgPool) {
+    let fixture = Fixture::new(root).await;
+    let mut work = fixture.work(Role::Admin).await;
+    for number in 0..201 {
+        create(&mut work, &format!("Team {number:03}").parse().unwrap()).await.unwrap();
+    }
+    work.commit().await.unwrap();
+    let token = fixture.token(Role::Viewer, false).await;
+    let told = async |query: &str| {
+        let path = format!("/orgs/ours/teams{query}");
+        fixture.api(Some(&token), Method::GET, &path, None).await
+    };
+    let first = told("").await.json();
+    assert_eq!(first["data"].as_array().unwrap().len(), 200);
+    let rest = told(&format!("?after={}", first["next"].as_str().unwrap())).await.json();
+    assert_eq!((&rest["data"][0]["name"], &rest["next"]), (&json!("Team 200"), &Value::Null));
+    assert_eq!(told("?after=elsewhere").await.status, StatusCode::BAD_REQUEST);
 }

@@ -11,7 +11,11 @@ use actix_web::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use shared::{ids::SessionId, keys::KeyHash, random};
+use shared::{
+    ids::{ApiTokenId, SessionId},
+    keys::{Brand, KeyHash, NewKey},
+    random,
+};
 
 use super::Fixture;
 use crate::{
@@ -68,6 +72,26 @@ impl Fixture {
         .await
         .unwrap();
         Browser { fixture: self, session: Some(session) }
+    }
+
+    /// Somebody's token for the management API.
+    pub async fn token(&self, role: Role, is_service: bool) -> SecretString {
+        let secret = NewKey::generate(Brand::Management);
+        sqlx::query(
+            "INSERT INTO api_tokens
+                    (organization_id, id, name, person_id, role, hash, hint, created_by, expires_at)
+             VALUES ($1, $2, 'test', $3, $4, $5, '', $6, now() + interval '1 day')",
+        )
+        .bind(self.ours.id)
+        .bind(ApiTokenId::generate())
+        .bind((!is_service).then(|| self.ours.person(role)))
+        .bind(role.name())
+        .bind(secret.hash.0.as_slice())
+        .bind(self.ours.person(role))
+        .execute(&self.root)
+        .await
+        .unwrap();
+        secret.secret
     }
 
     /// Calls the management API, with a token where there is one.

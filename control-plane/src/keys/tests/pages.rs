@@ -169,26 +169,6 @@ async fn viewers_look_and_billing_does_not(root: PgPool) {
     assert_eq!(page.status, StatusCode::FORBIDDEN);
 }
 
-/// Somebody's token for the management API.
-async fn token(fixture: &Fixture, role: Role, is_service: bool) -> SecretString {
-    let secret = NewKey::generate(shared::keys::Brand::Management);
-    sqlx::query(
-        "INSERT INTO api_tokens
-                (organization_id, id, name, person_id, role, hash, hint, created_by, expires_at)
-         VALUES ($1, $2, 'test', $3, $4, $5, '', $6, now() + interval '1 day')",
-    )
-    .bind(fixture.ours.id)
-    .bind(shared::ids::ApiTokenId::generate())
-    .bind((!is_service).then(|| fixture.ours.person(role)))
-    .bind(role.name())
-    .bind(secret.hash.0.as_slice())
-    .bind(fixture.ours.person(role))
-    .execute(&fixture.root)
-    .await
-    .unwrap();
-    secret.secret
-}
-
 struct Program<'a> {
     fixture: &'a Fixture,
     token: SecretString,
@@ -212,7 +192,7 @@ impl Program<'_> {
 #[sqlx::test(migrations = "../migrations")]
 async fn a_key_goes_through_its_life_in_the_api(root: PgPool) {
     let (fixture, project) = scene(root).await;
-    let program = Program { fixture: &fixture, token: token(&fixture, Role::Admin, false).await };
+    let program = Program { fixture: &fixture, token: fixture.token(Role::Admin, false).await };
     let made = program
         .post(
             "",
@@ -262,7 +242,7 @@ async fn a_key_goes_through_its_life_in_the_api(root: PgPool) {
 #[sqlx::test(migrations = "../migrations")]
 async fn a_wrong_body_is_refused_with_its_field(root: PgPool) {
     let (fixture, _) = scene(root).await;
-    let program = Program { fixture: &fixture, token: token(&fixture, Role::Admin, false).await };
+    let program = Program { fixture: &fixture, token: fixture.token(Role::Admin, false).await };
     for (body, words) in [
         (json!({}), "missing field `name`"),
         (json!({ "name": "" }), "\"field\":\"name\""),
@@ -288,12 +268,12 @@ async fn a_wrong_body_is_refused_with_its_field(root: PgPool) {
 #[sqlx::test(migrations = "../migrations")]
 async fn a_service_makes_service_keys(root: PgPool) {
     let (fixture, _) = scene(root).await;
-    let program = Program { fixture: &fixture, token: token(&fixture, Role::Admin, true).await };
+    let program = Program { fixture: &fixture, token: fixture.token(Role::Admin, true).await };
     let made = program.post("", json!({ "name": "ci" })).await;
     assert_eq!((made.status, &made.json()["owner"]), (StatusCode::CREATED, &Value::Null));
     let own = program.post("", json!({ "name": "ci", "owner": "me" })).await;
     own.says(StatusCode::BAD_REQUEST, "\"field\":\"owner\"");
-    let token = token(&fixture, Role::Developer, true).await;
+    let token = fixture.token(Role::Developer, true).await;
     let program = Program { fixture: &fixture, token };
     let answer = program.post("", json!({ "name": "ci" })).await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}", answer.body);
