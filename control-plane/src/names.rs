@@ -49,7 +49,24 @@ pub(crate) use name;
 pub fn checked(text: &str) -> Option<String> {
     let name = text.trim();
     let is_short = (1..=64).contains(&name.chars().count());
-    (is_short && name.chars().all(is_printable)).then(|| name.to_owned())
+    (is_short && name.chars().all(is_printable) && joins_what_joins(name)).then(|| name.to_owned())
+}
+
+/// Joiners have no width. Persian and Indic words and many emoji are not written without
+/// them; between letters of scripts that do not join, one would only hide.
+fn joins_what_joins(name: &str) -> bool {
+    const ARABIC: char = '\u{600}';
+    let mut before = None;
+    let mut characters = name.chars().peekable();
+    while let Some(it) = characters.next() {
+        let after = characters.peek().copied();
+        let is_between = before >= Some(ARABIC) && after >= Some(ARABIC);
+        if matches!(it, '\u{200c}' | '\u{200d}') && !is_between {
+            return false;
+        }
+        before = Some(it);
+    }
+    true
 }
 
 /// Whether it is seen, and leaves what stands around it as it is: neither a control
@@ -58,7 +75,8 @@ fn is_printable(it: char) -> bool {
     let hides = matches!(
         it,
         '\u{061c}'
-            | '\u{200b}'..='\u{200f}'
+            | '\u{200b}'
+            | '\u{200e}'..='\u{200f}'
             | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
             | '\u{feff}'
@@ -80,10 +98,13 @@ mod tests {
     #[test]
     fn a_name_is_trimmed_and_counted_in_characters() {
         assert_eq!(checked("  Support bot "), Some("Support bot".to_owned()));
-        for good in ["a", "ключ", "株式会社", "R&D <7>", &"ж".repeat(64)] {
+        for good in
+            ["a", "ключ", "株式会社", "R&D <7>", "می\u{200c}روم", "👩\u{200d}💻", &"ж".repeat(64)]
+        {
             assert_eq!(checked(good).as_deref(), Some(good));
         }
-        for bad in ["", " ", "\u{3000}", &"x".repeat(65)] {
+        for bad in ["", " ", "\u{3000}", "\u{200d}💻", "👩\u{200d}", "a\u{200c}م", &"x".repeat(65)]
+        {
             assert_eq!(checked(bad), None, "{bad:?}");
         }
     }
