@@ -1,20 +1,11 @@
 // Every page, for everybody: no violation of WCAG or good practice, nothing on the
 // console, nothing wider than the window; in light, in dark and on a phone.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { MODES, faults, kindOf, launch, open, overflow, signIn, skip, walk } from './browser.mjs';
-import { startStack } from './stack.mjs';
+import { test } from 'node:test';
+import { MODES, faults, kindOf, open, overflow, signIn, skip, started, walk } from './browser.mjs';
 
 let stack, browser;
-before(async () => {
-  if (skip) return;
-  stack = await startStack();
-  browser = await launch();
-}, { timeout: 120_000 });
-after(async () => {
-  await browser?.close();
-  await stack?.stop();
-});
+started(skip, (its) => ({ stack, browser } = its));
 
 // A page that one reader was checked at in dark and on a phone is not checked there for
 // the next, who sees the same parts, or fewer.

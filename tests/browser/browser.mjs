@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { after, before } from 'node:test';
 import { chromium } from 'playwright-core';
+import { startStack } from './stack.mjs';
 
 const PLACES = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 const executablePath = PLACES.find((it) => it && existsSync(it));
@@ -13,7 +15,22 @@ export const skip = executablePath ? false : 'there is no Chromium here: infra/i
 
 const QUIET = ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 
-export function launch() {
+// Gives the tests of a file a stack and a browser, and ends both after them.
+export function started(unneeded, take) {
+  const its = {};
+  before(async () => {
+    if (unneeded) return;
+    its.stack = await startStack();
+    its.browser = await launch();
+    take(its);
+  }, { timeout: 120_000 });
+  after(async () => {
+    await its.browser?.close();
+    await its.stack?.stop();
+  });
+}
+
+function launch() {
   // As root, as in containers, Chromium has no sandbox of its own.
   return chromium.launch({ executablePath, args: ['--no-sandbox', ...QUIET] });
 }

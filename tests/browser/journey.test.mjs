@@ -1,19 +1,11 @@
 // What the product is for, as people do it, with JavaScript and without.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { check, launch, open, skip } from './browser.mjs';
-import { eventually, startStack } from './stack.mjs';
+import { test } from 'node:test';
+import { check, open, skip, started } from './browser.mjs';
+import { eventually } from './stack.mjs';
 
 let stack, browser;
-before(async () => {
-  if (skip) return;
-  stack = await startStack();
-  browser = await launch();
-}, { timeout: 120_000 });
-after(async () => {
-  await browser?.close();
-  await stack?.stop();
-});
+started(skip, (its) => ({ stack, browser } = its));
 
 // Counts what it costs people.
 function counting(page) {

@@ -1,19 +1,10 @@
 // Signing up and making a key with the keyboard alone.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { launch, open, skip } from './browser.mjs';
-import { startStack } from './stack.mjs';
+import { test } from 'node:test';
+import { open, skip, started } from './browser.mjs';
 
 let stack, browser;
-before(async () => {
-  if (skip) return;
-  stack = await startStack();
-  browser = await launch();
-}, { timeout: 120_000 });
-after(async () => {
-  await browser?.close();
-  await stack?.stop();
-});
+started(skip, (its) => ({ stack, browser } = its));
 
 // Presses Tab until what is focused has that name; it must be seen to be focused.
 async function tabTo(page, name) {

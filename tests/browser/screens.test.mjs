@@ -1,24 +1,16 @@
 // Pictures of every page for people to look at, in target/screens/. Only with SCREENS=1.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
-import { MODES, kindOf, launch, open, signIn, skip, walk } from './browser.mjs';
-import { ROOT, startStack } from './stack.mjs';
+import { before, test } from 'node:test';
+import { MODES, kindOf, open, signIn, skip, started, walk } from './browser.mjs';
+import { ROOT } from './stack.mjs';
 
 const unasked = process.env.SCREENS === '1' ? skip : 'pictures are taken with SCREENS=1';
 const directory = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'screens');
 
 let stack, browser;
-before(async () => {
-  if (unasked) return;
-  mkdirSync(directory, { recursive: true });
-  stack = await startStack();
-  browser = await launch();
-}, { timeout: 120_000 });
-after(async () => {
-  await browser?.close();
-  await stack?.stop();
-});
+started(unasked, (its) => ({ stack, browser } = its));
+before(() => unasked || mkdirSync(directory, { recursive: true }));
 
 for (const who of ['nobody', 'owner', 'billing', 'operator']) {
   for (const mode of Object.keys(MODES)) {

@@ -1,23 +1,15 @@
 // What pages weigh on the wire, as Chromium counts it; and, only to be read, how long the
 // server takes.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { launch, open, signIn, skip, walk } from './browser.mjs';
-import { startStack } from './stack.mjs';
+import { test } from 'node:test';
+import { open, signIn, skip, started, walk } from './browser.mjs';
+
 
 const FIRST_VIEW = 70_000;
 const LATER_VIEW = 15_000;
 
 let stack, browser;
-before(async () => {
-  if (skip) return;
-  stack = await startStack();
-  browser = await launch();
-}, { timeout: 120_000 });
-after(async () => {
-  await browser?.close();
-  await stack?.stop();
-});
+started(skip, (its) => ({ stack, browser } = its));
 
 // Counts the bytes that go over the wire, headers included.
 async function scales(page) {
