@@ -172,8 +172,8 @@ codes! {
         "The organization's balance does not cover the call.",
         "Top up, or ask a billing member to.";
     RATE_LIMITED = "rate_limited", "Too many requests",
-        "A limit on the number of requests was reached.",
-        "Wait as long as the Retry-After header says.";
+        "A limit on requests or tokens per minute, or on calls at once, was reached. The answer says which.",
+        "Wait as long as the Retry-After header says, or ask an admin to raise the limit.";
     UPSTREAM_ERROR = "upstream_error", "The provider failed",
         "The model's provider answered with an error or not at all.",
         "Try again; the answer says whether the call was charged.";
@@ -189,6 +189,9 @@ codes! {
     UNAVAILABLE = "unavailable", "Something we depend on is away",
         "A store did not answer in time. Nothing was changed.",
         "Try again after the time in the Retry-After header.";
+    OVERLOADED = "overloaded", "There is no room for the call",
+        "The proxy has as many calls under way as it can hold, or as one organization may have.",
+        "Try again after the time in the Retry-After header, or have fewer calls under way.";
     INTERNAL_ERROR = "internal_error", "We failed",
         "The fault is ours, and it is logged under the request id.",
         "Try again, and give support the request id if it stays.";
