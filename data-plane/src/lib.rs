@@ -16,6 +16,7 @@ pub mod egress;
 pub mod endpoints;
 pub mod health;
 pub mod last_used;
+pub mod limits;
 pub mod metrics;
 pub mod models;
 pub mod nearest;

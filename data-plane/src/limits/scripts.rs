@@ -1,0 +1,138 @@
+//! The scripts that Redis runs, and how each is asked. A script runs whole or not at all,
+//! which is what makes limits exact on any number of proxies.
+
+use std::time::Duration;
+
+use redis::{Cmd, Pipeline, Script, cmd};
+use shared::snapshot::Limits;
+
+use super::{
+    charge::{Charge, What},
+    gcra::CEILING,
+    settling::{Correction, Settlement},
+};
+
+const CLOCK: &str = include_str!("scripts/clock.lua");
+const BUCKET: &str = include_str!("scripts/bucket.lua");
+const ADMIT: &str = include_str!("scripts/admit.lua");
+const SETTLE: &str = include_str!("scripts/settle.lua");
+const RENEW: &str = include_str!("scripts/renew.lua");
+const BEAT: &str = include_str!("scripts/beat.lua");
+
+/// How long a call's place is kept for a proxy that says nothing more of it.
+pub const PLACE_LIFE: Duration = Duration::from_secs(30);
+/// How long a proxy counts as alive after its last beat.
+pub const BEAT_LIFE: Duration = Duration::from_secs(5);
+
+pub struct Scripts {
+    admit: Known,
+    settle: Known,
+    renew: Known,
+    beat: Known,
+    place_life: Duration,
+}
+
+/// A script and the name that Redis has for it.
+struct Known {
+    code: String,
+    hash: String,
+}
+
+impl Scripts {
+    pub fn new() -> Self {
+        Self::with(CLOCK, PLACE_LIFE)
+    }
+
+    /// Tests bring a clock that they can set, and shorter lives.
+    pub(super) fn with(clock: &str, place_life: Duration) -> Self {
+        Self {
+            admit: Known::new(&[clock, BUCKET, ADMIT]),
+            settle: Known::new(&[clock, BUCKET, SETTLE]),
+            renew: Known::new(&[clock, RENEW]),
+            beat: Known::new(&[clock, BEAT]),
+            place_life,
+        }
+    }
+
+    /// To be sent once over each new connection, and when Redis has forgotten.
+    pub fn load(&self) -> Pipeline {
+        let mut load = Pipeline::new();
+        for known in [&self.admit, &self.settle, &self.renew, &self.beat] {
+            load.cmd("SCRIPT").arg("LOAD").arg(&known.code).ignore();
+        }
+        load
+    }
+
+    pub fn admit(&self, charges: &[Charge], call: &str) -> Cmd {
+        let mut ask = self.admit.ask(2 * charges.len());
+        for charge in charges {
+            ask.arg(&charge.bucket).arg(&charge.calls);
+        }
+        ask.arg(call).arg(milliseconds(self.place_life));
+        for charge in charges {
+            for what in What::ALL {
+                ask.arg(written(charge.limit(what)));
+            }
+            ask.arg(charge.tokens);
+        }
+        ask
+    }
+
+    pub fn settle(&self, settlement: &Settlement, call: &str) -> Cmd {
+        let corrections: Vec<_> = settlement.corrections().collect();
+        let places: Vec<_> = settlement.places().collect();
+        let mut ask = self.settle.ask(corrections.len() + places.len());
+        for (charge, ..) in &corrections {
+            ask.arg(&charge.bucket);
+        }
+        for calls in places {
+            ask.arg(calls);
+        }
+        ask.arg(call).arg(corrections.len());
+        for (charge, Correction { tokens, at, .. }, after) in corrections {
+            let Limits { requests_per_minute, tokens_per_minute, .. } = charge.limits;
+            ask.arg(written(requests_per_minute.map(u64::from)))
+                .arg(written(tokens_per_minute))
+                .arg(charge.tokens)
+                .arg((*tokens).min(CEILING))
+                .arg(after.0)
+                .arg(*at);
+        }
+        ask
+    }
+
+    pub fn renew(&self, calls: &str, names: &[String]) -> Cmd {
+        let mut ask = self.renew.ask(1);
+        ask.arg(calls).arg(milliseconds(self.place_life)).arg(names);
+        ask
+    }
+
+    pub fn beat(&self, fleet: &str, proxy: &str) -> Cmd {
+        let mut ask = self.beat.ask(1);
+        ask.arg(fleet).arg(proxy).arg(milliseconds(BEAT_LIFE));
+        ask
+    }
+}
+
+impl Known {
+    fn new(parts: &[&str]) -> Self {
+        let code = parts.concat();
+        let hash = Script::new(&code).get_hash().to_owned();
+        Self { code, hash }
+    }
+
+    fn ask(&self, keys: usize) -> Cmd {
+        let mut ask = cmd("EVALSHA");
+        ask.arg(&self.hash).arg(keys);
+        ask
+    }
+}
+
+/// As the scripts read a limit.
+fn written(limit: Option<u64>) -> i64 {
+    limit.and_then(|it| i64::try_from(it).ok()).unwrap_or(-1)
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

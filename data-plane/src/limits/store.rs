@@ -1,0 +1,178 @@
+//! The way to Redis: one connection, shared by all workers, on which every call's question
+//! is in the pipe at once. No question waits longer than our patience.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError,
+    RedisResult, ServerErrorKind, aio::MultiplexedConnection,
+};
+use secrecy::ExposeSecret;
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+use super::{Place, breaker::Breaker, metrics::LimitMetrics, scripts::Scripts};
+
+const CONNECT: Duration = Duration::from_millis(500);
+
+pub struct Store {
+    client: Client,
+    connection: ArcSwapOption<MultiplexedConnection>,
+    breaker: Breaker,
+    pub scripts: Scripts,
+    /// The most that a Redis which does not answer costs a call, before the breaker opens.
+    patience: Duration,
+    /// Told when Redis is to be looked after at once.
+    pub trouble: Arc<Notify>,
+    metrics: Arc<LimitMetrics>,
+}
+
+impl Store {
+    /// Only reads the address: Redis is first asked by a beat.
+    pub fn new(place: &Place, scripts: Scripts, metrics: Arc<LimitMetrics>) -> RedisResult<Self> {
+        Ok(Self {
+            client: Client::open(place.redis_url.expose_secret())?,
+            connection: ArcSwapOption::empty(),
+            breaker: Breaker::open(),
+            scripts,
+            patience: place.patience,
+            trouble: Arc::default(),
+            metrics,
+        })
+    }
+
+    pub fn is_there(&self) -> bool {
+        self.breaker.is_closed() && self.connection.load().is_some()
+    }
+
+    /// `None` when Redis is not worth asking, or did not answer. It may have heard us all
+    /// the same.
+    pub async fn ask<T: FromRedisValue>(&self, question: &Cmd) -> Option<T> {
+        let mut connection = self.present()?;
+        let answer = self.put(&mut connection, question).await;
+        self.judged(answer)
+    }
+
+    /// Says several things at once. Answers whether all were heard, as far as one knows.
+    pub async fn tell(&self, what: &Pipeline) -> bool {
+        let Some(mut connection) = self.present() else { return false };
+        let mut told: RedisResult<()> = what.exec_async(&mut connection).await;
+        if told.as_ref().is_err_and(has_forgotten) {
+            // What was told is lost, since some of it may have been heard.
+            told = told.and(self.scripts.load().exec_async(&mut connection).await);
+        }
+        self.judged(told).is_some()
+    }
+
+    /// Says that we live, over a new connection if there is none that works, and answers
+    /// how many proxies do. This alone brings a Redis back that was given up.
+    pub async fn beat(&self, fleet: &str, proxy: &str) -> Option<u32> {
+        let beat = self.scripts.beat(fleet, proxy);
+        if let Some(mut connection) = self.present() {
+            let answer = self.put(&mut connection, &beat).await;
+            return self.judged(answer);
+        }
+        let mut connection = self.connect().await.ok()?;
+        let alive = self.put(&mut connection, &beat).await.ok()?;
+        self.connection.store(Some(Arc::new(connection)));
+        if self.breaker.close() {
+            info!("limits are shared through Redis");
+        }
+        self.metrics.shared.set(1);
+        Some(alive)
+    }
+
+    fn present(&self) -> Option<MultiplexedConnection> {
+        if !self.breaker.is_closed() {
+            return None;
+        }
+        self.connection.load().as_deref().cloned()
+    }
+
+    async fn connect(&self) -> RedisResult<MultiplexedConnection> {
+        let settings = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(self.patience));
+        let mut connection =
+            self.client.get_multiplexed_async_connection_with_config(&settings).await?;
+        let () = self.scripts.load().exec_async(&mut connection).await?;
+        Ok(connection)
+    }
+
+    async fn put<T: FromRedisValue>(
+        &self,
+        connection: &mut MultiplexedConnection,
+        question: &Cmd,
+    ) -> RedisResult<T> {
+        match question.query_async(connection).await {
+            Err(error) if has_forgotten(&error) => {
+                let () = self.scripts.load().exec_async(connection).await?;
+                question.query_async(connection).await
+            }
+            answer => answer,
+        }
+    }
+
+    fn judged<T>(&self, answer: RedisResult<T>) -> Option<T> {
+        match answer {
+            Ok(answer) => {
+                self.breaker.succeeded();
+                Some(answer)
+            }
+            Err(error) => {
+                self.metrics.redis_failures.inc();
+                if self.breaker.failed() {
+                    self.give_up(&error);
+                }
+                None
+            }
+        }
+    }
+
+    fn give_up(&self, error: &RedisError) {
+        warn!(%error, "Redis fails, each proxy gives out its share of the limits: {error}");
+        self.metrics.shared.set(0);
+        self.connection.store(None);
+        self.trouble.notify_one();
+    }
+}
+
+/// Redis was restarted, or told to forget its scripts.
+fn has_forgotten(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::ids::RequestId;
+
+    use super::{super::tests::redis_url, *};
+    use crate::metrics::Metrics;
+
+    /// A store with scripts of its own, which nobody has told Redis yet.
+    async fn untold() -> Store {
+        let clock = format!("-- {}\nlocal function clock() return 1 end\n", RequestId::generate());
+        let scripts = Scripts::with(&clock, Duration::from_secs(30));
+        let metrics = Metrics::new().unwrap().limits.clone();
+        let store = Store::new(&Place::standard(redis_url(), 1), scripts, metrics).unwrap();
+        let connection = store.client.get_multiplexed_async_connection().await.unwrap();
+        store.connection.store(Some(Arc::new(connection)));
+        store.breaker.close();
+        store
+    }
+
+    #[tokio::test]
+    async fn a_redis_that_forgot_the_scripts_is_told_them_again() {
+        let fleet = format!("test:{}", RequestId::generate());
+        let store = untold().await;
+        assert_eq!(store.beat(&fleet, "one").await, Some(1));
+        assert_eq!(store.metrics.redis_failures.get(), 0);
+
+        let store = untold().await;
+        let mut telling = Pipeline::new();
+        telling.add_command(store.scripts.beat(&fleet, "one"));
+        assert!(!store.tell(&telling).await);
+        assert!(store.tell(&telling).await);
+    }
+}

@@ -1,0 +1,200 @@
+//! Against a real Redis: TURNPIKE_TEST_REDIS_URL, or the one that
+//! `infra/stack.sh start .run/test` started.
+
+mod ends;
+mod exact;
+mod model;
+mod outage;
+mod places;
+mod valve;
+
+use std::{net::SocketAddr, time::Duration};
+
+use redis::{AsyncCommands, aio::MultiplexedConnection};
+use secrecy::ExposeSecret;
+use shared::{
+    ids::{ApiKeyId, OrganizationId, ProjectId, RequestId},
+    snapshot::Limits,
+};
+use url::Url;
+
+use super::*;
+use crate::metrics::Metrics;
+
+const NONE: Limits =
+    Limits { requests_per_minute: None, tokens_per_minute: None, concurrent: None };
+
+/// An organization of its own, and a clock that only the test moves.
+#[derive(Clone)]
+struct Fixture {
+    redis: MultiplexedConnection,
+    url: SecretString,
+    name: String,
+    organization: OrganizationId,
+    project: ProjectId,
+    key: ApiKeyId,
+}
+
+/// The limits of a call's key, project and organization.
+#[derive(Clone, Copy)]
+struct Three {
+    key: Limits,
+    project: Limits,
+    organization: Limits,
+}
+
+fn requests(limit: u32) -> Limits {
+    Limits { requests_per_minute: Some(limit), ..NONE }
+}
+
+fn tokens(limit: u64) -> Limits {
+    Limits { tokens_per_minute: Some(limit), ..NONE }
+}
+
+fn concurrent(limit: u32) -> Limits {
+    Limits { concurrent: Some(limit), ..NONE }
+}
+
+fn on_key(key: Limits) -> Three {
+    Three { key, project: NONE, organization: NONE }
+}
+
+pub(super) fn redis_url() -> SecretString {
+    const NAME: &str = "TURNPIKE_TEST_REDIS_URL";
+    const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.run/test/stack.env");
+    let named = std::env::var(NAME).ok().or_else(|| {
+        let file = std::fs::read_to_string(FILE).ok()?;
+        let line = file.lines().find_map(|it| it.strip_prefix(NAME)?.strip_prefix('='));
+        line.map(str::to_owned)
+    });
+    named.expect("a Redis for tests: infra/stack.sh start .run/test").into()
+}
+
+/// Awaits what has to come about at once. Fails where it would hang.
+async fn soon<F: Future>(what: F) -> F::Output {
+    let limit = Duration::from_secs(10);
+    tokio::time::timeout(limit, what).await.expect("it has to come about soon")
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let url = redis_url();
+        let client = redis::Client::open(url.expose_secret()).unwrap();
+        let redis = client.get_multiplexed_async_connection().await.unwrap();
+        let mut fixture = Self {
+            redis,
+            url,
+            name: format!("test:{}", RequestId::generate()),
+            organization: OrganizationId::generate(),
+            project: ProjectId::generate(),
+            key: ApiKeyId::generate(),
+        };
+        fixture.set_clock(1_000_000_000_000).await;
+        fixture
+    }
+
+    async fn set_clock(&mut self, milliseconds: u64) {
+        let () =
+            self.redis.set_ex(format!("{}:clock", self.name), milliseconds, 600).await.unwrap();
+    }
+
+    async fn now(&mut self) -> u64 {
+        self.redis.get(format!("{}:clock", self.name)).await.unwrap()
+    }
+
+    async fn pass(&mut self, milliseconds: u64) {
+        let now = self.now().await;
+        self.set_clock(now + milliseconds).await;
+    }
+
+    /// The real ones, but for the clock. As that does not run, nothing expires by itself.
+    fn scripts(&self) -> Scripts {
+        let clock = format!(
+            "local server = redis
+             local redis = {{ call = function(name, key, ...)
+               if name == 'PEXPIRE' then return server.call(name, key, 600000) end
+               if name == 'SET' then return server.call(name, key, (...), 'PX', 600000) end
+               return server.call(name, key, ...)
+             end }}
+             local function clock() return tonumber(server.call('GET', '{}:clock')) end\n",
+            self.name
+        );
+        Scripts::with(&clock, PLACE_LIFE)
+    }
+
+    /// With more patience than a proxy has: a busy machine is no outage.
+    fn place(&self) -> Place {
+        let (fleet, patience) = (format!("{}:fleet", self.name), Duration::from_secs(10));
+        Place { redis_url: self.url.clone(), fleet, assumed_proxies: 1, patience }
+    }
+
+    /// On the clock of the test.
+    async fn proxy(&self) -> Arc<Limiter> {
+        self.proxy_with(Settling::new()).await
+    }
+
+    async fn proxy_with(&self, settling: Settling) -> Arc<Limiter> {
+        connected(Limiter::with(self.place(), metrics(), self.scripts(), settling).unwrap()).await
+    }
+
+    /// On the clock of Redis.
+    async fn real_proxy(&self) -> Arc<Limiter> {
+        connected(Limiter::new(self.place(), metrics()).unwrap()).await
+    }
+
+    fn asked<'a>(&self, limits: &'a Three, tokens: u64) -> Asked<'a> {
+        Asked {
+            organization: self.organization,
+            project: self.project,
+            key: self.key,
+            key_limits: &limits.key,
+            project_limits: &limits.project,
+            organization_limits: &limits.organization,
+            tokens,
+        }
+    }
+
+    async fn admit(
+        &self,
+        proxy: &Arc<Limiter>,
+        limits: Three,
+        tokens: u64,
+    ) -> Result<Permit, LimitReached> {
+        soon(proxy.admit(self.asked(&limits, tokens))).await
+    }
+
+    /// What is used of the key's limits, by the clock of the test: requests and tokens.
+    async fn used(&self, proxy: &Arc<Limiter>, limits: Limits) -> (u64, u64) {
+        let nothing = Limits { requests_per_minute: Some(0), ..limits };
+        let charges = self.asked(&on_key(nothing), 0).charges();
+        // A limit of no requests refuses and shows what is used of the rest.
+        let decision = soon(proxy.decide(&charges, None)).await.unwrap();
+        let level = decision.levels[0];
+        (level.requests.0 / gcra::MINUTE, level.tokens.0 / gcra::MINUTE)
+    }
+
+    /// The names of everything that Redis keeps of the organization.
+    async fn kept(&mut self) -> Vec<String> {
+        let pattern = format!("rl:{{{}}}*", self.organization);
+        redis::cmd("KEYS").arg(pattern).query_async(&mut self.redis).await.unwrap()
+    }
+}
+
+fn metrics() -> Arc<LimitMetrics> {
+    Metrics::new().unwrap().limits.clone()
+}
+
+async fn connected(proxy: Arc<Limiter>) -> Arc<Limiter> {
+    soon(async {
+        while proxy.state() == State::Local {
+            let Ok(()) = proxy.clone().beat().await;
+        }
+    })
+    .await;
+    proxy
+}
+
+fn address(url: &SecretString) -> SocketAddr {
+    let url = Url::parse(url.expose_secret()).unwrap();
+    url.socket_addrs(|| Some(6379)).unwrap()[0]
+}

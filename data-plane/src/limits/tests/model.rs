@@ -1,0 +1,192 @@
+//! The scripts, step by step, against the same rules written down in Rust.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+use tokio::runtime::Runtime;
+
+use super::{
+    super::{
+        decision::{self, decide},
+        local::Bucket,
+        settling::Correction,
+    },
+    *,
+};
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// One of two keys of one of two projects asks, with limits as they are just then.
+    Ask {
+        key: usize,
+        project: usize,
+        limits: [usize; 3],
+        tokens: u64,
+    },
+    /// Of the calls under way, that one ends.
+    End {
+        which: usize,
+        tokens: u64,
+    },
+    Pass(u64),
+    /// The clock of another Redis, after a failover.
+    GoBack(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let limits = || [0..6usize, 0..6usize, 0..6usize];
+    let step = prop_oneof![
+        6 => (0..2usize, 0..2usize, limits(), prop_oneof![0..2_000u64, any::<u64>()]).prop_map(
+            |(key, project, limits, tokens)| Step::Ask { key, project, limits, tokens }
+        ),
+        3 => (any::<usize>(), prop_oneof![0..2_000u64, any::<u64>()])
+            .prop_map(|(which, tokens)| Step::End { which, tokens }),
+        3 => prop_oneof![0..2_000u64, 0..100_000u64].prop_map(Step::Pass),
+        1 => (0..50_000u64).prop_map(Step::GoBack),
+    ];
+    prop::collection::vec(step, 1..40)
+}
+
+/// What is all in Redis, in Rust.
+#[derive(Default)]
+struct Model {
+    now: u64,
+    buckets: HashMap<String, Bucket>,
+    /// When each call's place is over.
+    calls: HashMap<String, HashMap<String, u64>>,
+}
+
+impl Model {
+    fn admit(&mut self, charges: &[Charge], call: &str) -> Decision {
+        let levels: Vec<_> = charges.iter().map(|it| self.level(it)).collect();
+        let decision = decide(charges, levels, self.now);
+        if decision.refusal.is_none() {
+            for (charge, level) in charges.iter().zip(&decision.levels) {
+                self.keep(charge, level);
+                if charge.limits.concurrent.is_some() {
+                    let until = self.now + PLACE_LIFE.as_millis() as u64;
+                    let calls = self.calls.entry(charge.calls.clone()).or_default();
+                    calls.insert(call.to_owned(), until);
+                }
+            }
+        }
+        decision
+    }
+
+    fn settle(&mut self, settlement: &Settlement, call: &str) {
+        for (charge, correction, after) in settlement.corrections() {
+            let level = self.bucket(charge).at(self.now, charge);
+            self.keep(charge, &level.corrected(charge, correction, after, self.now));
+        }
+        for calls in settlement.places() {
+            self.calls.entry(calls.clone()).or_default().remove(call);
+        }
+    }
+
+    fn level(&mut self, charge: &Charge) -> decision::Level {
+        let mut under_way = 0;
+        if charge.limits.concurrent.is_some() {
+            let calls = self.calls.entry(charge.calls.clone()).or_default();
+            calls.retain(|_, until| *until > self.now);
+            under_way = calls.len() as u64;
+        }
+        if !charge.has_bucket() {
+            return decision::Level { under_way, ..decision::Level::default() };
+        }
+        decision::Level { under_way, ..self.bucket(charge).at(self.now, charge) }
+    }
+
+    fn bucket(&self, charge: &Charge) -> Bucket {
+        self.buckets.get(&charge.bucket).copied().unwrap_or_default()
+    }
+
+    fn keep(&mut self, charge: &Charge, level: &decision::Level) {
+        if charge.has_bucket() {
+            self.buckets.insert(charge.bucket.clone(), Bucket::new(level, charge, self.now));
+        }
+    }
+}
+
+/// Some that are often reached, one that never is, and one beyond what there is.
+fn limits(number: usize) -> Limits {
+    match number {
+        0 => NONE,
+        1 => requests(3),
+        2 => tokens(1_000),
+        3 => concurrent(2),
+        4 => Limits {
+            requests_per_minute: Some(7),
+            tokens_per_minute: Some(2_500),
+            concurrent: Some(4),
+        },
+        _ => Limits {
+            requests_per_minute: Some(u32::MAX),
+            tokens_per_minute: Some(u64::MAX),
+            concurrent: Some(0),
+        },
+    }
+}
+
+async fn check(mut fixture: Fixture, proxy: &Arc<Limiter>, steps: Vec<Step>) {
+    fixture.organization = OrganizationId::generate();
+    let (keys, projects) =
+        ([(); 2].map(|()| ApiKeyId::generate()), [(); 2].map(|()| ProjectId::generate()));
+    let mut model = Model { now: fixture.now().await, ..Model::default() };
+    let mut under_way = vec![];
+    for step in steps {
+        match step {
+            Step::Ask { key, project, limits: [one, two, three], tokens } => {
+                (fixture.key, fixture.project) = (keys[key], projects[project]);
+                let limits =
+                    Three { key: limits(one), project: limits(two), organization: limits(three) };
+                let charges = fixture.asked(&limits, tokens).charges();
+                if charges.is_empty() {
+                    continue;
+                }
+                let lease = proxy.leases.next(&charges);
+                let decision = proxy.decide(&charges, lease).await.unwrap();
+                assert_eq!(decision, model.admit(&charges, &proxy.leases.name(lease)));
+                if decision.refusal.is_none() {
+                    under_way.push((charges, lease, decision));
+                }
+            }
+            Step::End { which, tokens } => {
+                if under_way.is_empty() {
+                    continue;
+                }
+                let (charges, lease, decision) = under_way.swap_remove(which % under_way.len());
+                let after = decision.levels.iter().map(|it| it.tokens).collect();
+                let tokens = tokens.min(gcra::CEILING);
+                let correction = Some(Correction { tokens, at: decision.now, after });
+                let settlement = Settlement { charges, lease, correction };
+                model.settle(&settlement, &proxy.leases.name(lease));
+                proxy.settling.put(settlement, &proxy.metrics);
+                proxy.leave().await;
+            }
+            Step::Pass(milliseconds) => {
+                model.now += milliseconds;
+                fixture.set_clock(model.now).await;
+            }
+            Step::GoBack(milliseconds) => {
+                model.now -= milliseconds;
+                fixture.set_clock(model.now).await;
+            }
+        }
+    }
+    assert_eq!(proxy.metrics.redis_failures.get(), 0);
+    assert_eq!(proxy.metrics.settlements_lost.get(), 0);
+    let kept = fixture.kept().await;
+    if !kept.is_empty() {
+        let () = fixture.redis.del(kept).await.unwrap();
+    }
+}
+
+#[test]
+fn the_scripts_do_what_the_rules_say() {
+    let runtime = Runtime::new().unwrap();
+    let fixture = runtime.block_on(Fixture::new());
+    let proxy = runtime.block_on(fixture.proxy());
+    proptest!(ProptestConfig::with_cases(128), |(steps in steps())| {
+        runtime.block_on(check(fixture.clone(), &proxy, steps));
+    });
+}
