@@ -39,6 +39,16 @@ pub struct Config {
     #[arg(long, env = "TURNPIKE_BODY_LIMIT_BYTES", default_value_t = 20_000_000)]
     pub body_limit_bytes: usize,
 
+    /// How many calls may be under way at once, over all organizations. One organization alone
+    /// gets half of them.
+    #[arg(long, env = "TURNPIKE_MAX_IN_FLIGHT", value_parser = clap::value_parser!(u32).range(2..), default_value_t = 20_000)]
+    pub max_in_flight: u32,
+
+    /// How many proxies to assume, until Redis has told, when each gives out its own share of
+    /// the limits.
+    #[arg(long, env = "TURNPIKE_ASSUMED_PROXIES", value_parser = clap::value_parser!(u32).range(1..), default_value_t = 1)]
+    pub assumed_proxies: u32,
+
     /// How long, in seconds, to go on accepting after SIGTERM, so that load balancers see
     /// /readyz first.
     #[arg(long, env = "TURNPIKE_DRAIN_DELAY_SECONDS", default_value_t = 0)]

@@ -7,6 +7,7 @@ pub mod app;
 pub mod config;
 pub mod pipeline;
 
+pub mod admit;
 pub mod answer;
 pub mod ask;
 pub mod authenticate;

@@ -11,8 +11,9 @@ use shared::{
 };
 
 use crate::{
-    ask::NotAnAsk, authenticate::NotLetIn, call::CallFailed, endpoints::NotAnEndpoint,
-    panics::Panicked, receive::NotReceived, route::NoRoute,
+    admit::Overloaded, ask::NotAnAsk, authenticate::NotLetIn, call::CallFailed,
+    endpoints::NotAnEndpoint, limits::LimitReached, panics::Panicked, receive::NotReceived,
+    route::NoRoute,
 };
 
 /// Everything that ends a request early: one variant for each stage.
@@ -22,6 +23,10 @@ pub enum Refused {
     Endpoint(#[from] NotAnEndpoint),
     #[error(transparent)]
     Key(#[from] NotLetIn),
+    #[error(transparent)]
+    Room(#[from] Overloaded),
+    #[error(transparent)]
+    Limit(#[from] LimitReached),
     #[error(transparent)]
     Body(#[from] NotReceived),
     #[error(transparent)]
@@ -39,6 +44,8 @@ impl Refused {
         match self {
             Self::Endpoint(it) => it,
             Self::Key(it) => it,
+            Self::Room(it) => it,
+            Self::Limit(it) => it,
             Self::Body(it) => it,
             Self::Ask(it) => it,
             Self::Route(it) => it,
@@ -65,6 +72,8 @@ impl Refused {
             | Self::Body(_)
             | Self::Endpoint(_)
             | Self::Key(_)
+            | Self::Room(_)
+            | Self::Limit(_)
             | Self::Ask(_)
             | Self::Route(_)
             | Self::Panicked(_) => status(self.kind()),
@@ -78,6 +87,21 @@ impl Refused {
         }
         let Code { what, fix, .. } = self.code();
         format!("{what} {fix}")
+    }
+
+    /// What an answer's head says of it beside its status.
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Limit(it) => it.headers(),
+            Self::Endpoint(_)
+            | Self::Key(_)
+            | Self::Room(_)
+            | Self::Body(_)
+            | Self::Ask(_)
+            | Self::Route(_)
+            | Self::Call(_)
+            | Self::Panicked(_) => vec![],
+        }
     }
 
     fn param(&self) -> Option<&'static str> {
@@ -187,7 +211,10 @@ fn anthropic_type(kind: Kind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::limits::{Level, Standing, What};
 
     const DOCS: &str = "https://dashboard/docs/errors/";
 
@@ -232,6 +259,35 @@ mod tests {
             assert_eq!(Dialect::of(path), Dialect::Anthropic);
         }
         assert_eq!(Dialect::of("/v1/messagesque"), Dialect::OpenAi);
+    }
+
+    #[test]
+    fn a_limit_is_told_with_its_number() {
+        let reached = LimitReached {
+            which: Level::Project,
+            what: What::Tokens,
+            limit: 10_000,
+            retry_after: Duration::from_millis(1_700),
+            standing: Standing::default(),
+        };
+        let refused = Refused::from(reached.clone());
+        assert_eq!(refused.headers(), reached.headers());
+        let expected = json!({ "error": {
+            "message": "The project's limit of 10000 tokens per minute is reached. Try again in 1.7 s.",
+            "type": "rate_limit_error",
+            "code": "rate_limited",
+            "param": null,
+            "request_id": null,
+            "docs_url": "https://dashboard/docs/errors/rate_limited",
+        }});
+        check(reached, 429, Dialect::OpenAi, expected);
+    }
+
+    #[test]
+    fn a_full_room_is_no_limit_of_the_callers() {
+        let refused = Refused::from(Overloaded::Full { seats: 20_000 });
+        assert_eq!((refused.status().as_u16(), refused.code().name), (503, "overloaded"));
+        assert!(!refused.message().contains("20000"), "{}", refused.message());
     }
 
     #[test]

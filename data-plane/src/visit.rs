@@ -102,6 +102,9 @@ impl Visit {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
         }
+        for header in refused.headers() {
+            response.insert_header(header);
+        }
         if let Refused::Call(it) = refused {
             name_served(&mut response, &it.served);
         }
