@@ -190,6 +190,7 @@ mod tests {
         Data::new(Gateway {
             catalog: Fixture::default().catalog().into(),
             last_used: crate::last_used::LastUsed::default().into(),
+            emitter: crate::emit::Emitter::new(Metrics::new().unwrap().events).into(),
             metrics: Metrics::new().unwrap().into(),
             proxies: crate::authenticate::TrustedProxies::default(),
             limits: Limits { bytes: 1_000, patience: Patience::default() },
