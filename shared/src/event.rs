@@ -195,9 +195,10 @@ impl Event {
     }
 }
 
+/// Says where, and nothing of what stands there.
 #[derive(Debug, thiserror::Error)]
-#[error("it cannot be read as an event: {0}")]
-pub struct NotAnEvent(#[source] serde_json::Error);
+#[error("it cannot be read as an event, from its byte {} on", .0.column())]
+pub struct NotAnEvent(serde_json::Error);
 
 #[cfg(test)]
 mod tests {
