@@ -12,7 +12,7 @@ use shared::{
 use time::OffsetDateTime;
 
 use super::{Emitter, client, tags};
-use crate::{authenticate::Caller, catalog::Candidate};
+use crate::{authenticate::Caller, catalog::Candidate, metrics};
 
 /// As much of a model's name as is kept.
 const LONGEST_NAME: usize = 200;
@@ -79,10 +79,16 @@ impl Story {
         }
     }
 
-    pub fn asks(&mut self, model: &str, stream: bool) {
+    pub fn asks(&mut self, model: &str) {
         if let Some(event) = &mut self.event {
             event.asked = shown(model);
-            event.stream = stream;
+        }
+    }
+
+    /// That the answer is a stream.
+    pub fn streams(&mut self) {
+        if let Some(event) = &mut self.event {
+            event.stream = true;
         }
     }
 
@@ -163,6 +169,18 @@ impl Drop for Story {
         if let Some(mut event) = self.event.take() {
             event.total_ms = milliseconds(self.began);
             self.emitter.emit(event);
+        }
+    }
+}
+
+impl From<metrics::Outcome> for Outcome {
+    fn from(outcome: metrics::Outcome) -> Self {
+        match outcome {
+            metrics::Outcome::Success => Self::Success,
+            metrics::Outcome::ClientError => Self::ClientError,
+            metrics::Outcome::ServerError => Self::ServerError,
+            metrics::Outcome::Broken => Self::Broken,
+            metrics::Outcome::Gone => Self::Gone,
         }
     }
 }

@@ -59,7 +59,8 @@ fn a_call_is_told_once_with_all_that_is_known() {
     let events = told(&emitter, |story| {
         story.caller(&caller);
         story.client(Some("OpenAI/Python 2.8.0"), Some("team=search"));
-        story.asks("gpt-5\u{7}", true);
+        story.asks("gpt-5\u{7}");
+        story.streams();
         story.routed("asked", None);
         story.attempt(&candidate, "rate_limited", Some(429), Instant::now());
         story.attempt(&candidate, "answered", Some(200), Instant::now());
@@ -97,7 +98,7 @@ fn a_call_that_says_nothing_more_is_one_whose_client_is_gone() {
 fn a_call_of_nobody_is_not_told() {
     let (emitter, _) = emitter(10);
     let events = told(&emitter, |story| {
-        story.asks("gpt-5", false);
+        story.asks("gpt-5");
         story.fails(code::INVALID_API_KEY);
         story.ends(Outcome::ClientError, 401);
     });
@@ -195,7 +196,8 @@ fn cost_of_an_event() {
         let mut story = Story::begin(&emitter, RequestId::generate(), "chat");
         story.caller(&caller);
         story.client(Some("OpenAI/Python 2.8.0"), None);
-        story.asks("gpt-5", true);
+        story.asks("gpt-5");
+        story.streams();
         story.routed("asked", None);
         story.attempt(&candidate, "answered", Some(200), Instant::now());
         story.served(&candidate);
