@@ -194,7 +194,7 @@ impl Ingester {
     }
 }
 
-/// Adds events without a proxy: those that the demo made up.
+/// Adds events that no proxy told of: those that the demo makes up.
 pub async fn add(conn: &mut PgConnection, events: Vec<Event>) -> Result<(), sqlx::Error> {
     let told: Vec<_> = events
         .into_iter()
