@@ -13,14 +13,15 @@ use actix_web::{
     middleware::{Compress, from_fn},
     web::{Data, PayloadConfig},
 };
-use shared::{snapshot::LAST_USED, tasks::Supervisor};
+use shared::{event, snapshot::LAST_USED, tasks::Supervisor};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tracing::info;
 
 use crate::{
     access::Doors, audit, config::Config, cost_centers, docs, health, identity, keys, mail,
-    members, operator, organizations, platform::Platform, projects, snapshots, teams, tokens, web,
+    members, operator, organizations, platform::Platform, projects, requests, snapshots, teams,
+    tokens, web,
 };
 
 /// Every route of the control plane.
@@ -36,6 +37,7 @@ pub fn doors() -> Doors {
     projects::doors(&mut doors);
     cost_centers::doors(&mut doors);
     keys::doors(&mut doors);
+    requests::doors(&mut doors);
     tokens::doors(&mut doors);
     audit::doors(&mut doors);
     mail::doors(&mut doors);
@@ -128,6 +130,13 @@ fn employ(supervisor: &Supervisor, config: &Config, platform: &Data<Platform>) {
     supervisor.every("note key uses", Duration::from_secs(10), unasked(), move || {
         let desk = desk.clone();
         async move { keys::note_uses(&desk, LAST_USED).await }
+    });
+
+    let ingester =
+        Arc::new(requests::Ingester::new(platform.clone(), event::PLACE, config.request_days));
+    supervisor.every("log requests", Duration::from_millis(200), unasked(), move || {
+        let ingester = ingester.clone();
+        async move { ingester.run().await }
     });
 
     let carrier = config.smtp_url.clone().map(|url| (url, config.mail_from.clone()));

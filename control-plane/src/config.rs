@@ -48,6 +48,10 @@ pub struct Config {
     #[arg(long, env = "TURNPIKE_AUDIT_CHECKPOINTS")]
     pub audit_checkpoints: Option<std::path::PathBuf>,
 
+    /// For how many days the request log is kept.
+    #[arg(long, env = "TURNPIKE_REQUEST_DAYS", default_value_t = 31, value_parser = clap::value_parser!(u16).range(1..=400))]
+    pub request_days: u16,
+
     /// An SMTP server, as smtps://user:password@host. Without it mail stays in the outbox.
     #[arg(long, env = "TURNPIKE_SMTP_URL", value_parser = secret, hide_env_values = true)]
     pub smtp_url: Option<SecretString>,

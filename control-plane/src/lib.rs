@@ -24,6 +24,7 @@ pub mod members;
 pub mod operator;
 pub mod organizations;
 pub mod projects;
+pub mod requests;
 pub mod snapshots;
 pub mod teams;
 pub mod tokens;

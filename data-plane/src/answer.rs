@@ -5,7 +5,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use actix_web::body::{BodySize, MessageBody};
+use actix_web::{
+    body::{BodySize, MessageBody},
+    http::StatusCode,
+};
 use bytes::Bytes;
 use futures::Stream;
 use hyper::body::Incoming;
@@ -58,7 +61,7 @@ impl MessageBody for Streamed {
                 Some(Ok(this.visit.breaks(&broken).into()))
             }
             None => {
-                this.visit.ends(Outcome::Success);
+                this.visit.ends(Outcome::Success, StatusCode::OK);
                 None
             }
         })

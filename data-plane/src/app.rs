@@ -25,6 +25,7 @@ use crate::{
     },
     config::Config,
     egress::Egress,
+    emit::Emitter,
     health,
     metrics::Metrics,
     pipeline::Gateway,
@@ -49,7 +50,14 @@ pub struct Running {
     servers: Vec<ServerHandle>,
     drain_delay: Duration,
     redis: Pool,
-    place: String,
+    places: Places,
+}
+
+/// Where in Redis we say something.
+#[derive(Clone)]
+struct Places {
+    last_used: String,
+    events: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +82,7 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
     let sealer = config.credential_key.sealer("credentials");
     let catalog = Arc::new(Catalog::new(Opener { sealer, egress }));
     let metrics = Arc::new(Metrics::new()?);
-    let place = source.last_used.clone();
+    let places = Places { last_used: source.last_used.clone(), events: source.events.clone() };
     let feed = Feed::new(source, catalog.clone(), metrics.clone())?;
     let redis = feed.pool();
     let gateway = Data::new(gateway(&config, catalog.clone(), metrics));
@@ -85,7 +93,8 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
 
     let supervisor = Supervisor::default();
     Arc::new(feed).start(&supervisor);
-    gateway.last_used.clone().start(&supervisor, redis.clone(), place.clone());
+    gateway.last_used.clone().start(&supervisor, redis.clone(), places.last_used.clone());
+    gateway.emitter.clone().start(&supervisor, redis.clone(), places.events.clone());
     let mut servers = vec![server.handle()];
     supervisor.run("serve", server);
     if let Some(private) = private {
@@ -103,7 +112,7 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
         servers,
         drain_delay,
         redis,
-        place,
+        places,
     })
 }
 
@@ -118,8 +127,12 @@ impl Running {
             server.stop(true).await;
         }
         self.supervisor.shut_down().await;
-        if let Err(error) = self.gateway.last_used.carry(&self.redis, &self.place).await {
+        if let Err(error) = self.gateway.last_used.carry(&self.redis, &self.places.last_used).await
+        {
             warn!(%error, "could not tell when keys were last used");
+        }
+        if let Err(error) = self.gateway.emitter.carry(&self.redis, &self.places.events).await {
+            warn!(%error, "could not tell of the last calls");
         }
         info!("stopped");
     }
@@ -134,6 +147,7 @@ fn gateway(config: &Config, catalog: Arc<Catalog>, metrics: Arc<Metrics>) -> Gat
     let dashboard = config.dashboard_url.as_str().trim_end_matches('/');
     Gateway {
         catalog,
+        emitter: Arc::new(Emitter::new(metrics.events.clone())),
         metrics,
         last_used: Arc::default(),
         proxies: TrustedProxies(config.trusted_proxies.clone()),

@@ -14,6 +14,7 @@ pub mod authenticate;
 pub mod call;
 pub mod catalog;
 pub mod egress;
+pub mod emit;
 pub mod endpoints;
 pub mod health;
 pub mod last_used;

@@ -15,6 +15,7 @@ pub struct Metrics {
     refusals: HashMap<&'static str, IntCounter>,
     pub snapshot: SnapshotMetrics,
     pub limits: Arc<LimitMetrics>,
+    pub events: EventMetrics,
 }
 
 /// How a request left.
@@ -45,6 +46,13 @@ pub struct SnapshotMetrics {
     redis_up: IntGauge,
 }
 
+/// What became of the events of calls that left.
+#[derive(Clone)]
+pub struct EventMetrics {
+    carried: IntCounter,
+    dropped: IntCounter,
+}
+
 /// A request under way. Counted once when it is dropped, whichever way it left.
 pub struct Passage {
     metrics: Arc<Metrics>,
@@ -73,6 +81,7 @@ impl Metrics {
                 .collect::<Result<_, prometheus::Error>>()?,
             snapshot: SnapshotMetrics::new(&registry)?,
             limits: LimitMetrics::new(&registry)?.into(),
+            events: EventMetrics::new(&registry)?,
             registry: {
                 register(&registry, requests)?;
                 register(&registry, refusals)?;
@@ -181,6 +190,28 @@ impl SnapshotMetrics {
         self.revision.set(snapshot.revision);
         self.age_seconds.set((now - snapshot.taken_at).whole_seconds());
         self.quarantined.set(i64::try_from(snapshot.quarantined.len()).unwrap_or(i64::MAX));
+    }
+}
+
+impl EventMetrics {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name, help| {
+            let counter = IntCounter::new(name, help)?;
+            register(registry, counter.clone())?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        Ok(Self {
+            carried: counter("turnpike_events_carried_total", "Events of calls told to Redis.")?,
+            dropped: counter("turnpike_events_dropped_total", "Events for which was no room.")?,
+        })
+    }
+
+    pub fn carried(&self, count: usize) {
+        self.carried.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+
+    pub fn dropped(&self, count: usize) {
+        self.dropped.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use shared::snapshot::Scope;
@@ -18,10 +18,11 @@ use crate::{
     answer::Answer,
     ask::{Ask, Form},
     authenticate::{Caller, Knock, NotLetIn, TrustedProxies, authenticate},
-    call::call,
+    call::{CallFailed, Open, Reply, call},
     catalog::Catalog,
     config::Timeouts,
     egress::Client,
+    emit::{Emitter, Story},
     last_used::LastUsed,
     metrics::Metrics,
     models,
@@ -35,6 +36,7 @@ pub struct Gateway {
     pub catalog: Arc<Catalog>,
     pub metrics: Arc<Metrics>,
     pub last_used: Arc<LastUsed>,
+    pub emitter: Arc<Emitter>,
     pub proxies: TrustedProxies,
     pub limits: Limits,
     pub timeouts: Timeouts,
@@ -49,13 +51,42 @@ pub async fn ask(
     knock: Knock<'_>,
     form: Form,
     sending: Sending<'_>,
+    story: &mut Story,
 ) -> Result<Answer, Refused> {
     let caller = gateway.authenticate(knock, form.scope())?;
+    story.caller(&caller);
+    story.client(said(knock, "user-agent"), said(knock, "x-turnpike-tags"));
     let ask = Ask::parse(form, receive(&gateway.limits, sending).await?)?;
+    story.asks(&ask.model);
     let plan = gateway
         .with_snapshot(|snapshot| Ok(route(snapshot, caller, ask, &mut fastrand::Rng::new())?))?;
-    let open = call(client, &gateway.timeouts, plan).await?;
-    Ok(Answer::Opened(Box::new(open)))
+    story.routed(plan.reason.name(), plan.reason.policy());
+    let candidate = plan.candidates.first().cloned();
+    let since = Instant::now();
+    let outcome = call(client, &gateway.timeouts, plan).await;
+    if let Some(candidate) = candidate {
+        story.served(&candidate);
+        let (how, status) = attempt(&outcome);
+        story.attempt(&candidate, how, status, since);
+    }
+    Ok(Answer::Opened(Box::new(outcome?)))
+}
+
+/// How an upstream answered, as the request log tells it.
+fn attempt(outcome: &Result<Open, CallFailed>) -> (&'static str, Option<u16>) {
+    match outcome {
+        Ok(Open { reply: Reply::Stream { .. }, .. }) => ("answered", Some(200)),
+        Ok(Open { reply: Reply::Whole { status, .. }, .. }) if status.is_success() => {
+            ("answered", Some(status.as_u16()))
+        }
+        Ok(Open { reply: Reply::Whole { status, .. }, .. }) => ("refused", Some(status.as_u16())),
+        Err(failed) if failed.why.is_timeout() => ("timeout", None),
+        Err(_) => ("failed", None),
+    }
+}
+
+fn said<'a>(knock: Knock<'a>, header: &str) -> Option<&'a str> {
+    knock.headers.get(header)?.to_str().ok()
 }
 
 pub fn models(gateway: &Gateway, knock: Knock<'_>) -> Result<Answer, Refused> {

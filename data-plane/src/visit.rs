@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::{
     answer::{Answer, Streamed},
     call::{Open, Reply, Served},
+    emit::Story,
     endpoints::Endpoint,
     metrics::{Outcome, Passage},
     panics::Panicked,
@@ -31,12 +32,16 @@ pub struct Visit {
     dialect: Dialect,
     gateway: Data<Gateway>,
     passage: Passage,
+    /// What the request log is told.
+    pub story: Story,
 }
 
 impl Visit {
     pub fn begin(gateway: &Data<Gateway>, request: &HttpRequest, endpoint: Endpoint) -> Self {
+        let id = RequestId::generate();
         Self {
-            id: RequestId::generate(),
+            id,
+            story: Story::begin(&gateway.emitter, id, endpoint.name()),
             endpoint,
             dialect: Dialect::of(request.path()),
             gateway: gateway.clone(),
@@ -56,26 +61,29 @@ impl Visit {
 
     /// Says in a stream that it broke.
     pub fn breaks(&mut self, why: &Refused) -> String {
-        self.ends(Outcome::Broken);
+        self.ends(Outcome::Broken, StatusCode::OK);
+        self.story.fails(why.code());
         self.record(why, "broken");
         self.dialect.error_event(why, self.id, &self.gateway.error_docs)
     }
 
-    pub fn ends(&mut self, outcome: Outcome) {
+    pub fn ends(&mut self, outcome: Outcome, status: StatusCode) {
         self.passage.leaves(outcome);
+        self.story.ends(outcome.into(), status.as_u16());
     }
 
     fn json(mut self, body: Vec<u8>) -> HttpResponse {
-        self.ends(Outcome::Success);
+        self.ends(Outcome::Success, StatusCode::OK);
         self.response(StatusCode::OK).content_type("application/json").body(body)
     }
 
     fn opened(mut self, open: Open) -> HttpResponse {
         let Open { served, reply, .. } = open;
+        self.story.first_byte();
         match reply {
             Reply::Whole { status, retry_after, body } => {
                 let status = status_of(status);
-                self.ends(Outcome::of(status));
+                self.ends(Outcome::of(status), status);
                 self.record_passed(status, &served);
                 let mut response = self.response(status);
                 name_served(&mut response, &served);
@@ -85,6 +93,7 @@ impl Visit {
                 response.content_type("application/json").body(body)
             }
             Reply::Stream { content_type, relay } => {
+                self.story.streams();
                 let mut response = self.response(StatusCode::OK);
                 name_served(&mut response, &served);
                 response.insert_header((header::CONTENT_TYPE, content_type.as_bytes()));
@@ -95,7 +104,8 @@ impl Visit {
 
     fn refuse(mut self, refused: &Refused) -> HttpResponse {
         let status = refused.status();
-        self.ends(Outcome::of(status));
+        self.ends(Outcome::of(status), status);
+        self.story.fails(refused.code());
         self.record(refused, status.as_str());
         let mut response = self.response(status);
         response.insert_header(("x-turnpike-error-code", refused.code().name));
@@ -193,6 +203,7 @@ mod tests {
         Data::new(Gateway {
             catalog: Fixture::default().catalog().into(),
             last_used: crate::last_used::LastUsed::default().into(),
+            emitter: crate::emit::Emitter::new(Metrics::new().unwrap().events).into(),
             metrics: Metrics::new().unwrap().into(),
             proxies: crate::authenticate::TrustedProxies::default(),
             limits: Limits { bytes: 1_000, patience: Patience::default() },

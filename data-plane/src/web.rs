@@ -40,11 +40,12 @@ async fn ask(
     gateway: Data<Gateway>,
     client: Data<Client>,
 ) -> HttpResponse {
-    let visit = Visit::begin(&gateway, &request, Endpoint::Ask(form));
+    let mut visit = Visit::begin(&gateway, &request, Endpoint::Ask(form));
     let mut payload = payload.into_inner();
     let sending = Sending { headers: request.headers(), payload: &mut payload };
-    let work = pipeline::ask(&gateway, &client, knock(&request), form, sending);
-    let outcome = contained(visit.id, work).await;
+    let id = visit.id;
+    let work = pipeline::ask(&gateway, &client, knock(&request), form, sending, &mut visit.story);
+    let outcome = contained(id, work).await;
     let response = visit.answer(outcome);
     if response.status().is_success() {
         return response;

@@ -1,10 +1,11 @@
 //! What a call used, in tokens.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Tokens by class. A token counts in one class of its side only: what was read from a
 /// cache is not in `input` as well, and what was thought is not in `output`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Usage {
     pub input: u64,

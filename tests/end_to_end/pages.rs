@@ -7,6 +7,7 @@ use sqlx::PgPool;
 
 use crate::{
     markup::faults,
+    requests::logged_call,
     site::{everybody, furnish, is_at, pages, starts, walk},
 };
 
@@ -15,7 +16,8 @@ use crate::{
 async fn every_page_keeps_its_promises_to_everybody(root: PgPool) {
     let stack = Stack::start(root).await;
     let mut ada = stack.confirmed("ada@acme.test", "Acme").await;
-    furnish(&mut ada, "Platform").await;
+    let shown = furnish(&mut ada, "Platform").await;
+    logged_call(&stack, &mut ada, &shown.key, "auto").await;
     let reset = [("email", ada.email.as_str())];
     stack.browser().fill("/password/reset", "/password/reset", &reset).await;
     stack.signed_up("new@other.test", "Other").await;

@@ -43,3 +43,33 @@ document.addEventListener('keydown', (event) => {
     }
   }
 });
+
+// A list that goes on by itself while its button is pressed.
+let source;
+const follow = (on) => {
+  source?.close();
+  const button = document.querySelector('[data-follows]');
+  const list = document.querySelector('[data-tail]');
+  button.setAttribute('aria-pressed', String(on && Boolean(list)));
+  if (!on || !list) return;
+  source = new EventSource(list.dataset.tail);
+  source.addEventListener('rows', (event) => {
+    const rows = list.querySelector('tbody');
+    // There was nothing yet to add to.
+    if (!rows) return location.reload();
+    const fresh = document.createElement('template');
+    fresh.innerHTML = event.data;
+    const come = fresh.content.querySelectorAll('tr');
+    for (const row of come) document.getElementById(row.id)?.remove();
+    rows.prepend(fresh.content);
+    while (rows.rows.length > 50) rows.deleteRow(-1);
+    announce(`${come.length} new`);
+  });
+};
+document.querySelector('[data-follows]')?.addEventListener('click', (event) => {
+  follow(event.currentTarget.getAttribute('aria-pressed') !== 'true');
+});
+// Another filter, another list.
+document.addEventListener('htmx:after:swap', () => {
+  if (document.querySelector('[data-follows][aria-pressed=true]')) follow(true);
+});

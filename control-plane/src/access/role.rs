@@ -146,6 +146,8 @@ permissions! {
         => [Owner, Admin, Developer];
     ManageKeys: "rotate, revoke and edit anybody's keys, and create service keys"
         => [Owner, Admin];
+    ViewRequests: "see the calls that were made, without what was said in them"
+        => [Owner, Admin, Developer, Viewer];
     ViewCostCenters: "see cost centers and splits"
         => [Owner, Admin, Billing, Developer, Viewer];
     ManageCostCenters: "create and edit cost centers and splits"

@@ -13,7 +13,8 @@ use actix_web::{
 use secrecy::ExposeSecret;
 use shared::{
     ids::{
-        ApiKeyId, ApiTokenId, CostCenterId, InvitationId, PersonId, ProjectId, SessionId, TeamId,
+        ApiKeyId, ApiTokenId, CostCenterId, InvitationId, PersonId, ProjectId, RequestId,
+        SessionId, TeamId,
     },
     keys::{Brand, KeyHash, NewKey},
 };
@@ -21,7 +22,7 @@ use sqlx::PgPool;
 
 use super::{Door, Needs, Role, parameters};
 use crate::{
-    app,
+    app, requests,
     testing::{self, Fixture, Tenant},
     web::Visit,
 };
@@ -342,6 +343,7 @@ fn random_id(parameter: &str) -> String {
         "key" => ApiKeyId::generate().to_string(),
         "token" => ApiTokenId::generate().to_string(),
         "invitation" => InvitationId::generate().to_string(),
+        "request" => RequestId::generate().to_string(),
         _ => PersonId::generate().to_string(),
     }
 }
@@ -417,6 +419,9 @@ async fn things(root: &PgPool, tenant: &Tenant, spare: PersonId) -> Things {
             .await
             .unwrap();
     }
+    let event = requests::tests::event(tenant.id, project, key);
+    let request = event.request;
+    requests::add(&mut root.acquire().await.unwrap(), vec![event]).await.unwrap();
     Things {
         ids: HashMap::from([
             ("team", team.to_string()),
@@ -426,6 +431,7 @@ async fn things(root: &PgPool, tenant: &Tenant, spare: PersonId) -> Things {
             ("token", token.to_string()),
             ("invitation", invitation.to_string()),
             ("person", spare.to_string()),
+            ("request", request.to_string()),
         ]),
     }
 }

@@ -1,9 +1,9 @@
-//! The log for spreadsheets: RFC 4180, and nothing in it that one would run.
+//! The log for spreadsheets.
 
 use serde_json::Value;
 
 use super::log::AuditEntry;
-use crate::web::Moment;
+use crate::web::{Moment, csv::row};
 
 const HEADER: [&str; 12] = [
     "seq",
@@ -49,39 +49,9 @@ fn json(value: &Value) -> String {
     if value.is_null() { String::new() } else { value.to_string() }
 }
 
-fn row<const N: usize>(text: &mut String, cells: [String; N]) {
-    text.push_str(&cells.map(|it| cell(&it)).join(","));
-    text.push_str("\r\n");
-}
-
-/// Quoted, and with a `'` before what a spreadsheet would take for a formula.
-fn cell(value: &str) -> String {
-    let guard = if value.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
-    format!("\"{guard}{}\"", value.replace('"', "\"\""))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[track_caller]
-    fn check(value: &str, expected: &str) {
-        assert_eq!(cell(value), expected);
-    }
-
-    #[test]
-    fn a_cell_is_text_and_never_a_formula() {
-        check("plain", r#""plain""#);
-        check(r#"say "hi", you"#, r#""say ""hi"", you""#);
-        check("two\r\nlines", "\"two\r\nlines\"");
-        check("=1+1", r#""'=1+1""#);
-        check("+1", r#""'+1""#);
-        check("-1", r#""'-1""#);
-        check("@SUM(A1)", r#""'@SUM(A1)""#);
-        check("\t=1", "\"'\t=1\"");
-        check("\r=1", "\"'\r=1\"");
-        check("a=1", r#""a=1""#);
-    }
 
     #[test]
     fn a_log_without_entries_is_a_header() {

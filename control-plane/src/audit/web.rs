@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     access::{Doors, Grant, may},
-    web::{Failure, Frame, Moment, Page, Search, Section},
+    web::{self, Failure, Frame, Moment, Page, Search, Section},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -168,9 +168,6 @@ async fn export(
     let before = search.before.unwrap_or(i64::MAX);
     let links = store::before(&mut work, organization, &filter, before, EXPORTED).await?;
     let entries: Vec<_> = links.into_iter().map(AuditEntry::from).collect();
-    let name = format!("attachment; filename=\"audit-{}.csv\"", grant.membership.slug);
-    Ok(HttpResponse::Ok()
-        .content_type("text/csv; charset=utf-8")
-        .insert_header(("content-disposition", name))
-        .body(csv::write(&entries)))
+    let name = format!("audit-{}", grant.membership.slug);
+    Ok(web::csv::file(&name, csv::write(&entries)))
 }

@@ -2,6 +2,7 @@
 //! first look finds something to look at. Made through the same verbs that people use.
 
 mod providers;
+mod requests;
 
 use clap::Args;
 use secrecy::SecretString;
@@ -170,20 +171,23 @@ async fn furnish(work: &mut Work, logins: &Logins, developer: PersonId) -> Resul
     terms.tags.insert("environment".to_owned(), "production".to_owned());
     let production = NewApiKey { project: Some(bot), mode: Mode::Live, owner: None, terms };
     let secret = NewKey::try_from(logins.api_key.clone()).map_err(|_| DemoError::Key)?;
-    keys::issue(work, &production, Some(secret)).await?;
+    let production = keys::issue(work, &production, Some(secret)).await?.key;
 
     let mut terms = Terms::named("laptop".parse()?);
     terms.expires_at = Some(now + Duration::days(90));
     let laptop =
         NewApiKey { project: Some(review), mode: Mode::Test, owner: Some(developer), terms };
-    keys::issue(work, &laptop, None).await?;
+    let laptop = keys::issue(work, &laptop, None).await?.key;
 
     let mut terms = Terms::named("nightly batch".parse()?);
     terms.expires_at = Some(now + Duration::days(6));
     terms.requests_per_minute = Some(600);
     let batch = NewApiKey { project: Some(search), mode: Mode::Live, owner: None, terms };
-    keys::issue(work, &batch, None).await?;
-    Ok(())
+    let batch = keys::issue(work, &batch, None).await?.key;
+
+    let keys = [(bot, production), (review, laptop), (search, batch)];
+    let calls = requests::of(work.organization, &keys, now);
+    Ok(crate::requests::add(work, calls).await?)
 }
 
 async fn cost_center(work: &mut Work, code: &str, name: &str) -> Result<CostCenterId, DemoError> {

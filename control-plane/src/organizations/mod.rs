@@ -16,6 +16,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 
 pub use name::OrganizationName;
+pub use setup::first_call;
 
 use crate::{
     access::{Authority, Doors, Role, Work, scope},

@@ -63,6 +63,11 @@ pub fn snippets(url: &str) -> Vec<Snippet> {
         .collect()
 }
 
+/// The first of them: a line for a shell.
+pub fn first_call(url: &str) -> String {
+    TEMPLATES.first().map(|(_, text)| text.replace("{url}", url)).unwrap_or_default()
+}
+
 const TEMPLATES: &[(&str, &str)] = &[
     (
         "curl",

@@ -1,5 +1,7 @@
 //! Pages and the API, as browsers and programs reach them.
 
+use std::future::poll_fn;
+
 use actix_web::{
     App, Error,
     body::{MessageBody, to_bytes},
@@ -149,6 +151,20 @@ impl Fixture {
 impl Browser<'_> {
     pub async fn get(&self, path: &str) -> Answer {
         self.fixture.send(self.with_cookies(TestRequest::get().uri(path))).await
+    }
+
+    /// The first pieces of an answer that goes on for long.
+    pub async fn begin(&self, path: &str, pieces: usize) -> Vec<String> {
+        let request = self.with_cookies(TestRequest::get().uri(path)).to_request();
+        let response = init_service(self.fixture.app()).await.call(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let mut body = Box::pin(response.into_body());
+        let mut read = Vec::new();
+        while read.len() < pieces {
+            let piece = poll_fn(|cx| body.as_mut().poll_next(cx)).await.expect("it goes on");
+            read.push(String::from_utf8(piece.ok().unwrap().to_vec()).unwrap());
+        }
+        read
     }
 
     /// Sends a form as the page at `path` would have held it.

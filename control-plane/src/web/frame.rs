@@ -8,6 +8,7 @@ use crate::access::{Authority, Permission};
 pub enum Section {
     Overview,
     Setup,
+    Requests,
     Keys,
     Projects,
     Teams,
@@ -23,6 +24,7 @@ impl Section {
         match self {
             Self::Overview => "overview",
             Self::Setup => "setup",
+            Self::Requests => "requests",
             Self::Keys => "keys",
             Self::Projects => "projects",
             Self::Teams => "teams",

@@ -1,6 +1,7 @@
 //! What every page, form and API operation shares.
 
 pub mod assets;
+pub mod csv;
 mod failure;
 mod floor;
 mod form;
@@ -20,7 +21,7 @@ pub use json::{Created, Deleted, Input, Json, Search, given};
 pub use list::{After, Pager, Part, Span};
 pub use page::{Page, see_other, see_other_saying};
 pub use problems::Problems;
-pub use time::{Moment, day, today};
+pub use time::{Moment, day, instant, today};
 pub use visit::{Cookies, Visit};
 
 /// Whether two texts are one, for templates, whatever their types.

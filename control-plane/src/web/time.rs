@@ -23,11 +23,27 @@ impl Moment {
         self.instant.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     }
 
+    /// `21 Nov 2026, 14:32:07 UTC`
+    pub fn to_the_second(&self) -> String {
+        let zoned = self.instant.to_zoned(self.zone.clone());
+        zoned.strftime("%-d %b %Y, %H:%M:%S %Z").to_string()
+    }
+
     /// `21 Nov 2026, 14:32 UTC`
     pub fn text(&self) -> String {
         let zoned = self.instant.to_zoned(self.zone.clone());
         zoned.strftime("%-d %b %Y, %H:%M %Z").to_string()
     }
+}
+
+/// What somebody meant by `2026-11-21T10:00`, where it is that time in their zone, or by a
+/// time that says its own.
+pub fn instant(text: &str, zone: &str) -> Option<OffsetDateTime> {
+    let instant = text.parse::<Timestamp>().ok().or_else(|| {
+        let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
+        Some(text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(zone).ok()?.timestamp())
+    })?;
+    OffsetDateTime::from_unix_timestamp_nanos(instant.as_nanosecond()).ok()
 }
 
 /// `21 Nov 2026`
@@ -61,6 +77,18 @@ mod tests {
         assert_eq!(Moment::new(at, "Europe/Berlin").text(), "22 Nov 2026, 00:30 CET");
         assert_eq!(Moment::new(at, "Europe/Berlin").iso(), "2026-11-21T23:30:00Z");
         assert_eq!(Moment::new(at, "no such zone").text(), "21 Nov 2026, 23:30 UTC");
+    }
+
+    #[test]
+    fn a_time_without_a_zone_is_the_readers() {
+        let check = |text, zone, expected| assert_eq!(instant(text, zone), expected, "{text}");
+        check("2026-11-21T10:00", "UTC", Some(datetime!(2026-11-21 10:00 UTC)));
+        check("2026-11-21T10:00", "Europe/Berlin", Some(datetime!(2026-11-21 9:00 UTC)));
+        check("2026-11-21T10:00:30", "UTC", Some(datetime!(2026-11-21 10:00:30 UTC)));
+        check("2026-11-21T10:00:00+02:00", "UTC", Some(datetime!(2026-11-21 8:00 UTC)));
+        check("2026-11-21T10:00:00Z", "Europe/Berlin", Some(datetime!(2026-11-21 10:00 UTC)));
+        check("noon", "UTC", None);
+        check("", "UTC", None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use deadpool_redis::{Manager, Pool, Runtime};
 use futures::StreamExt;
 use redis::{AsyncCommands, AsyncConnectionConfig};
 use secrecy::{ExposeSecret, SecretString};
-use shared::{random, snapshot, tasks::Supervisor};
+use shared::{event, random, snapshot, tasks::Supervisor};
 use tokio::{sync::Notify, time::timeout};
 use tracing::{error, info, warn};
 
@@ -25,7 +25,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(5);
 const RECONNECT: Duration = Duration::from_secs(1);
 
-/// Where the control plane publishes.
+/// Where in Redis we meet the control plane.
 #[derive(Clone, Debug)]
 pub struct Source {
     pub redis_url: SecretString,
@@ -33,6 +33,8 @@ pub struct Source {
     pub hint: String,
     /// Where to say when keys were used.
     pub last_used: String,
+    /// Where to tell of calls.
+    pub events: String,
     /// How often to ask, hints apart.
     pub period: Duration,
 }
@@ -41,7 +43,8 @@ impl Source {
     pub fn standard(redis_url: SecretString) -> Self {
         let (image, hint) = (snapshot::IMAGE.to_owned(), snapshot::HINT.to_owned());
         let last_used = snapshot::LAST_USED.to_owned();
-        Self { redis_url, image, hint, last_used, period: period() }
+        let events = event::PLACE.to_owned();
+        Self { redis_url, image, hint, last_used, events, period: period() }
     }
 }
 

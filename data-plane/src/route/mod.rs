@@ -50,6 +50,13 @@ impl Reason {
             Self::Policy(_) => "policy",
         }
     }
+
+    pub fn policy(&self) -> Option<&Policy> {
+        match self {
+            Self::Asked => None,
+            Self::Policy(policy) => Some(policy),
+        }
+    }
 }
 
 pub fn route(

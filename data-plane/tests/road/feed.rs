@@ -48,6 +48,7 @@ impl Published {
             image: format!("test:{name}:image"),
             hint: format!("test:{name}:hint"),
             last_used: format!("test:{name}:last_used"),
+            events: format!("test:{name}:events"),
             period,
         };
         let client = redis::Client::open(secrecy::ExposeSecret::expose_secret(&source.redis_url));

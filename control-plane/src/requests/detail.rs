@@ -1,0 +1,152 @@
+//! The page of one request: what happened, step by step, and why.
+
+use actix_web::{Responder, web::Path};
+use askama::Template;
+use shared::{
+    event::{Attempt, Event, Outcome, UsageSource},
+    failure::Code,
+};
+
+use super::{
+    RequestError, find,
+    line::{Line, grouped, took},
+};
+use crate::{
+    access::{Doors, Grant, may},
+    web::{Failure, Frame, Page, Section},
+};
+
+pub fn doors(doors: &mut Doors) {
+    doors.get("/orgs/{org}/requests/{request}", show);
+}
+
+#[derive(Template)]
+#[template(path = "requests/show.html")]
+struct RequestPage {
+    frame: Frame,
+    line: Line,
+    title: String,
+    ended: &'static str,
+    steps: Vec<Step>,
+    tokens: Vec<(&'static str, String)>,
+    error: Option<Code>,
+    json: String,
+}
+
+impl RequestPage {
+    fn event(&self) -> &Event {
+        self.line.event()
+    }
+
+    /// How many were asked in vain.
+    fn failed(&self) -> usize {
+        let answered = |it: &&Attempt| it.outcome != "answered";
+        self.event().attempts.iter().filter(answered).count()
+    }
+
+    fn usage_said_by(&self) -> &'static str {
+        match self.event().usage_source {
+            UsageSource::Upstream => "As the provider counted.",
+            UsageSource::Estimated => "As we counted: the provider did not say.",
+            UsageSource::None => "Nobody said what was used.",
+        }
+    }
+}
+
+/// One thing that happened on a call's way.
+struct Step {
+    title: String,
+    about: String,
+    took: String,
+}
+
+async fn show(
+    grant: Grant<may::ViewRequests>,
+    path: Path<(String, String)>,
+) -> Result<impl Responder, Failure> {
+    let id = path.1.parse().map_err(|_| RequestError::NotFound)?;
+    let mut work = grant.begin().await?;
+    let request = find(&mut work, id).await?;
+    let json = serde_json::to_string_pretty(&request).unwrap_or_default();
+    let line = Line::of(request, grant.zone());
+    Ok(Page(RequestPage {
+        frame: grant.frame(Section::Requests),
+        title: title(line.event()),
+        ended: ended(line.event().outcome),
+        steps: steps(&line),
+        tokens: tokens(line.event()),
+        error: error(line.event()),
+        json,
+        line,
+    }))
+}
+
+fn title(event: &Event) -> String {
+    match (&event.served, event.outcome) {
+        (Some(served), Outcome::Success | Outcome::Broken | Outcome::Gone) => {
+            format!("Why this request went to {}", served.upstream_model)
+        }
+        (_, Outcome::Gone) => "The client hung up before anybody answered".to_owned(),
+        (_, Outcome::ClientError) => "Why this request was refused".to_owned(),
+        (_, Outcome::Success | Outcome::ServerError | Outcome::Broken) => {
+            "Why this request was not served".to_owned()
+        }
+    }
+}
+
+const fn ended(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Success => "The answer arrived whole.",
+        Outcome::ClientError => "The request was refused.",
+        Outcome::ServerError => "Nobody could serve it.",
+        Outcome::Broken => "The answer broke off, and the client was told so.",
+        Outcome::Gone => "The client hung up before the end.",
+    }
+}
+
+fn steps(line: &Line) -> Vec<Step> {
+    let event = line.event();
+    let mut steps = vec![Step {
+        title: "Key accepted".to_owned(),
+        about: format!("“{}”, for {}.", line.key(), event.endpoint),
+        took: String::new(),
+    }];
+    if event.reason.is_some() {
+        let about = format!("{}.", line.why());
+        steps.push(Step { title: "Routed".to_owned(), about, took: String::new() });
+    }
+    steps.extend(event.attempts.iter().map(|it| {
+        let status = it.status.map(|it| format!(" with {it}")).unwrap_or_default();
+        let how = match &*it.outcome {
+            "answered" => format!("Answered{status}."),
+            other => format!("Failed{status}: {}.", other.replace('_', " ")),
+        };
+        let title = format!("Asked {} for {}", it.provider, it.model);
+        Step { title, about: how, took: took(it.took_ms) }
+    }));
+    if let Some(after) = line.first_byte() {
+        let about = format!("The first byte went out after {after}.");
+        steps.push(Step { title: "Answer began".to_owned(), about, took: String::new() });
+    }
+    let about = ended(event.outcome).to_owned();
+    steps.push(Step { title: event.outcome.title().to_owned(), about, took: line.total() });
+    steps
+}
+
+fn tokens(event: &Event) -> Vec<(&'static str, String)> {
+    let usage = event.usage;
+    let classes = [
+        ("Input", usage.input),
+        ("Cached input", usage.cached_input),
+        ("Written to a cache", usage.cache_write),
+        ("Output", usage.output),
+        ("Reasoning", usage.reasoning),
+        ("Total", usage.total()),
+    ];
+    classes.map(|(class, count)| (class, grouped(count))).into()
+}
+
+fn error(event: &Event) -> Option<Code> {
+    let name = event.error.as_deref()?;
+    Code::ALL.iter().find(|it| it.name == name).copied()
+}

@@ -1,0 +1,91 @@
+//! The request log: each call that proxies told of, for some weeks.
+//!
+//! Always holds: an event is in the log once, however often it was told and whenever a
+//! process died; one that cannot be read is put aside and stops no other. There is no
+//! prompt and no reply here, and nothing to delete one by one: days go as a whole.
+
+mod api;
+mod csv;
+mod detail;
+mod filter;
+mod ingest;
+mod line;
+mod live;
+mod store;
+#[cfg(test)]
+pub mod tests;
+mod web;
+
+use serde::Serialize;
+use shared::{
+    event::Event,
+    failure::{Classified, Kind},
+    ids::RequestId,
+};
+use utoipa::ToSchema;
+
+pub use self::ingest::{Ingester, add};
+use self::{filter::Filter, store::Slice};
+use crate::{
+    access::{Doors, Work},
+    keys::KeyError,
+    projects::ProjectError,
+};
+
+pub fn doors(doors: &mut Doors) {
+    web::doors(doors);
+    live::doors(doors);
+    detail::doors(doors);
+    api::doors(doors);
+}
+
+/// One call, and what its project and key are called by now.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = LoggedRequest)]
+pub struct Request {
+    #[serde(flatten)]
+    pub event: Event,
+    pub project_name: Option<String>,
+    pub key_name: Option<String>,
+}
+
+/// Those that `filter` lets through, the latest first, beginning before one of them.
+async fn list(
+    work: &mut Work,
+    filter: &Filter,
+    slice: Slice,
+) -> Result<Vec<Request>, RequestError> {
+    let organization = work.organization;
+    Ok(store::list(work, organization, filter, slice).await?)
+}
+
+async fn find(work: &mut Work, request: RequestId) -> Result<Request, RequestError> {
+    let organization = work.organization;
+    store::find(work, organization, request).await?.ok_or(RequestError::NotFound)
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    #[error("there is no such request in the log, or not any more")]
+    NotFound,
+    #[error("too many follow the log at once: close another page, or come back in a while")]
+    TooManyFollow,
+    #[error(transparent)]
+    Project(#[from] ProjectError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("the store of requests failed")]
+    Store(#[from] sqlx::Error),
+}
+
+impl Classified for RequestError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotFound => Kind::NotFound,
+            Self::TooManyFollow => Kind::Unavailable,
+            Self::Project(error) => error.kind(),
+            Self::Key(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Every statement on the request log.
+
+use shared::{
+    event::Event,
+    ids::{OrganizationId, RequestId},
+};
+use sqlx::{PgConnection, types::Json};
+use time::Date;
+
+use super::{
+    Request,
+    filter::{Filter, Which},
+    ingest::Told,
+};
+
+/// Which part of a list.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slice {
+    pub before: Option<RequestId>,
+    pub most: i64,
+}
+
+struct Row {
+    event: Json<Event>,
+    project_name: Option<String>,
+    key_name: Option<String>,
+}
+
+impl From<Row> for Request {
+    fn from(row: Row) -> Self {
+        let Row { event, project_name, key_name } = row;
+        Self { event: event.0, project_name, key_name }
+    }
+}
+
+/// Plans each question by what it asks for: of the filters most are not given.
+async fn plan_anew(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("SELECT set_config('plan_cache_mode', 'force_custom_plan', true) AS mode")
+        .fetch_one(conn)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn list(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    filter: &Filter,
+    slice: Slice,
+) -> Result<Vec<Request>, sqlx::Error> {
+    plan_anew(conn).await?;
+    let rows = sqlx::query_as!(
+        Row,
+        r#"
+        SELECT r.event AS "event!: Json<Event>", p.name AS "project_name?", k.name AS "key_name?"
+          FROM (SELECT organization_id, request_id, project_id, key_id, event
+                  FROM request_events
+                 WHERE organization_id = $1
+                   AND request_id >= $2
+                   AND ($3::uuid IS NULL OR request_id < $3)
+                   AND ($4::uuid IS NULL OR project_id = $4)
+                   AND ($5::uuid IS NULL OR key_id = $5)
+                   AND ($6::text IS NULL OR asked = $6)
+                   AND ($7::text IS NULL OR model = $7)
+                   AND ($8::text IS NULL OR provider = $8)
+                   AND ($9::text IS NULL OR outcome = $9)
+                   AND (NOT $10::boolean OR outcome <> 'success')
+                   AND ($11::smallint IS NULL OR status = $11)
+                   AND ($12::text IS NULL OR (error = $12 AND outcome <> 'success'))
+                   AND ($13::bigint IS NULL OR total_ms >= $13)
+                 ORDER BY request_id DESC
+                 LIMIT $14) r
+          LEFT JOIN projects p ON (p.organization_id, p.id) = (r.organization_id, r.project_id)
+          LEFT JOIN api_keys k ON (k.organization_id, k.id) = (r.organization_id, r.key_id)
+         ORDER BY r.request_id DESC
+        "#,
+        organization as OrganizationId,
+        filter.from as RequestId,
+        slice.before.or(filter.to).map(RequestId::uuid),
+        filter.project.map(|it| it.uuid()),
+        filter.key.map(|it| it.uuid()),
+        filter.asked,
+        filter.model,
+        filter.provider,
+        filter.outcome.and_then(only),
+        filter.outcome == Some(Which::Unserved),
+        filter.status,
+        filter.error,
+        filter.min_ms,
+        slice.most,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(Request::from).collect())
+}
+
+/// Where the log ends at present, in the order in which events came.
+pub(super) async fn end(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    from: RequestId,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT coalesce(max(arrival), 0) AS "end!" FROM request_events
+            WHERE organization_id = $1 AND request_id >= $2"#,
+        organization as OrganizationId,
+        from as RequestId,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Those that came after `since` and not after `end`, the last first.
+pub(super) async fn arrived(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    filter: &Filter,
+    (since, end): (i64, i64),
+    most: i64,
+) -> Result<Vec<Request>, sqlx::Error> {
+    plan_anew(conn).await?;
+    let rows = sqlx::query_as!(
+        Row,
+        r#"
+        SELECT r.event AS "event!: Json<Event>", p.name AS "project_name?", k.name AS "key_name?"
+          FROM (SELECT organization_id, arrival, project_id, key_id, event
+                  FROM request_events
+                 WHERE organization_id = $1
+                   AND request_id >= $2
+                   AND arrival > $3 AND arrival <= $4
+                   AND ($5::uuid IS NULL OR project_id = $5)
+                   AND ($6::uuid IS NULL OR key_id = $6)
+                   AND ($7::text IS NULL OR asked = $7)
+                   AND ($8::text IS NULL OR model = $8)
+                   AND ($9::text IS NULL OR provider = $9)
+                   AND ($10::text IS NULL OR outcome = $10)
+                   AND (NOT $11::boolean OR outcome <> 'success')
+                   AND ($12::smallint IS NULL OR status = $12)
+                   AND ($13::text IS NULL OR (error = $13 AND outcome <> 'success'))
+                   AND ($14::bigint IS NULL OR total_ms >= $14)
+                 ORDER BY arrival DESC
+                 LIMIT $15) r
+          LEFT JOIN projects p ON (p.organization_id, p.id) = (r.organization_id, r.project_id)
+          LEFT JOIN api_keys k ON (k.organization_id, k.id) = (r.organization_id, r.key_id)
+         ORDER BY r.arrival DESC
+        "#,
+        organization as OrganizationId,
+        filter.from as RequestId,
+        since,
+        end,
+        filter.project.map(|it| it.uuid()),
+        filter.key.map(|it| it.uuid()),
+        filter.asked,
+        filter.model,
+        filter.provider,
+        filter.outcome.and_then(only),
+        filter.outcome == Some(Which::Unserved),
+        filter.status,
+        filter.error,
+        filter.min_ms,
+        most,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(Request::from).collect())
+}
+
+fn only(which: Which) -> Option<&'static str> {
+    match which {
+        Which::Only(outcome) => Some(outcome.name()),
+        Which::Unserved => None,
+    }
+}
+
+pub(super) async fn find(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    request: RequestId,
+) -> Result<Option<Request>, sqlx::Error> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"
+        SELECT r.event AS "event!: Json<Event>", p.name AS "project_name?", k.name AS "key_name?"
+          FROM request_events r
+          LEFT JOIN projects p ON (p.organization_id, p.id) = (r.organization_id, r.project_id)
+          LEFT JOIN api_keys k ON (k.organization_id, k.id) = (r.organization_id, r.key_id)
+         WHERE r.organization_id = $1 AND r.request_id = $2
+        "#,
+        organization as OrganizationId,
+        request as RequestId,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(Request::from))
+}
+
+/// Whether there has ever been one, as far as the log goes back.
+pub(super) async fn is_empty(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT NOT EXISTS (SELECT FROM request_events WHERE organization_id = $1) AS "is!""#,
+        organization as OrganizationId,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Makes us the only one who takes from a stream until the transaction ends. Says no
+/// where somebody else is.
+pub(super) async fn claim(conn: &mut PgConnection, stream: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0)) AS "is_ours!""#,
+        stream,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Adds those that are not there yet, whosever they are, and says how many those were.
+pub(super) async fn add(conn: &mut PgConnection, told: &[Told]) -> Result<i64, sqlx::Error> {
+    let events = || told.iter().map(|it| &it.event);
+    let served = || events().map(|it| it.served.as_ref());
+    sqlx::query_scalar!(
+        r#"SELECT app.add_requests($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS "new!""#,
+        &events().map(|it| it.organization.uuid()).collect::<Vec<_>>(),
+        &events().map(|it| it.request.uuid()).collect::<Vec<_>>(),
+        &told.iter().map(|it| it.text.clone()).collect::<Vec<_>>(),
+        &events().map(|it| it.project.uuid()).collect::<Vec<_>>(),
+        &events().map(|it| it.key.uuid()).collect::<Vec<_>>(),
+        &events().map(|it| it.asked.clone()).collect::<Vec<_>>(),
+        &served().map(|it| it.map(|it| it.model.clone())).collect::<Vec<_>>() as _,
+        &served().map(|it| it.map(|it| it.provider.clone())).collect::<Vec<_>>() as _,
+        &events().map(|it| it.outcome.name().to_owned()).collect::<Vec<_>>(),
+        &events().map(|it| i16::try_from(it.status).unwrap_or(i16::MAX)).collect::<Vec<_>>(),
+        &events().map(|it| it.error.as_deref().map(str::to_owned)).collect::<Vec<_>>() as _,
+        &events().map(|it| i64::from(it.total_ms)).collect::<Vec<_>>(),
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Makes room for the requests of those days.
+pub(super) async fn make_days(
+    conn: &mut PgConnection,
+    first: Date,
+    last: Date,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!("SELECT app.make_request_days($1, $2)", first, last).fetch_one(conn).await?;
+    Ok(())
+}
+
+/// Forgets the requests of all days before one.
+pub(super) async fn drop_days(conn: &mut PgConnection, before: Date) -> Result<i32, sqlx::Error> {
+    sqlx::query_scalar!(r#"SELECT app.drop_request_days($1) AS "dropped!""#, before)
+        .fetch_one(conn)
+        .await
+}

@@ -1,0 +1,195 @@
+//! What is known of a call, gathered on its way and told once.
+
+use std::{sync::Arc, time::Instant};
+
+use shared::{
+    event::{Attempt, Event, Outcome, PolicyVersion, Server, UsageSource, Word},
+    failure::Code,
+    ids::RequestId,
+    snapshot::Policy,
+    usage::Usage,
+};
+use time::OffsetDateTime;
+
+use super::{Emitter, client, tags};
+use crate::{authenticate::Caller, catalog::Candidate, metrics};
+
+/// As much of a model's name as is kept.
+const LONGEST_NAME: usize = 200;
+
+/// A call's event in the making. It is emitted exactly once, when this is dropped,
+/// whichever way the call left; one that did not say how it ended is one whose client
+/// hung up. A request without a [`Caller`] is nobody's and is not told of.
+pub struct Story {
+    emitter: Arc<Emitter>,
+    request: RequestId,
+    endpoint: &'static str,
+    began: Instant,
+    started_at: OffsetDateTime,
+    has_ended: bool,
+    event: Option<Box<Event>>,
+}
+
+impl Story {
+    pub fn begin(emitter: &Arc<Emitter>, request: RequestId, endpoint: &'static str) -> Self {
+        Self {
+            emitter: emitter.clone(),
+            request,
+            endpoint,
+            began: Instant::now(),
+            started_at: OffsetDateTime::now_utc(),
+            has_ended: false,
+            event: None,
+        }
+    }
+
+    /// Whose call it is: from here on there is something to tell.
+    pub fn caller(&mut self, caller: &Caller) {
+        self.event = Some(Box::new(Event {
+            request: self.request,
+            proxy: self.emitter.proxy,
+            organization: caller.key.organization,
+            project: caller.key.project,
+            key: caller.key.id,
+            endpoint: Word::Borrowed(self.endpoint),
+            asked: String::new(),
+            policy: None,
+            reason: None,
+            served: None,
+            attempts: Vec::new(),
+            outcome: Outcome::Gone,
+            status: 0,
+            error: None,
+            stream: false,
+            usage: Usage::default(),
+            usage_source: UsageSource::None,
+            started_at: self.started_at,
+            first_byte_ms: None,
+            total_ms: 0,
+            client: None,
+            tags: Default::default(),
+        }));
+    }
+
+    /// What calls, by its `user-agent`, and what it says of the call in `x-turnpike-tags`.
+    pub fn client(&mut self, user_agent: Option<&str>, said: Option<&str>) {
+        if let Some(event) = &mut self.event {
+            event.client = user_agent.map(client::kind);
+            event.tags = said.map(tags::tags).unwrap_or_default();
+        }
+    }
+
+    pub fn asks(&mut self, model: &str) {
+        if let Some(event) = &mut self.event {
+            event.asked = shown(model);
+        }
+    }
+
+    /// That the answer is a stream.
+    pub fn streams(&mut self) {
+        if let Some(event) = &mut self.event {
+            event.stream = true;
+        }
+    }
+
+    /// Why the call goes where it goes.
+    pub fn routed(&mut self, reason: &'static str, policy: Option<&Policy>) {
+        if let Some(event) = &mut self.event {
+            event.reason = Some(Word::Borrowed(reason));
+            event.policy =
+                policy.map(|it| PolicyVersion { name: it.name.clone(), version: it.version });
+        }
+    }
+
+    /// That `candidate` was asked from `since` till now, and how that went.
+    pub fn attempt(
+        &mut self,
+        candidate: &Candidate,
+        outcome: &'static str,
+        status: Option<u16>,
+        since: Instant,
+    ) {
+        if let Some(event) = &mut self.event {
+            event.attempts.push(Attempt {
+                provider: candidate.model.upstream.provider.clone(),
+                model: candidate.model.name.clone(),
+                outcome: Word::Borrowed(outcome),
+                status,
+                took_ms: milliseconds(since),
+            });
+        }
+    }
+
+    /// Who answers.
+    pub fn served(&mut self, candidate: &Candidate) {
+        if let Some(event) = &mut self.event {
+            let model = &candidate.model;
+            event.served = Some(Server {
+                model: model.name.clone(),
+                upstream_model: model.upstream_name.clone(),
+                upstream: model.upstream.id,
+                provider: model.upstream.provider.clone(),
+                credential: candidate.credential.id,
+            });
+        }
+    }
+
+    /// That the answer begins now.
+    pub fn first_byte(&mut self) {
+        if let Some(event) = &mut self.event {
+            event.first_byte_ms.get_or_insert_with(|| milliseconds(self.began));
+        }
+    }
+
+    pub fn usage(&mut self, usage: Usage, source: UsageSource) {
+        if let Some(event) = &mut self.event {
+            event.usage = usage;
+            event.usage_source = source;
+        }
+    }
+
+    /// What the caller is told that went wrong.
+    pub fn fails(&mut self, code: Code) {
+        if let Some(event) = &mut self.event {
+            event.error = Some(Word::Borrowed(code.name));
+        }
+    }
+
+    /// How the call leaves. The first word counts: a stream that broke also ends.
+    pub fn ends(&mut self, outcome: Outcome, status: u16) {
+        let Some(event) = self.event.as_mut().filter(|_| !self.has_ended) else { return };
+        event.outcome = outcome;
+        event.status = status;
+        self.has_ended = true;
+    }
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        if let Some(mut event) = self.event.take() {
+            event.total_ms = milliseconds(self.began);
+            self.emitter.emit(event);
+        }
+    }
+}
+
+impl From<metrics::Outcome> for Outcome {
+    fn from(outcome: metrics::Outcome) -> Self {
+        match outcome {
+            metrics::Outcome::Success => Self::Success,
+            metrics::Outcome::ClientError => Self::ClientError,
+            metrics::Outcome::ServerError => Self::ServerError,
+            metrics::Outcome::Broken => Self::Broken,
+            metrics::Outcome::Gone => Self::Gone,
+        }
+    }
+}
+
+fn milliseconds(since: Instant) -> u32 {
+    u32::try_from(since.elapsed().as_millis()).unwrap_or(u32::MAX)
+}
+
+/// A caller's text as it may be shown and kept.
+fn shown(text: &str) -> String {
+    text.chars().filter(|it| !it.is_control()).take(LONGEST_NAME).collect()
+}

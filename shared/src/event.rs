@@ -1,0 +1,332 @@
+//! What a proxy tells of one call, once, when the call has left.
+//!
+//! An event holds no prompt, no reply, no secret and nothing made from one. It travels as
+//! JSON in an entry of a Redis Stream, under a field named after the version. Within a
+//! version fields are only added: whoever does not know one passes it over, and whoever
+//! misses one takes its default, so that proxies and control planes of neighbouring
+//! releases understand each other. What older readers would misread is another version.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+
+use crate::{
+    ids::{ApiKeyId, CredentialId, OrganizationId, ProjectId, ProxyId, RequestId, UpstreamId},
+    usage::Usage,
+};
+
+/// Where events wait in Redis: streams of this name, each with the number of its shard
+/// appended. In braces is what a cluster of Redis hashes, so that one pipeline reaches all.
+pub const PLACE: &str = "requests:{main}";
+
+/// How many streams there are. An organization's events are all in one.
+pub const SHARDS: u8 = 16;
+
+/// The field of a stream's entry that holds an event; its name is the version.
+pub const FIELD: &str = "v1";
+
+/// The stream of a shard.
+pub fn stream(place: &str, shard: u8) -> String {
+    format!("{place}:{shard:02}")
+}
+
+/// Which shard an organization's events are in.
+pub fn shard(organization: OrganizationId) -> u8 {
+    let [.., last] = *organization.uuid().as_bytes();
+    last % SHARDS
+}
+
+/// A short name out of a list that may grow, so that an unknown one is no failure.
+pub type Word = Cow<'static, str>;
+
+/// One call, from its key to its last byte.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    pub request: RequestId,
+    pub proxy: ProxyId,
+    pub organization: OrganizationId,
+    pub project: ProjectId,
+    pub key: ApiKeyId,
+    /// The endpoint called, like `chat`.
+    #[schema(value_type = String)]
+    pub endpoint: Word,
+    /// The model asked for, as the caller wrote it. Empty where we did not get to read it.
+    #[serde(default)]
+    pub asked: String,
+    /// The policy that the name asked for belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyVersion>,
+    /// Why the model was chosen, like `asked` or `policy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub reason: Option<Word>,
+    /// Who answered, or was the last to be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<Server>,
+    /// Everybody who was asked, in that order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
+    pub outcome: Outcome,
+    /// The HTTP status of the answer; 0 where the client left before there was one.
+    #[serde(default)]
+    pub status: u16,
+    /// The published code of what went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub error: Option<Word>,
+    #[serde(default)]
+    pub stream: bool,
+    #[serde(default)]
+    pub usage: Usage,
+    #[serde(default)]
+    pub usage_source: UsageSource,
+    #[serde(with = "time::serde::rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    pub started_at: OffsetDateTime,
+    /// From the start to the first byte of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_byte_ms: Option<u32>,
+    pub total_ms: u32,
+    /// What kind of program called, like `openai-python`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub client: Option<Word>,
+    /// What the caller wrote into `x-turnpike-tags`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A policy as it was when it routed the call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyVersion {
+    pub name: String,
+    pub version: u32,
+}
+
+/// A model at the place that served it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Server {
+    /// What callers say.
+    pub model: String,
+    /// What the upstream was told.
+    pub upstream_model: String,
+    pub upstream: UpstreamId,
+    pub provider: String,
+    pub credential: CredentialId,
+}
+
+/// One time that an upstream was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Attempt {
+    pub provider: String,
+    /// What callers say.
+    #[serde(default)]
+    pub model: String,
+    /// How it went, like `answered` or `rate_limited`.
+    #[schema(value_type = String)]
+    pub outcome: Word,
+    /// None where there was no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    pub took_ms: u32,
+}
+
+/// How a call left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Success,
+    ClientError,
+    ServerError,
+    /// A stream that the upstream broke.
+    Broken,
+    /// The client hung up before the end.
+    Gone,
+}
+
+impl Outcome {
+    pub const ALL: [Self; 5] =
+        [Self::Success, Self::ClientError, Self::ServerError, Self::Broken, Self::Gone];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::ClientError => "client_error",
+            Self::ServerError => "server_error",
+            Self::Broken => "broken",
+            Self::Gone => "gone",
+        }
+    }
+
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Success => "Success",
+            Self::ClientError => "Refused",
+            Self::ServerError => "Failed",
+            Self::Broken => "Broken off",
+            Self::Gone => "Client gone",
+        }
+    }
+}
+
+/// Who says what was used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UsageSource {
+    /// The upstream did.
+    Upstream,
+    /// We counted.
+    Estimated,
+    /// Nobody: nothing was used, or nobody knows.
+    #[default]
+    None,
+}
+
+impl Event {
+    /// As it travels.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("an event has only keys that are texts")
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, NotAnEvent> {
+        serde_json::from_slice(bytes).map_err(NotAnEvent)
+    }
+}
+
+/// Says where, and nothing of what stands there.
+#[derive(Debug, thiserror::Error)]
+#[error("it cannot be read as an event, from its byte {} on", .0.column())]
+pub struct NotAnEvent(serde_json::Error);
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection, option, prelude::*};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn words() -> impl Strategy<Value = Word> {
+        "[a-z_]{1,12}".prop_map(Word::from)
+    }
+
+    fn usages() -> impl Strategy<Value = Usage> {
+        any::<[u32; 5]>().prop_map(|[input, cached_input, cache_write, output, reasoning]| Usage {
+            input: input.into(),
+            cached_input: cached_input.into(),
+            cache_write: cache_write.into(),
+            output: output.into(),
+            reasoning: reasoning.into(),
+        })
+    }
+
+    fn servers() -> impl Strategy<Value = Server> {
+        (".{0,20}", ".{0,20}", ".{0,20}").prop_map(|(model, upstream_model, provider)| Server {
+            model,
+            upstream_model,
+            upstream: UpstreamId::generate(),
+            provider,
+            credential: CredentialId::generate(),
+        })
+    }
+
+    fn attempts() -> impl Strategy<Value = Attempt> {
+        (".{0,20}", ".{0,20}", words(), option::of(any::<u16>()), any::<u32>()).prop_map(
+            |(provider, model, outcome, status, took_ms)| Attempt {
+                provider,
+                model,
+                outcome,
+                status,
+                took_ms,
+            },
+        )
+    }
+
+    prop_compose! {
+        fn events()(
+            (asked, policy_name, version) in (".{0,40}", ".{0,20}", option::of(any::<u32>())),
+            (endpoint, reason, error) in (words(), option::of(words()), option::of(words())),
+            (served, attempts) in (option::of(servers()), collection::vec(attempts(), 0..4)),
+            outcome in proptest::sample::select(&Outcome::ALL[..]),
+            (status, stream, usage) in (any::<u16>(), any::<bool>(), usages()),
+            seconds in 0..4_000_000_000_i64,
+            (first_byte_ms, total_ms) in (option::of(any::<u32>()), any::<u32>()),
+            (client, tags) in
+                (option::of(words()), collection::btree_map(".{1,9}", ".{0,9}", 0..4)),
+        ) -> Event {
+            Event {
+                request: RequestId::generate(),
+                proxy: ProxyId::generate(),
+                organization: OrganizationId::generate(),
+                project: ProjectId::generate(),
+                key: ApiKeyId::generate(),
+                endpoint,
+                asked,
+                policy: version.map(|version| PolicyVersion { name: policy_name, version }),
+                reason,
+                served,
+                attempts,
+                outcome,
+                status,
+                error,
+                stream,
+                usage,
+                usage_source: UsageSource::Upstream,
+                started_at: OffsetDateTime::from_unix_timestamp(seconds).unwrap(),
+                first_byte_ms,
+                total_ms,
+                client,
+                tags,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_event_survives_the_journey(event in events()) {
+            prop_assert_eq!(&Event::decode(&event.encode()).unwrap(), &event);
+        }
+
+        #[test]
+        fn a_field_from_the_future_is_passed_over(event in events(), name in "[a-z]{20}") {
+            let mut json: Value = serde_json::from_slice(&event.encode()).unwrap();
+            json[&name] = json!({ "anything": [1, 2, 3] });
+            prop_assert_eq!(&Event::decode(json.to_string().as_bytes()).unwrap(), &event);
+        }
+
+        #[test]
+        fn nonsense_is_no_event_and_no_panic(bytes in collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(Event::decode(&bytes).is_err());
+        }
+    }
+
+    /// What was in the first events that were ever sent is enough for ever.
+    #[test]
+    fn what_has_a_default_may_be_missing() {
+        let json = json!({
+            "request": RequestId::generate(),
+            "proxy": ProxyId::generate(),
+            "organization": OrganizationId::generate(),
+            "project": ProjectId::generate(),
+            "key": ApiKeyId::generate(),
+            "endpoint": "chat",
+            "outcome": "gone",
+            "started_at": "2026-11-21T10:00:00Z",
+            "total_ms": 12,
+        });
+        let event = Event::decode(json.to_string().as_bytes()).unwrap();
+        assert_eq!((event.status, event.usage_source), (0, UsageSource::None));
+        assert_eq!(event.outcome, Outcome::Gone);
+    }
+
+    #[test]
+    fn the_shards_share_the_organizations() {
+        let mut counts = [0; SHARDS as usize];
+        for _ in 0..16_000 {
+            counts[usize::from(shard(OrganizationId::generate()))] += 1;
+        }
+        assert!(counts.iter().all(|it| (700..1_300).contains(it)), "{counts:?}");
+        assert_eq!(stream(PLACE, 7), "requests:{main}:07");
+    }
+}
