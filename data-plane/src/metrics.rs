@@ -6,7 +6,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Coll
 use shared::failure::Code;
 use time::OffsetDateTime;
 
-use crate::{catalog::Snapshot, endpoints::Endpoint};
+use crate::{call::CallMetrics, catalog::Snapshot, endpoints::Endpoint};
 
 pub struct Metrics {
     registry: Registry,
@@ -14,6 +14,7 @@ pub struct Metrics {
     in_flight: IntGauge,
     refusals: HashMap<&'static str, IntCounter>,
     pub snapshot: SnapshotMetrics,
+    pub call: CallMetrics,
 }
 
 /// How a request left.
@@ -71,6 +72,7 @@ impl Metrics {
                 .map(|it| Ok((it.name, refusals.get_metric_with_label_values(&[it.name])?)))
                 .collect::<Result<_, prometheus::Error>>()?,
             snapshot: SnapshotMetrics::new(&registry)?,
+            call: CallMetrics::new(&registry)?,
             registry: {
                 register(&registry, requests)?;
                 register(&registry, refusals)?;

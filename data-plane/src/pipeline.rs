@@ -18,9 +18,8 @@ use crate::{
     answer::Answer,
     ask::{Ask, Form},
     authenticate::{Caller, Knock, NotLetIn, TrustedProxies, authenticate},
-    call::call,
+    call::{Calling, call},
     catalog::Catalog,
-    config::Timeouts,
     egress::Client,
     last_used::LastUsed,
     metrics::Metrics,
@@ -37,7 +36,7 @@ pub struct Gateway {
     pub last_used: Arc<LastUsed>,
     pub proxies: TrustedProxies,
     pub limits: Limits,
-    pub timeouts: Timeouts,
+    pub calling: Arc<Calling>,
     /// Where the pages about error codes are; ends with a slash.
     pub error_docs: String,
     pub draining: AtomicBool,
@@ -54,7 +53,7 @@ pub async fn ask(
     let ask = Ask::parse(form, receive(&gateway.limits, sending).await?)?;
     let plan = gateway
         .with_snapshot(|snapshot| Ok(route(snapshot, caller, ask, &mut fastrand::Rng::new())?))?;
-    let open = call(client, &gateway.timeouts, plan).await?;
+    let open = call(client, &gateway.calling, plan).await?;
     Ok(Answer::Opened(Box::new(open)))
 }
 

@@ -73,7 +73,7 @@ impl Visit {
     fn opened(mut self, open: Open) -> HttpResponse {
         let Open { served, reply, .. } = open;
         match reply {
-            Reply::Whole { status, retry_after, body } => {
+            Reply::Whole { status, retry_after, body, .. } => {
                 let status = status_of(status);
                 self.ends(Outcome::of(status));
                 self.record_passed(status, &served);
@@ -161,7 +161,8 @@ fn name_served(response: &mut HttpResponseBuilder, served: &Served) {
     response
         .insert_header(("x-turnpike-model", served.model.upstream_name.as_str()))
         .insert_header(("x-turnpike-provider", served.model.upstream.provider.as_str()))
-        .insert_header(("x-turnpike-requested-model", served.asked.as_str()));
+        .insert_header(("x-turnpike-requested-model", served.asked.as_str()))
+        .insert_header(("x-turnpike-attempts", served.attempts.len()));
 }
 
 /// The two versions of the `http` crate know the same statuses.
@@ -180,6 +181,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        call::Calling,
         catalog::tests::Fixture,
         config::Timeouts,
         metrics::Metrics,
@@ -187,13 +189,14 @@ mod tests {
     };
 
     fn gateway() -> Data<Gateway> {
+        let metrics = Metrics::new().unwrap();
         Data::new(Gateway {
+            calling: Calling::new(Timeouts::default(), 10, &metrics.call).into(),
             catalog: Fixture::default().catalog().into(),
             last_used: crate::last_used::LastUsed::default().into(),
-            metrics: Metrics::new().unwrap().into(),
+            metrics: metrics.into(),
             proxies: crate::authenticate::TrustedProxies::default(),
             limits: Limits { bytes: 1_000, patience: Patience::default() },
-            timeouts: Timeouts::default(),
             error_docs: "https://dashboard/docs/errors/".into(),
             draining: false.into(),
         })
