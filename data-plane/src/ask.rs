@@ -57,6 +57,11 @@ impl Ask {
         Ok(Self { form, model, fallbacks: fields.models, model_at, body })
     }
 
+    /// What the call may come to, as far as its length tells.
+    pub fn estimated_tokens(&self) -> u64 {
+        u64::try_from(self.body.len() / 4).unwrap_or(u64::MAX)
+    }
+
     /// The body as an upstream wants it, which calls the model `name`. Only where the
     /// names differ is there anything to write.
     pub fn body_for(&self, name: &str) -> Bytes {
