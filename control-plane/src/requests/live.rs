@@ -22,13 +22,14 @@ use super::{
     filter::{Filter, RequestSearch, first_at},
     line::Line,
     store,
-    web::SHOWN,
 };
 use crate::{
     access::{Doors, Grant, may},
     web::{Failure, Search},
 };
 
+/// How many rows are sent at once, and as many as a page shows.
+const MOST: i64 = 50;
 /// How often a follower looks.
 const BEAT: Duration = Duration::from_millis(400);
 /// How long a stream lasts before the browser has to come back.
@@ -120,8 +121,7 @@ impl Follower {
         }
         let mut work = self.grant.begin().await?;
         let (organization, between) = (work.organization, (self.since, end));
-        let requests =
-            store::arrived(&mut work, organization, &self.filter, between, SHOWN).await?;
+        let requests = store::arrived(&mut work, organization, &self.filter, between, MOST).await?;
         self.since = end;
         if requests.is_empty() {
             return Ok(None);

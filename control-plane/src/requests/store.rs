@@ -13,13 +13,6 @@ use super::{
     ingest::Told,
 };
 
-/// Which part of a list.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Slice {
-    pub before: Option<RequestId>,
-    pub most: i64,
-}
-
 struct Row {
     event: Json<Event>,
     project_name: Option<String>,
@@ -45,7 +38,8 @@ pub(super) async fn list(
     conn: &mut PgConnection,
     organization: OrganizationId,
     filter: &Filter,
-    slice: Slice,
+    after: Option<RequestId>,
+    most: i64,
 ) -> Result<Vec<Request>, sqlx::Error> {
     plan_anew(conn).await?;
     let rows = sqlx::query_as!(
@@ -75,7 +69,7 @@ pub(super) async fn list(
         "#,
         organization as OrganizationId,
         filter.from as RequestId,
-        slice.before.or(filter.to).map(RequestId::uuid),
+        after.or(filter.to).map(RequestId::uuid),
         filter.project.map(|it| it.uuid()),
         filter.key.map(|it| it.uuid()),
         filter.asked,
@@ -86,7 +80,7 @@ pub(super) async fn list(
         filter.status,
         filter.error,
         filter.min_ms,
-        slice.most,
+        most,
     )
     .fetch_all(conn)
     .await?;

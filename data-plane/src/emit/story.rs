@@ -89,10 +89,11 @@ impl Story {
         }
     }
 
-    /// That the answer is a stream.
+    /// That the answer is a stream, which has begun well even if its end is never seen.
     pub fn streams(&mut self) {
         if let Some(event) = &mut self.event {
             event.stream = true;
+            event.status = 200;
         }
     }
 
