@@ -9,7 +9,7 @@ use time::Date;
 
 use super::{
     Request,
-    filter::{Filter, Which},
+    filter::{Filter, Which, first_at},
     ingest::Told,
 };
 
@@ -87,17 +87,19 @@ pub(super) async fn list(
     Ok(rows.into_iter().map(Request::from).collect())
 }
 
-/// Where the log ends at present, in the order in which events came.
+/// Where the log ends at present, in the order in which events came. Looks into the days
+/// since `day` and no further; of a day into the whole, for then one step in its index is
+/// enough.
 pub(super) async fn end(
     conn: &mut PgConnection,
     organization: OrganizationId,
-    from: RequestId,
+    day: Date,
 ) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(
         r#"SELECT coalesce(max(arrival), 0) AS "end!" FROM request_events
             WHERE organization_id = $1 AND request_id >= $2"#,
         organization as OrganizationId,
-        from as RequestId,
+        first_at(day.midnight().assume_utc()) as RequestId,
     )
     .fetch_one(conn)
     .await

@@ -7,9 +7,9 @@ use time::OffsetDateTime;
 
 use super::{
     RequestError, csv,
-    filter::{Filter, RANGES, RequestSearch, Which, first_at},
+    filter::{Filter, RANGES, RequestSearch, Which},
     line::Line,
-    list, store,
+    list, live, store,
 };
 use crate::{
     access::{Doors, Grant, Work, may},
@@ -112,8 +112,7 @@ async fn page(
 ) -> Result<HttpResponse, Failure> {
     let (organization, path) = (work.organization, grant.path("/requests"));
     // Before the list is read: what comes in between is then seen twice, and not never.
-    let from = first_at(OffsetDateTime::now_utc() - time::Duration::days(1));
-    let since = store::end(work, organization, from).await?.to_string();
+    let since = live::end(work).await?.to_string();
     let part = list(work, filter, Span::page(after)).await?;
     let is_empty = part.items.is_empty() && store::is_empty(work, organization).await?;
     let live = grant.path("/requests.live");
