@@ -2,6 +2,7 @@
 //! short.
 
 use std::{
+    any::Any,
     io,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
@@ -11,14 +12,17 @@ use std::{
 use actix_web::{
     App, HttpServer,
     dev::{Server, ServerHandle},
+    rt::net::TcpStream,
     web::Data,
 };
 use deadpool_redis::Pool;
 use shared::tasks::Supervisor;
+use socket2::SockRef;
 use tracing::{info, warn};
 
 use crate::{
     authenticate::TrustedProxies,
+    call::Calling,
     catalog::{
         Catalog, Opener,
         feed::{Feed, FeedError, Source},
@@ -39,6 +43,11 @@ const REQUEST_HEAD: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a client may take to close its end.
 const DISCONNECT: Duration = Duration::from_secs(1);
+/// What waits for a client that takes it slowly. Beyond, the upstream has to wait.
+const WRITE_BUFFER: usize = 16 * 1024;
+/// Streams are told so long before the end of the drain, beside what a silence takes, that
+/// it comes.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A data plane that serves.
 pub struct Running {
@@ -49,6 +58,7 @@ pub struct Running {
     supervisor: Supervisor,
     servers: Vec<ServerHandle>,
     drain_delay: Duration,
+    drain: Duration,
     redis: Pool,
     places: Places,
 }
@@ -112,6 +122,7 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
         supervisor,
         servers,
         drain_delay,
+        drain: Duration::from_secs(config.floor.drain_seconds),
         redis,
         places,
     })
@@ -123,9 +134,9 @@ impl Running {
         self.gateway.draining.store(true, Ordering::Relaxed);
         info!("draining");
         tokio::time::sleep(self.drain_delay).await;
-        // In the order they were started: health is told to the end.
-        for server in &self.servers {
-            server.stop(true).await;
+        tokio::select! {
+            () = self.stop_serving() => (),
+            () = self.say_farewell() => (),
         }
         self.supervisor.shut_down().await;
         if let Err(error) = self.gateway.last_used.carry(&self.redis, &self.places.last_used).await
@@ -138,6 +149,22 @@ impl Running {
         info!("stopped");
     }
 
+    async fn stop_serving(&self) {
+        // In the order they were started: health is told to the end.
+        for server in &self.servers {
+            server.stop(true).await;
+        }
+    }
+
+    /// Tells the streams that last longer than we may wait. Each notices at its next piece
+    /// or silence, and ends with an error instead of a cut.
+    async fn say_farewell(&self) {
+        let notice = (self.gateway.calling.timeouts.ping + FAREWELL).min(self.drain / 2);
+        tokio::time::sleep(self.drain - notice).await;
+        self.gateway.calling.leave();
+        std::future::pending().await
+    }
+
     /// Comes about when a part has failed that we cannot do without.
     pub async fn failed(&self) {
         self.supervisor.stopped().await;
@@ -145,6 +172,7 @@ impl Running {
 }
 
 fn gateway(config: &Config, catalog: Arc<Catalog>, metrics: Arc<Metrics>) -> Gateway {
+    let calling = Calling::new(config.timeouts, config.breaker_calls, &metrics.call);
     let dashboard = config.dashboard_url.as_str().trim_end_matches('/');
     Gateway {
         catalog,
@@ -153,7 +181,7 @@ fn gateway(config: &Config, catalog: Arc<Catalog>, metrics: Arc<Metrics>) -> Gat
         last_used: Arc::default(),
         proxies: TrustedProxies(config.trusted_proxies.clone()),
         limits: Limits { bytes: config.body_limit_bytes, patience: Patience::default() },
-        timeouts: config.timeouts,
+        calling: calling.into(),
         error_docs: format!("{dashboard}/docs/errors/"),
         draining: false.into(),
     }
@@ -165,12 +193,15 @@ fn listen(
     egress: Egress,
 ) -> Result<(SocketAddr, Server), NotStarted> {
     let address = config.floor.listen;
+    let patience = config.timeouts.write;
     let server = HttpServer::new(move || {
         // Built on the worker's thread: each worker has connections of its own.
         let client = Data::new(egress.client());
         App::new().app_data(gateway.clone()).app_data(client).configure(web::routes)
     })
     .tcp_nodelay(true)
+    .on_connect(move |connection, _| limit_waiting(connection, patience))
+    .h1_write_buffer_size(WRITE_BUFFER)
     // A client that has closed its end is gone, and its call with it.
     .h1_allow_half_closed(false)
     .client_request_timeout(REQUEST_HEAD)
@@ -185,6 +216,15 @@ fn listen(
     let server = server.bind(address).map_err(|source| NotStarted::Listen { address, source })?;
     let bound = server.addrs().first().copied().unwrap_or(address);
     Ok((bound, server.run()))
+}
+
+/// A client that takes nothing of what waits for it is dropped by the kernel, which sees
+/// it though we are not asked for more.
+fn limit_waiting(connection: &dyn Any, patience: Duration) {
+    let Some(connection) = connection.downcast_ref::<TcpStream>() else { return };
+    if let Err(error) = SockRef::from(connection).set_tcp_user_timeout(Some(patience)) {
+        warn!(%error, "could not limit how long a client may take nothing");
+    }
 }
 
 fn listen_privately(

@@ -6,7 +6,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Coll
 use shared::failure::Code;
 use time::OffsetDateTime;
 
-use crate::{catalog::Snapshot, endpoints::Endpoint, limits::LimitMetrics};
+use crate::{call::CallMetrics, catalog::Snapshot, endpoints::Endpoint, limits::LimitMetrics};
 
 pub struct Metrics {
     registry: Registry,
@@ -16,6 +16,7 @@ pub struct Metrics {
     pub snapshot: SnapshotMetrics,
     pub limits: Arc<LimitMetrics>,
     pub events: EventMetrics,
+    pub call: CallMetrics,
 }
 
 /// How a request left.
@@ -82,6 +83,7 @@ impl Metrics {
             snapshot: SnapshotMetrics::new(&registry)?,
             limits: LimitMetrics::new(&registry)?.into(),
             events: EventMetrics::new(&registry)?,
+            call: CallMetrics::new(&registry)?,
             registry: {
                 register(&registry, requests)?;
                 register(&registry, refusals)?;

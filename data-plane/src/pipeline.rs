@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Instant, SystemTime},
+    time::SystemTime,
 };
 
 use shared::snapshot::Scope;
@@ -18,9 +18,8 @@ use crate::{
     answer::Answer,
     ask::{Ask, Form},
     authenticate::{Caller, Knock, NotLetIn, TrustedProxies, authenticate},
-    call::{CallFailed, Open, Reply, call},
+    call::{Attempt, CallFailed, Calling, Open, Served, call},
     catalog::Catalog,
-    config::Timeouts,
     egress::Client,
     emit::{Emitter, Story},
     last_used::LastUsed,
@@ -39,7 +38,7 @@ pub struct Gateway {
     pub emitter: Arc<Emitter>,
     pub proxies: TrustedProxies,
     pub limits: Limits,
-    pub timeouts: Timeouts,
+    pub calling: Arc<Calling>,
     /// Where the pages about error codes are; ends with a slash.
     pub error_docs: String,
     pub draining: AtomicBool,
@@ -61,27 +60,20 @@ pub async fn ask(
     let plan = gateway
         .with_snapshot(|snapshot| Ok(route(snapshot, caller, ask, &mut fastrand::Rng::new())?))?;
     story.routed(plan.reason.name(), plan.reason.policy());
-    let candidate = plan.candidates.first().cloned();
-    let since = Instant::now();
-    let outcome = call(client, &gateway.timeouts, plan).await;
-    if let Some(candidate) = candidate {
-        story.served(&candidate);
-        let (how, status) = attempt(&outcome);
-        story.attempt(&candidate, how, status, since);
+    let outcome = call(client, &gateway.calling, plan).await;
+    match &outcome {
+        Ok(Open { served, .. }) | Err(CallFailed { served, .. }) => tell(story, served),
     }
     Ok(Answer::Opened(Box::new(outcome?)))
 }
 
-/// How an upstream answered, as the request log tells it.
-fn attempt(outcome: &Result<Open, CallFailed>) -> (&'static str, Option<u16>) {
-    match outcome {
-        Ok(Open { reply: Reply::Stream { .. }, .. }) => ("answered", Some(200)),
-        Ok(Open { reply: Reply::Whole { status, .. }, .. }) if status.is_success() => {
-            ("answered", Some(status.as_u16()))
+/// All that was tried, and who it was in the end.
+fn tell(story: &mut Story, served: &Served) {
+    for Attempt { candidate, fate, status, took, .. } in &served.attempts {
+        if Arc::ptr_eq(&candidate.model, &served.model) {
+            story.served(candidate);
         }
-        Ok(Open { reply: Reply::Whole { status, .. }, .. }) => ("refused", Some(status.as_u16())),
-        Err(failed) if failed.why.is_timeout() => ("timeout", None),
-        Err(_) => ("failed", None),
+        story.attempt(candidate, fate.name(), status.map(|it| it.as_u16()), *took);
     }
 }
 

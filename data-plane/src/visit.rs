@@ -81,7 +81,7 @@ impl Visit {
         let Open { served, reply, .. } = open;
         self.story.first_byte();
         match reply {
-            Reply::Whole { status, retry_after, body } => {
+            Reply::Whole { status, retry_after, body, .. } => {
                 let status = status_of(status);
                 self.ends(Outcome::of(status), status);
                 self.record_passed(status, &served);
@@ -174,7 +174,8 @@ fn name_served(response: &mut HttpResponseBuilder, served: &Served) {
     response
         .insert_header(("x-turnpike-model", served.model.upstream_name.as_str()))
         .insert_header(("x-turnpike-provider", served.model.upstream.provider.as_str()))
-        .insert_header(("x-turnpike-requested-model", served.asked.as_str()));
+        .insert_header(("x-turnpike-requested-model", served.asked.as_str()))
+        .insert_header(("x-turnpike-attempts", served.attempts.len()));
 }
 
 /// The two versions of the `http` crate know the same statuses.
@@ -193,6 +194,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        call::Calling,
         catalog::tests::Fixture,
         config::Timeouts,
         metrics::Metrics,
@@ -200,14 +202,15 @@ mod tests {
     };
 
     fn gateway() -> Data<Gateway> {
+        let metrics = Metrics::new().unwrap();
         Data::new(Gateway {
+            calling: Calling::new(Timeouts::default(), 10, &metrics.call).into(),
             catalog: Fixture::default().catalog().into(),
             last_used: crate::last_used::LastUsed::default().into(),
             emitter: crate::emit::Emitter::new(Metrics::new().unwrap().events).into(),
-            metrics: Metrics::new().unwrap().into(),
+            metrics: metrics.into(),
             proxies: crate::authenticate::TrustedProxies::default(),
             limits: Limits { bytes: 1_000, patience: Patience::default() },
-            timeouts: Timeouts::default(),
             error_docs: "https://dashboard/docs/errors/".into(),
             draining: false.into(),
         })

@@ -1,6 +1,9 @@
 //! What is known of a call, gathered on its way and told once.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use shared::{
     event::{Attempt, Event, Outcome, PolicyVersion, Server, UsageSource, Word},
@@ -101,13 +104,13 @@ impl Story {
         }
     }
 
-    /// That `candidate` was asked from `since` till now, and how that went.
+    /// That `candidate` was asked, and how that went.
     pub fn attempt(
         &mut self,
         candidate: &Candidate,
         outcome: &'static str,
         status: Option<u16>,
-        since: Instant,
+        took: Duration,
     ) {
         if let Some(event) = &mut self.event {
             event.attempts.push(Attempt {
@@ -115,7 +118,7 @@ impl Story {
                 model: candidate.model.name.clone(),
                 outcome: Word::Borrowed(outcome),
                 status,
-                took_ms: milliseconds(since),
+                took_ms: milliseconds(took),
             });
         }
     }
@@ -137,7 +140,7 @@ impl Story {
     /// That the answer begins now.
     pub fn first_byte(&mut self) {
         if let Some(event) = &mut self.event {
-            event.first_byte_ms.get_or_insert_with(|| milliseconds(self.began));
+            event.first_byte_ms.get_or_insert_with(|| milliseconds(self.began.elapsed()));
         }
     }
 
@@ -167,7 +170,7 @@ impl Story {
 impl Drop for Story {
     fn drop(&mut self) {
         if let Some(mut event) = self.event.take() {
-            event.total_ms = milliseconds(self.began);
+            event.total_ms = milliseconds(self.began.elapsed());
             self.emitter.emit(event);
         }
     }
@@ -185,8 +188,8 @@ impl From<metrics::Outcome> for Outcome {
     }
 }
 
-fn milliseconds(since: Instant) -> u32 {
-    u32::try_from(since.elapsed().as_millis()).unwrap_or(u32::MAX)
+fn milliseconds(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// A caller's text as it may be shown and kept.

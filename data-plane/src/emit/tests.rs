@@ -62,8 +62,8 @@ fn a_call_is_told_once_with_all_that_is_known() {
         story.asks("gpt-5\u{7}");
         story.streams();
         story.routed("asked", None);
-        story.attempt(&candidate, "rate_limited", Some(429), Instant::now());
-        story.attempt(&candidate, "answered", Some(200), Instant::now());
+        story.attempt(&candidate, "rate_limited", Some(429), Duration::ZERO);
+        story.attempt(&candidate, "answered", Some(200), Duration::ZERO);
         story.served(&candidate);
         story.first_byte();
         story.usage(usage, UsageSource::Upstream);
@@ -199,7 +199,7 @@ fn cost_of_an_event() {
         story.asks("gpt-5");
         story.streams();
         story.routed("asked", None);
-        story.attempt(&candidate, "answered", Some(200), Instant::now());
+        story.attempt(&candidate, "answered", Some(200), Duration::ZERO);
         story.served(&candidate);
         story.first_byte();
         story.usage(Usage::default(), UsageSource::Upstream);

@@ -4,6 +4,8 @@
 //! The request's headers are written here and nowhere else: of the client's own, none
 //! goes to an upstream.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
@@ -82,7 +84,7 @@ impl Provider for OpenAi {
     fn refusal(
         &self,
         status: StatusCode,
-        _: &HeaderMap,
+        headers: &HeaderMap,
         body: Bytes,
     ) -> Result<Refusal, NotAnAnswer> {
         is_json(&body)?;
@@ -90,10 +92,12 @@ impl Provider for OpenAi {
             401 | 403 => Class::Credential,
             404 => Class::Model,
             429 => Class::RateLimited,
-            500.. => Class::Server,
+            408 | 500.. => Class::Server,
             _ => Class::Request,
         };
-        Ok(Refusal { status, class, retry_after: None, body })
+        let seconds =
+            headers.get(header::RETRY_AFTER).and_then(|it| it.to_str().ok()?.parse().ok());
+        Ok(Refusal { status, class, retry_after: seconds.map(Duration::from_secs), body })
     }
 }
 

@@ -5,10 +5,15 @@ use std::time::Duration;
 
 use crate::{
     plane::{Answer, Plane},
-    upstream::{EVENTS, JSON, LAST_CHUNK, Step, Upstream, answer, chunk},
+    upstream::{EVENTS, JSON, LAST_CHUNK, Step, Upstream, answer, chunk, staying},
 };
 
 const CALL: &str = r#"{"model":"auto","stream":true}"#;
+
+/// A plane that goes on asking an upstream that does nothing but fail.
+async fn patient(upstream: &Upstream) -> Plane {
+    Plane::with(upstream.address, |it| it.breaker_calls = u32::MAX).await
+}
 
 #[track_caller]
 fn check(answer: &Answer, status: u16, code: &str) {
@@ -100,7 +105,7 @@ fn last_event(body: &str) -> &str {
 async fn check_cuts(head: &str, body: &[u8]) {
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{head}\r\n");
     let upstream = Upstream::start([]).await;
-    let plane = Plane::start(upstream.address).await;
+    let plane = patient(&upstream).await;
     for end in 0..=body.len() {
         let piece = [head.as_bytes(), &body[..end]].concat();
         upstream.then(vec![Step::Send(piece)]);
@@ -125,4 +130,71 @@ async fn a_stream_cut_at_any_byte_never_looks_complete() {
     let chunked = [&chunk(one)[..], &chunk(two), LAST_CHUNK].concat();
     check_cuts("transfer-encoding: chunked\r\n", &chunked).await;
     check_cuts("", format!("{one}{two}").as_bytes()).await;
+}
+
+async fn check_whole_cuts(head: &str, body: &[u8]) {
+    const REPLY: &str = r#"{"a":[1,"x"]}"#;
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{head}\r\n");
+    let whole = [head.as_bytes(), body].concat();
+    let upstream = Upstream::start([]).await;
+    let plane = patient(&upstream).await;
+    for end in 0..=whole.len() {
+        upstream.then(vec![Step::Send(whole[..end].into())]);
+        let answer = plane.chat(CALL).await;
+        if answer.status == 200 {
+            assert_eq!((&answer.body[..], end), (REPLY.as_bytes(), whole.len()));
+        } else {
+            check(&answer, 502, "upstream_error");
+            assert!(end < whole.len(), "all of it was there: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_cut_at_any_byte_is_an_error() {
+    let (one, two) = (r#"{"a":[1,"#, r#""x"]}"#);
+    check_whole_cuts("content-length: 13\r\n", format!("{one}{two}").as_bytes()).await;
+    let chunked = [&chunk(one)[..], &chunk(two), LAST_CHUNK].concat();
+    check_whole_cuts("transfer-encoding: chunked\r\n", &chunked).await;
+    check_whole_cuts("", format!("{one}{two}").as_bytes()).await;
+}
+
+/// Whatever was answered on a connection, the next call on it, or instead of it, gets its
+/// own answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_answer_spoils_no_other() {
+    const REPLY: &str = r#"{"id":"own"}"#;
+    let good = || staying(answer("200 OK", JSON, REPLY));
+    let raw = |bytes: Vec<u8>| staying(vec![Step::Send(bytes)]);
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let smuggled = format!("{head}content-length: 2\r\n\r\n{{}}");
+    let upstream = Upstream::start([]).await;
+    let plane = patient(&upstream).await;
+    for (bad, status) in [
+        (staying(answer("200 OK", JSON, "{\"bad\":")), 502),
+        (staying(answer("200 OK", "content-type: text/html\r\n", "<html>")), 502),
+        (staying(answer("200 OK", JSON, &deep)), 200),
+        (staying(answer("401 No", JSON, "{}")), 502),
+        (staying(answer("302 Found", "location: /\r\n", "moved")), 502),
+        (staying(answer("200 OK", &format!("{JSON}content-encoding: br\r\n"), "{}")), 502),
+        (raw([head.as_bytes(), b"content-length: 3\r\n\r\n\"\xff\""].concat()), 502),
+        (raw(format!("{head}content-length: 2\r\ncontent-length: 3\r\n\r\n{{}}").into()), 502),
+        (
+            raw(format!("{head}x: {}\r\ncontent-length: 2\r\n\r\n{{}}", "x".repeat(70_000)).into()),
+            502,
+        ),
+        (raw(format!("{head}{}content-length: 2\r\n\r\n{{}}", "x: y\r\n".repeat(200)).into()), 502),
+        (raw(format!("{head}content-length: 99999999\r\n\r\n{{").into()), 502),
+        (raw(format!("{smuggled}{head}content-length: 9\r\n\r\n{{\"evil\":1}}").into()), 200),
+    ] {
+        upstream.then(bad.clone());
+        let answer = plane.chat(CALL).await;
+        assert_eq!(answer.status, status, "{:?}", answer.headers);
+        upstream.then(good());
+        for _ in 0..2 {
+            let next = plane.chat(CALL).await;
+            assert_eq!((next.status.as_u16(), &next.body[..]), (200, REPLY.as_bytes()));
+        }
+    }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 
 mod breaking;
+mod failing_over;
 mod feed;
 mod forms;
 mod hanging_up;
@@ -12,6 +13,7 @@ mod plane;
 mod quiet;
 mod refusing;
 mod upstream;
+mod waiting;
 
 /// Awaits what has to come about at once. Fails where it would hang.
 async fn soon<F: Future>(what: F) -> F::Output {

@@ -84,10 +84,21 @@ impl Plane {
         plane
     }
 
+    /// With several upstreams that serve the same, in the order to be tried.
+    pub async fn between(upstreams: &[SocketAddr], change: impl FnOnce(&mut Config)) -> Self {
+        let plane = Self::bare(change).await;
+        plane.serve_from(upstreams);
+        plane
+    }
+
     /// Publishes the key, and the models `auto`, which has another name upstream, and
     /// `same`, which has not.
     pub fn serve(&self, upstream: SocketAddr) {
-        let image = image(&self.master, &self.key, upstream);
+        self.serve_from(&[upstream]);
+    }
+
+    fn serve_from(&self, upstreams: &[SocketAddr]) {
+        let image = image_of(&self.master, &self.key, upstreams);
         self.running.catalog.offer(&serde_json::to_vec(&image).unwrap()).unwrap();
     }
 
@@ -151,21 +162,14 @@ pub async fn send(request: http::request::Builder, body: &str) -> Answer {
 }
 
 pub fn image(master: &MasterKey, key: &NewKey, upstream: SocketAddr) -> Snapshot {
-    let (credential, base_url) = (CredentialId::generate(), format!("http://{upstream}/v1"));
-    let purpose = Upstream::purpose(credential, None, &base_url);
-    let secret = SecretString::from("sk-upstream");
-    let sealed_secret = master.sealer("credentials").seal_text(&secret, &purpose);
-    let model = |name, upstream_name| Model::of_text(name, upstream_name, 8_000, 1_000);
-    let upstream = Upstream {
-        id: UpstreamId::generate(),
-        organization: None,
-        provider: "scripted".into(),
-        dialect: Dialect::OpenAi,
-        base_url,
-        region: None,
-        credentials: vec![Credential { id: credential, weight: 1, sealed_secret }],
-        models: vec![model("auto", "gpt-5"), model("same", "same")],
-    };
+    image_of(master, key, &[upstream])
+}
+
+/// The first is called `scripted`, and the others `other`.
+fn image_of(master: &MasterKey, key: &NewKey, addresses: &[SocketAddr]) -> Snapshot {
+    let providers = std::iter::once("scripted").chain(std::iter::repeat("other"));
+    let upstreams = addresses.iter().zip(providers);
+    let upstreams = upstreams.map(|(it, provider)| upstream(master, provider, *it)).collect();
     let key = Key {
         id: ApiKeyId::generate(),
         organization: OrganizationId::generate(),
@@ -181,10 +185,28 @@ pub fn image(master: &MasterKey, key: &NewKey, upstream: SocketAddr) -> Snapshot
     Snapshot {
         revision: 1,
         taken_at,
-        upstreams: vec![upstream],
+        upstreams,
         keys: vec![key],
         policies: vec![],
         tenants: vec![],
         projects: vec![],
+    }
+}
+
+fn upstream(master: &MasterKey, provider: &str, at: SocketAddr) -> Upstream {
+    let (credential, base_url) = (CredentialId::generate(), format!("http://{at}/v1"));
+    let purpose = Upstream::purpose(credential, None, &base_url);
+    let secret = SecretString::from("sk-upstream");
+    let sealed_secret = master.sealer("credentials").seal_text(&secret, &purpose);
+    let model = |name, upstream_name| Model::of_text(name, upstream_name, 8_000, 1_000);
+    Upstream {
+        id: UpstreamId::generate(),
+        organization: None,
+        provider: provider.into(),
+        dialect: Dialect::OpenAi,
+        base_url,
+        region: None,
+        credentials: vec![Credential { id: credential, weight: 1, sealed_secret }],
+        models: vec![model("auto", "gpt-5"), model("same", "same")],
     }
 }
