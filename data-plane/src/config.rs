@@ -63,8 +63,8 @@ pub struct Config {
     #[arg(long, env = "TURNPIKE_DRAIN_DELAY_SECONDS", default_value_t = 0)]
     pub drain_delay_seconds: u64,
 
-    /// A place is left alone for a while when half of so many calls within ten seconds, or
-    /// of more, have failed there.
+    /// An upstream is left alone for a while, with the credential concerned, when half of so
+    /// many calls within ten seconds, or of more, have failed there.
     #[arg(long, env = "TURNPIKE_BREAKER_CALLS", default_value_t = 10)]
     pub breaker_calls: u32,
 

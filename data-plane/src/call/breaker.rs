@@ -1,7 +1,7 @@
-//! Places that fail too often are left alone for a while.
+//! Sites that fail too often are left alone for a while.
 //!
-//! A place is an upstream as one credential sees it: that one tenant's secret is refused
-//! says nothing of another's. Only a place that has failed lately has a record, so that
+//! A site is an upstream as one credential sees it: that one tenant's secret is refused
+//! says nothing of another's. Only a site that has failed lately has a record, so that
 //! where all is well a call costs the look at one number.
 
 use std::{
@@ -19,14 +19,14 @@ use tokio::time::Instant;
 
 use super::window::{Sum, Window};
 
-/// How long a place is left alone at first. Each probe that fails doubles it.
+/// How long a site is left alone at first. Each probe that fails doubles it.
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
-/// Beyond so many records, those of places that have recovered are looked for.
+/// Beyond so many records, those of sites that have recovered are looked for.
 const MANY: usize = 1_024;
 
-/// What has become of a call, as far as the place is concerned.
+/// What has become of a call, as far as the site is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Good,
@@ -54,10 +54,10 @@ impl State {
     }
 }
 
-/// How a place stands that has failed lately.
+/// How a site stands that has failed lately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    pub place: CredentialId,
+    pub site: CredentialId,
     pub state: State,
     /// Within the last ten seconds, since the first failure.
     pub calls: u32,
@@ -66,17 +66,17 @@ pub struct Standing {
 
 #[derive(Debug)]
 pub struct Breakers {
-    /// How many calls it takes to judge a place.
+    /// How many calls it takes to judge a site.
     calls: u32,
-    places: Mutex<HashMap<CredentialId, Place>>,
-    /// How many places have a record.
+    sites: Mutex<HashMap<CredentialId, Site>>,
+    /// How many sites have a record.
     records: AtomicUsize,
     open: IntGauge,
     openings: IntCounter,
 }
 
 #[derive(Debug)]
-struct Place {
+struct Site {
     window: Window,
     state: State,
     until: Instant,
@@ -84,29 +84,29 @@ struct Place {
     times: u32,
 }
 
-/// The right to call a place. A probe that comes to no verdict, since its client has gone
+/// The right to call a site. A probe that comes to no verdict, since its client has gone
 /// away, leaves the next call to be one.
 #[derive(Debug)]
 pub struct Pass<'a> {
     breakers: &'a Breakers,
-    place: CredentialId,
+    site: CredentialId,
     is_probe: bool,
 }
 
 impl Breakers {
     pub fn new(calls: u32, open: IntGauge, openings: IntCounter) -> Self {
-        let (places, records) = (Mutex::default(), AtomicUsize::default());
-        Self { calls: calls.max(1), places, records, open, openings }
+        let (sites, records) = (Mutex::default(), AtomicUsize::default());
+        Self { calls: calls.max(1), sites, records, open, openings }
     }
 
-    /// The right to call `place`, or how long it is still left alone.
-    pub fn admit(&self, place: CredentialId, now: Instant) -> Result<Pass<'_>, Duration> {
-        let pass = |is_probe| Pass { breakers: self, place, is_probe };
+    /// The right to call `site`, or how long it is still left alone.
+    pub fn admit(&self, site: CredentialId, now: Instant) -> Result<Pass<'_>, Duration> {
+        let pass = |is_probe| Pass { breakers: self, site, is_probe };
         if self.records.load(Ordering::Relaxed) == 0 {
             return Ok(pass(false));
         }
-        let mut places = self.lock();
-        let Some(record) = places.get_mut(&place) else { return Ok(pass(false)) };
+        let mut sites = self.lock();
+        let Some(record) = sites.get_mut(&site) else { return Ok(pass(false)) };
         match record.state {
             State::Closed => Ok(pass(false)),
             State::Open if record.until <= now => {
@@ -119,25 +119,25 @@ impl Breakers {
     }
 
     /// Says of a call that was let through earlier how it went on.
-    pub fn note(&self, place: CredentialId, verdict: Verdict, now: Instant) {
+    pub fn note(&self, site: CredentialId, verdict: Verdict, now: Instant) {
         if verdict != Verdict::Bad && self.records.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let mut places = self.lock();
+        let mut sites = self.lock();
         match verdict {
             Verdict::Alive => return,
             Verdict::Good => {
-                let Some(record) = places.get_mut(&place) else { return };
+                let Some(record) = sites.get_mut(&site) else { return };
                 if record.state == State::Closed {
                     record.window.count(now, false);
                     if record.window.sum(now).failures == 0 {
-                        places.remove(&place);
+                        sites.remove(&site);
                     }
                 }
             }
             Verdict::Bad => {
-                forget_the_recovered(&mut places, now);
-                let record = places.entry(place).or_insert_with(|| Place::new(now));
+                forget_the_recovered(&mut sites, now);
+                let record = sites.entry(site).or_insert_with(|| Site::new(now));
                 if record.state == State::Closed {
                     record.window.count(now, true);
                     let Sum { calls, failures } = record.window.sum(now);
@@ -149,26 +149,26 @@ impl Breakers {
                 }
             }
         }
-        self.records.store(places.len(), Ordering::Relaxed);
+        self.records.store(sites.len(), Ordering::Relaxed);
     }
 
-    /// How the places stand that have failed lately.
+    /// How the sites stand that have failed lately.
     pub fn state(&self, now: Instant) -> Vec<Standing> {
-        let places = self.lock();
-        let standing = |(&place, it): (&CredentialId, &Place)| {
+        let sites = self.lock();
+        let standing = |(&site, it): (&CredentialId, &Site)| {
             let Sum { calls, failures } = it.window.sum(now);
-            Standing { place, state: it.state, calls, failures }
+            Standing { site, state: it.state, calls, failures }
         };
-        places.iter().map(standing).collect()
+        sites.iter().map(standing).collect()
     }
 
-    fn settle_probe(&self, place: CredentialId, verdict: Option<Verdict>, now: Instant) {
-        let mut places = self.lock();
-        match (verdict, places.get_mut(&place)) {
+    fn settle_probe(&self, site: CredentialId, verdict: Option<Verdict>, now: Instant) {
+        let mut sites = self.lock();
+        match (verdict, sites.get_mut(&site)) {
             (Some(Verdict::Good | Verdict::Alive), Some(_)) => {
-                places.remove(&place);
+                sites.remove(&site);
                 self.open.dec();
-                self.records.store(places.len(), Ordering::Relaxed);
+                self.records.store(sites.len(), Ordering::Relaxed);
             }
             (Some(Verdict::Bad), Some(record)) => record.rest(now),
             (None, Some(record)) => record.state = State::Open,
@@ -176,12 +176,12 @@ impl Breakers {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<CredentialId, Place>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<CredentialId, Site>> {
+        self.sites.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Place {
+impl Site {
     fn new(now: Instant) -> Self {
         Self { window: Window::new(now), state: State::Closed, until: now, times: 0 }
     }
@@ -194,19 +194,19 @@ impl Place {
     }
 }
 
-/// There may be as many records as there are places, but not for ever.
-fn forget_the_recovered(places: &mut HashMap<CredentialId, Place>, now: Instant) {
-    if places.len() >= MANY {
-        places.retain(|_, it| it.state != State::Closed || it.window.sum(now).failures > 0);
+/// There may be as many records as there are sites, but not for ever.
+fn forget_the_recovered(sites: &mut HashMap<CredentialId, Site>, now: Instant) {
+    if sites.len() >= MANY {
+        sites.retain(|_, it| it.state != State::Closed || it.window.sum(now).failures > 0);
     }
 }
 
 impl Pass<'_> {
     pub fn judge(mut self, verdict: Verdict, now: Instant) {
         if std::mem::take(&mut self.is_probe) {
-            self.breakers.settle_probe(self.place, Some(verdict), now);
+            self.breakers.settle_probe(self.site, Some(verdict), now);
         } else {
-            self.breakers.note(self.place, verdict, now);
+            self.breakers.note(self.site, verdict, now);
         }
     }
 }
@@ -214,7 +214,7 @@ impl Pass<'_> {
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         if self.is_probe {
-            self.breakers.settle_probe(self.place, None, Instant::now());
+            self.breakers.settle_probe(self.site, None, Instant::now());
         }
     }
 }
@@ -232,23 +232,23 @@ mod tests {
 
     struct Fixture {
         breakers: Breakers,
-        place: CredentialId,
+        site: CredentialId,
         now: Instant,
     }
 
     impl Fixture {
         fn new() -> Self {
-            Self { breakers: breakers(), place: CredentialId::generate(), now: Instant::now() }
+            Self { breakers: breakers(), site: CredentialId::generate(), now: Instant::now() }
         }
 
         fn is_let_through(&self) -> bool {
-            self.breakers.admit(self.place, self.now).is_ok()
+            self.breakers.admit(self.site, self.now).is_ok()
         }
 
         /// So many calls that are let through and go like this.
         fn calls(&self, count: u32, verdict: Verdict) {
             for _ in 0..count {
-                let pass = self.breakers.admit(self.place, self.now).expect("let through");
+                let pass = self.breakers.admit(self.site, self.now).expect("let through");
                 pass.judge(verdict, self.now);
             }
         }
@@ -307,7 +307,7 @@ mod tests {
             fixture.later(seconds * 1_000 - 1);
             assert!(!fixture.is_let_through(), "{seconds} s are not over");
             fixture.later(1);
-            let probe = fixture.breakers.admit(fixture.place, fixture.now).unwrap();
+            let probe = fixture.breakers.admit(fixture.site, fixture.now).unwrap();
             assert!(!fixture.is_let_through(), "one probe is enough");
             probe.judge(Verdict::Bad, fixture.now);
         }
@@ -322,8 +322,8 @@ mod tests {
         let mut fixture = Fixture::new();
         fixture.calls(10, Verdict::Bad);
         fixture.later(1_000);
-        drop(fixture.breakers.admit(fixture.place, fixture.now).unwrap());
-        let next = fixture.breakers.admit(fixture.place, fixture.now).unwrap();
+        drop(fixture.breakers.admit(fixture.site, fixture.now).unwrap());
+        let next = fixture.breakers.admit(fixture.site, fixture.now).unwrap();
         assert!(!fixture.is_let_through());
         next.judge(Verdict::Alive, fixture.now);
         assert!(fixture.is_let_through());
@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn a_late_answer_does_not_close_what_is_open() {
         let fixture = Fixture::new();
-        let late = fixture.breakers.admit(fixture.place, fixture.now).unwrap();
+        let late = fixture.breakers.admit(fixture.site, fixture.now).unwrap();
         fixture.calls(10, Verdict::Bad);
         late.judge(Verdict::Good, fixture.now);
         assert!(!fixture.is_let_through());
@@ -358,7 +358,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens, a place is never left alone for longer than a minute at once,
+        /// Whatever happens, a site is never left alone for longer than a minute at once,
         /// and never has two probes.
         #[test]
         fn a_place_gets_its_chance(
@@ -367,7 +367,7 @@ mod tests {
             let mut fixture = Fixture::new();
             for (pause, choice) in steps {
                 fixture.later(pause);
-                let Ok(pass) = fixture.breakers.admit(fixture.place, fixture.now) else {
+                let Ok(pass) = fixture.breakers.admit(fixture.site, fixture.now) else {
                     continue;
                 };
                 if pass.is_probe {

@@ -186,3 +186,51 @@ impl Classified for CallFailed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shared::ids::OrganizationId;
+
+    use super::*;
+    use crate::{
+        catalog::tests::{Fixture, snapshot},
+        refused::Refused,
+    };
+
+    fn refused(why: UpstreamFailure) -> Refused {
+        let mut fixture = Fixture::default();
+        fixture.upstream(None, &["claude"]);
+        let snapshot = snapshot(&fixture);
+        let model = snapshot.serving(OrganizationId::generate(), "claude").next().unwrap().clone();
+        let served = Served { asked: "claude".into(), model, attempts: vec![] };
+        CallFailed { served, why }.into()
+    }
+
+    #[track_caller]
+    fn check(why: UpstreamFailure, status: u16, code: &str) {
+        let refused = refused(why);
+        assert_eq!((refused.status().as_u16(), refused.code().name), (status, code));
+    }
+
+    #[test]
+    fn each_failure_has_its_status_and_code() {
+        let (auth, moved) = (StatusCode::UNAUTHORIZED, StatusCode::FOUND);
+        check(UpstreamFailure::Truncated, 502, "upstream_error");
+        check(UpstreamFailure::Redirect(moved), 502, "upstream_error");
+        check(UpstreamFailure::Credential(auth), 502, "provider_auth_error");
+        check(UpstreamFailure::FirstByte, 504, "upstream_timeout");
+        check(UpstreamFailure::Total, 504, "upstream_timeout");
+        check(UpstreamFailure::LeftAlone(Duration::ZERO), 503, "upstream_overloaded");
+        check(UpstreamFailure::Leaving, 503, "unavailable");
+    }
+
+    #[test]
+    fn what_cannot_be_said_is_told_to_the_caller() {
+        let (model, parameter, why) = ("claude".to_owned(), "logprobs", "it tells none");
+        let unsaid = || CannotSay { model: model.clone(), parameter, why }.into();
+        check(unsaid(), 400, "unsupported_parameter");
+        let Refused::Call(failed) = refused(unsaid()) else { panic!("not of a call") };
+        assert_eq!(failed.to_string(), "\"claude\" cannot be asked with `logprobs`: it tells none");
+        assert_eq!(failed.problems().first().map(|it| it.field), Some("logprobs"));
+    }
+}

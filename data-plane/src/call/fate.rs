@@ -1,5 +1,5 @@
 //! What an attempt has come to, and what follows from it: for the next candidate, for the
-//! place, and for asking there again. One table, so that no cell of it is forgotten.
+//! site, and for asking there again. One table, so that no cell of it is forgotten.
 
 use http::StatusCode;
 
@@ -23,7 +23,7 @@ pub enum Fate {
     NotAnAnswer,
     /// Nothing was sent: the dialect has no words for it.
     Unsaid,
-    /// Nothing was sent: the place has failed too often.
+    /// Nothing was sent: the site has failed too often.
     LeftAlone,
 }
 
@@ -103,7 +103,7 @@ impl Fate {
         matches!(self, Self::Answered | Self::Request)
     }
 
-    /// Whether the same place may do better in a moment, and asking twice is safe.
+    /// Whether the same site may do better in a moment, and asking twice is safe.
     pub(super) const fn may_pass(self) -> bool {
         matches!(self, Self::RateLimited | Self::Server | Self::Unreachable | Self::Lost)
     }
@@ -128,7 +128,7 @@ impl Fate {
         }
     }
 
-    /// What it says of the place.
+    /// What it says of the site.
     pub(super) const fn verdict(self) -> Verdict {
         match self {
             Self::Answered => Verdict::Good,

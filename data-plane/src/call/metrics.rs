@@ -28,11 +28,11 @@ impl CallMetrics {
         let resolved = Fate::ALL.iter().map(of).collect::<Result<_, _>>()?;
         registry.register(Box::new(attempts))?;
         let breakers_open =
-            IntGauge::new("turnpike_breakers_open", "Places left alone because they failed.")?;
+            IntGauge::new("turnpike_breakers_open", "Sites left alone because they failed.")?;
         registry.register(Box::new(breakers_open.clone()))?;
         Ok(Self {
             attempts: resolved,
-            retries: counter("turnpike_retries_total", "Calls sent once more to a place.")?,
+            retries: counter("turnpike_retries_total", "Calls sent once more to a site.")?,
             retries_denied: counter(
                 "turnpike_retries_denied_total",
                 "Calls not sent once more, since too many were.",
@@ -40,7 +40,7 @@ impl CallMetrics {
             breakers_open,
             breaker_openings: counter(
                 "turnpike_breaker_openings_total",
-                "How often a place began to be left alone.",
+                "How often a site began to be left alone.",
             )?,
         })
     }

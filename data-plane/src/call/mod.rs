@@ -70,7 +70,7 @@ pub struct Calling {
 }
 
 impl Calling {
-    /// A place is judged by `breaker_calls` at least.
+    /// A site is judged by `breaker_calls` at least.
     pub fn new(timeouts: Timeouts, breaker_calls: u32, metrics: &CallMetrics) -> Self {
         let (open, openings) = (metrics.breakers_open.clone(), metrics.breaker_openings.clone());
         Self {
@@ -152,22 +152,22 @@ impl From<Refusal> for Reply {
 /// A stream's tie to what all calls share, after the call itself is over.
 pub struct Watch {
     calling: Arc<Calling>,
-    place: CredentialId,
+    site: CredentialId,
 }
 
 impl Watch {
-    pub fn new(calling: &Arc<Calling>, place: CredentialId) -> Self {
-        Self { calling: calling.clone(), place }
+    pub fn new(calling: &Arc<Calling>, site: CredentialId) -> Self {
+        Self { calling: calling.clone(), site }
     }
 
     fn is_leaving(&self) -> bool {
         self.calling.is_leaving.load(Ordering::Relaxed)
     }
 
-    /// The answer had begun, which spoke for the place; that it broke speaks against it.
+    /// The answer had begun, which spoke for the site; that it broke speaks against it.
     fn broke(&self, failure: &UpstreamFailure) {
         let verdict = Fate::of_failure(failure, None).verdict();
-        self.calling.breakers.note(self.place, verdict, Instant::now());
+        self.calling.breakers.note(self.site, verdict, Instant::now());
     }
 }
 

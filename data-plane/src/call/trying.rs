@@ -3,7 +3,7 @@
 //! Each is tried once, in the plan's order. When all have failed, one that may do better in
 //! a moment is asked once more: the first such, after as long as it wished or a random
 //! pause, if the retries allow it. So a call is sent as often as it has candidates and
-//! once more at most, twice to the same place, and never again after its client has been
+//! once more at most, twice to the same site, and never again after its client has been
 //! given anything.
 
 use std::time::Duration;
@@ -93,7 +93,7 @@ impl Trying<'_> {
     }
 }
 
-/// How long until the same place may be asked again, if it may.
+/// How long until the same site may be asked again, if it may.
 fn pause_after(ended: &Ended, fate: Fate) -> Option<Duration> {
     let wished = match ended {
         Ended::Refused(refusal) => refusal.retry_after,
