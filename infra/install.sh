@@ -156,10 +156,14 @@ without_starting_services() (
 )
 
 stay_off_at_boot() {
-  [[ -d /run/systemd/system ]] || return 0
   local service
   for service in redis-server nginx; do
-    [[ " $* " != *" $service "* ]] || as_root systemctl --quiet disable "$service.service" || return 1
+    [[ " $* " == *" $service "* ]] || continue
+    if [[ -d /run/systemd/system ]]; then
+      as_root systemctl --quiet disable "$service.service"
+    else
+      as_root update-rc.d "$service" disable
+    fi || return 1
   done
 }
 

@@ -7,18 +7,26 @@ use serde_json::{Value, json};
 pub struct Behaviour {
     model: &'static str,
     length: u32,
+    first_token_ms: u32,
     every_ms: u32,
 }
 
 pub const STREAM_CHUNKS: u32 = 50;
-/// Fifty tokens, each in a write of its own, as fast as they are taken.
-const FAST: Behaviour = Behaviour { model: "sim-large", length: STREAM_CHUNKS, every_ms: 0 };
-/// Fifty tokens, one every ten milliseconds.
-const PACED: Behaviour = Behaviour { model: "sim-slow", length: STREAM_CHUNKS, every_ms: 10 };
-/// Streams that are open for ten seconds.
-const LASTING: Behaviour = Behaviour { model: "echo", length: STREAM_CHUNKS, every_ms: 200 };
 
-pub const BEHAVIOURS: [Behaviour; 3] = [FAST, PACED, LASTING];
+/// Fifty tokens, each in a write of its own, as fast as they are taken.
+const FAST: Behaviour =
+    Behaviour { model: "sim-large", length: STREAM_CHUNKS, first_token_ms: 0, every_ms: 0 };
+/// Fifty tokens, one every ten milliseconds.
+const PACED: Behaviour =
+    Behaviour { model: "sim-slow", length: STREAM_CHUNKS, first_token_ms: 10, every_ms: 10 };
+/// The first token at once, and then nothing for a while that could get in its way.
+const PROMPT: Behaviour =
+    Behaviour { model: "sim-reasoning", length: 2, first_token_ms: 0, every_ms: 5 };
+/// Streams that are open for ten seconds.
+const LASTING: Behaviour =
+    Behaviour { model: "echo", length: STREAM_CHUNKS, first_token_ms: 0, every_ms: 200 };
+
+pub const BEHAVIOURS: [Behaviour; 4] = [FAST, PACED, PROMPT, LASTING];
 
 impl Behaviour {
     pub fn profile(&self) -> Value {
@@ -26,7 +34,7 @@ impl Behaviour {
             "model": self.model,
             "length": self.length,
             "every_ms": self.every_ms,
-            "first_token_ms": self.every_ms,
+            "first_token_ms": self.first_token_ms,
         })
     }
 }
@@ -62,6 +70,10 @@ pub fn fast_stream() -> Call {
 
 pub fn paced_stream() -> Call {
     asking("paced-stream", PACED.model, QUESTION, true)
+}
+
+pub fn prompt_stream() -> Call {
+    asking("prompt-stream", PROMPT.model, QUESTION, true)
 }
 
 pub fn lasting_stream() -> Call {

@@ -155,7 +155,7 @@ impl Bench {
         let delays = self.delays("small, one at a time", &calls::small(), 500)?;
         let percentile_of = |percent| {
             let of = move |it: &Delays| percentile(&it.whole, percent);
-            added(&format!("added p{percent}, one connection"), &delays, of)
+            added(&format!("small request, p{percent}"), &delays, of)
         };
         Ok(vec![
             Figure { target: of_time(350.0, 180.0), ..percentile_of(50)? },
@@ -198,11 +198,11 @@ impl Bench {
         let mut figures = paced.figures(&name("paced"), None, most(1.4, 1.15));
         figures.extend(fast.figures(&name("saturated"), None, most(3.0, 2.2)));
 
-        let first = self.delays("first tokens", &calls::fast_stream(), 50)?;
-        let first = added("added first token p50", &first, |it| percentile(&it.first_byte, 50))?;
+        let first = self.delays("first tokens", &calls::prompt_stream(), 50)?;
+        let first = added("first token, p50", &first, |it| percentile(&it.first_byte, 50))?;
         figures.push(Figure { target: of_time(500.0, 250.0), ..first });
         let gaps = self.delays("gaps in a stream", &calls::paced_stream(), 1)?;
-        let gaps = added("added chunk gap p99", &gaps, |it| percentile(&it.gaps, 99))?;
+        let gaps = added("gap between chunks, p99", &gaps, |it| percentile(&it.gaps, 99))?;
         figures.push(Figure { target: of_time(3_000.0, 1_000.0), ..gaps });
         figures.push(self.open_streams()?);
         Ok(figures)
@@ -370,7 +370,7 @@ fn added(
     let runs: Option<Runs> = figures.collect();
     let runs = runs.ok_or_else(|| io::Error::other(format!("too few calls for {name}")))?;
     Ok(Figure {
-        name: name.to_owned(),
+        name: format!("{name}: added to direct"),
         unit: Unit::Microseconds,
         direct: Spread::of(runs.iter().map(|it| it[0])),
         nginx: Spread::of(runs.iter().map(|it| it[1] - it[0])),
