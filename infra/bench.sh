@@ -20,6 +20,7 @@ source infra/lib/processes.sh
 source infra/lib/ports.sh
 
 readonly OUT=target/bench
+readonly KEYS=10000
 export TURNPIKE_RUN=.run/bench
 
 main() {
@@ -29,6 +30,7 @@ main() {
   trap 'leave' EXIT
   trap 'exit 130' INT TERM HUP
   start_turnpike
+  make_keys
   start_nginx
   measure
 }
@@ -43,6 +45,19 @@ start_turnpike() {
   # shellcheck source=/dev/null
   source $TURNPIKE_RUN/demo.env
 }
+
+# A proxy that knows three keys costs less than one that knows many.
+make_keys() {
+  local before made
+  before=$(revision)
+  made=$(infra/stack.sh psql $TURNPIKE_RUN --quiet --no-psqlrc --tuples-only --no-align --set=ON_ERROR_STOP=1 \
+    --set=keys=$KEYS --file=tests/bench/keys.sql turnpike) || fail 'the keys could not be made'
+  ((made == 0)) || eventually 30 serves_newer_than "$before" || fail 'the proxy does not hear of the new keys'
+}
+
+serves_newer_than() { (($(revision) > $1)); } # REVISION
+
+revision() { curl --silent --fail --max-time 2 "$TURNPIKE_DATA_URL/readyz" | jq .revision; }
 
 start_nginx() {
   local here=$TURNPIKE_RUN/nginx
@@ -61,7 +76,7 @@ measure() {
     --nginx "127.0.0.1:$nginx_port" --nginx-pid "$nginx_pid" \
     --ours "${TURNPIKE_DATA_URL#http://}" --ours-pid "$TURNPIKE_DATA_PID" \
     --seconds "${SECS:-10}" --repeats "${REPEATS:-3}" --commit "$(commit)" \
-    --script tests/bench/calls.lua --out $OUT || fail 'a run failed'
+    --keys $KEYS --script tests/bench/calls.lua --out $OUT || fail 'a run failed'
   say "The figures are in $OUT/bench.md and $OUT/bench.json."
 }
 

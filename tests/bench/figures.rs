@@ -67,6 +67,8 @@ pub enum Verdict {
     /// Not here, but at the speed of the machine that the target was set on.
     MetAtReferenceSpeed,
     Missed,
+    /// A proxy that makes calls much faster was measured on a machine too busy to tell.
+    Unclear,
 }
 
 /// One line of the report.
@@ -92,7 +94,10 @@ impl Figure {
             Measure::TimesNginxAtLeast => self.times_nginx.is_some_and(|it| it.median >= limit),
             Measure::AtMost { .. } => ours <= limit,
         };
-        Some(if is(goal) {
+        let direct = self.direct.map_or(0.0, |it| it.median);
+        Some(if ours < -0.1 * direct {
+            Verdict::Unclear
+        } else if is(goal) {
             Verdict::GoalMet
         } else if is(asked) {
             Verdict::Met
@@ -151,6 +156,11 @@ mod tests {
         check(8.0, 1.9, Measure::AtMost { of_cpu: false }, Verdict::Missed);
         check(8.0, 1.9, Measure::AtMost { of_cpu: true }, Verdict::MetAtReferenceSpeed);
         check(8.1, 1.9, Measure::AtMost { of_cpu: true }, Verdict::Missed);
+        let direct = Spread::of([100.0]);
+        let added =
+            |ours| Figure { direct, ..figure(ours, 1.0, Measure::AtMost { of_cpu: false }) };
+        assert_eq!(added(-9.0).verdict(2.0), Some(Verdict::GoalMet));
+        assert_eq!(added(-11.0).verdict(2.0), Some(Verdict::Unclear));
         let more = Target { measure: Measure::TimesNginxAtLeast, asked: 0.4, goal: 0.65 };
         let at = |times| Figure { target: Some(more), ..figure(1.0, times, more.measure) };
         assert_eq!(at(0.5).verdict(1.0), Some(Verdict::Met));

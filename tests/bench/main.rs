@@ -50,6 +50,9 @@ struct Arguments {
     /// How many runs a figure is the median of.
     #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..))]
     repeats: u32,
+    /// How many API keys the proxy knows.
+    #[arg(long)]
+    keys: u32,
     /// Which commit is measured.
     #[arg(long, default_value = "an unknown commit")]
     commit: String,
@@ -80,6 +83,8 @@ fn main() -> ExitCode {
 const REFERENCE: f64 = 9.1;
 const CONNECTIONS: u32 = 64;
 const OPEN_STREAMS: u32 = 1_000;
+/// In seconds, before anything counts: connections, caches and processor clocks settle.
+const WARM_UP: u64 = 1;
 
 /// The three that are compared, in the order they are run.
 #[derive(Clone, Copy)]
@@ -116,7 +121,7 @@ impl Bench {
 
     fn run(&self) -> io::Result<Report> {
         let mut machine = Machine::describe();
-        let mut figures = self.memory("memory, idle")?;
+        let mut figures = self.idle()?;
         let small = self.saturate("small", &[calls::small()], CONNECTIONS)?;
         let slowness = median(&small.cpu, 1) / REFERENCE;
         figures.extend(small.figures(
@@ -175,7 +180,7 @@ impl Bench {
         let ours = self.subjects[2];
         let mut runs = Vec::new();
         tell("refusal of a key");
-        Load { seconds: self.warm_up(), ..load }.run(ours.address)?;
+        Load { seconds: WARM_UP, ..load }.run(ours.address)?;
         for _ in 0..self.arguments.repeats {
             runs.push(self.measured(ours, &load)?.1);
         }
@@ -235,7 +240,13 @@ impl Bench {
         })
     }
 
-    fn memory(&self, name: &str) -> io::Result<Vec<Figure>> {
+    fn idle(&self) -> io::Result<Vec<Figure>> {
+        let [pss, rss] = self.memory(&format!("memory, idle with {} keys", self.arguments.keys))?;
+        let most = target(Measure::AtMost { of_cpu: false }, 60.0, 40.0);
+        Ok(vec![Figure { target: most, ..pss }, rss])
+    }
+
+    fn memory(&self, name: &str) -> io::Result<[Figure; 2]> {
         let [_, nginx, ours] = self.subjects.map(|it| it.process.memory());
         let (nginx, ours) = (nginx?, ours?);
         let figure = |kind: &str, nginx, ours| Figure {
@@ -247,7 +258,7 @@ impl Bench {
             times_nginx: None,
             target: None,
         };
-        Ok(vec![figure("PSS", nginx.pss, ours.pss), figure("RSS", nginx.rss, ours.rss)])
+        Ok([figure("PSS", nginx.pss, ours.pss), figure("RSS", nginx.rss, ours.rss)])
     }
 
     // ---- How it is measured ---------------------------------------------------------
@@ -261,7 +272,7 @@ impl Bench {
             for call in calls {
                 self.ask_once(subject, call)?;
             }
-            Load { seconds: self.warm_up(), ..load }.run(subject.address)?;
+            Load { seconds: WARM_UP, ..load }.run(subject.address)?;
         }
         let mut saturated = Saturated { per_second: Vec::new(), cpu: Vec::new() };
         for _ in 0..self.arguments.repeats {
@@ -293,7 +304,7 @@ impl Bench {
         };
         tell(name);
         for subject in self.subjects {
-            run(subject, self.warm_up())?;
+            run(subject, WARM_UP)?;
         }
         let [direct, nginx, ours] = self.subjects;
         (0..*repeats)
@@ -307,11 +318,6 @@ impl Bench {
         let request = request("/v1/chat/completions", key, &call.body);
         let answer = Connection::open(subject.address)?.call(&request);
         answer.and_then(|it| it.check(call.streams)).map_err(|error| failed(subject, error))
-    }
-
-    /// Connections, caches and processor clocks settle before anything counts.
-    fn warm_up(&self) -> u64 {
-        self.arguments.seconds.min(2)
     }
 
     fn load<'a>(&'a self, calls: &'a [PathBuf], connections: u32) -> Load<'a> {

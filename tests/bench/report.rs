@@ -141,6 +141,7 @@ fn verdict(verdict: Verdict) -> &'static str {
         Verdict::Met => "met",
         Verdict::MetAtReferenceSpeed => "met at reference speed",
         Verdict::Missed => "MISSED",
+        Verdict::Unclear => "unclear: noise",
     }
 }
 
