@@ -13,6 +13,7 @@
 #   TURNPIKE_DATABASE_URL, TURNPIKE_REDIS_URL  use these, not a private PostgreSQL and Redis
 #   TURNPIKE_OWNER_DATABASE_URL                who migrates, where that is another login
 #   TURNPIKE_BIN_DIR                           run the programs found there, build nothing
+#   TURNPIKE_RUN                               another directory than .run, for a stack beside it
 #   OPENAI_API_KEY, ANTHROPIC_API_KEY, ...     the demo organization gets these providers too
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -20,7 +21,7 @@ source infra/lib/say.sh
 source infra/lib/processes.sh
 source infra/lib/ports.sh
 
-readonly RUN=.run
+readonly RUN=${TURNPIKE_RUN:-.run}
 readonly SERVICES=(simulator control data-1 data-2)
 
 main() {
