@@ -122,7 +122,7 @@ fn employ(supervisor: &Supervisor, config: &Config, platform: &Data<Platform>) {
         nudges.snapshot.clone(),
         move || {
             let desk = desk.clone();
-            async move { snapshots::publish(&desk).await.map(drop) }
+            async move { snapshots::publish(&desk).await }
         },
     );
 
