@@ -26,7 +26,7 @@ use crate::{
     call::Calling,
     catalog::{
         Catalog, Opener,
-        feed::{Feed, FeedError, Source},
+        feed::{Feed, FeedError, Proxy, Source},
     },
     config::Config,
     egress::Egress,
@@ -61,6 +61,7 @@ pub struct Running {
     servers: Vec<ServerHandle>,
     drain_delay: Duration,
     drain: Duration,
+    feed: Arc<Feed>,
     redis: Pool,
     places: Places,
 }
@@ -96,8 +97,10 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
     let catalog = Arc::new(Catalog::new(Opener { sealer, egress: egress.clone() }));
     let metrics = Arc::new(Metrics::new()?);
     let places = Places { last_used: source.last_used.clone(), events: source.events.clone() };
-    let feed = Feed::new(source, catalog.clone(), metrics.clone())?;
+    let proxy = Proxy::of(&config);
+    let feed = Arc::new(Feed::new(source, proxy, catalog.clone(), metrics.clone())?);
     let redis = feed.pool();
+    feed.catch_up().await;
     let gateway = Data::new(gateway(&config, catalog.clone(), metrics)?);
 
     let (address, server) = listen(&config, gateway.clone(), egress)?;
@@ -105,7 +108,7 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
     let (metrics_address, private) = private.transpose()?.unzip();
 
     let supervisor = Supervisor::default();
-    Arc::new(feed).start(&supervisor);
+    feed.clone().start(&supervisor, address.to_string());
     gateway.last_used.clone().start(&supervisor, redis.clone(), places.last_used.clone());
     gateway.limiter.clone().start(&supervisor);
     gateway.emitter.clone().start(&supervisor, redis.clone(), places.events.clone());
@@ -126,6 +129,7 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
         servers,
         drain_delay,
         drain: Duration::from_secs(config.floor.drain_seconds),
+        feed,
         redis,
         places,
     })
@@ -143,6 +147,7 @@ impl Running {
         }
         self.supervisor.shut_down().await;
         self.gateway.limiter.leave().await;
+        self.feed.end().await;
         if let Err(error) = self.gateway.last_used.carry(&self.redis, &self.places.last_used).await
         {
             warn!(%error, "could not tell when keys were last used");

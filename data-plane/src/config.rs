@@ -1,11 +1,11 @@
 //! What the data plane takes from its environment. `--help` is the manual.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, builder::FalseyValueParser};
 use ipnet::IpNet;
 use secrecy::SecretString;
-use shared::{config::Floor, seal::MasterKey};
+use shared::{config::Floor, seal::MasterKey, snapshot::PublicKey};
 use url::Url;
 
 /// Turnpike's data plane: the API that applications call.
@@ -22,6 +22,21 @@ pub struct Config {
     /// 32 random bytes in base64 that seal provider credentials; the control plane holds it too.
     #[arg(long, env = "TURNPIKE_CREDENTIAL_KEY", hide_env_values = true)]
     pub credential_key: MasterKey,
+
+    /// The public halves, in base64, of the keys that sign what we serve. Two of them
+    /// while the key is being changed.
+    #[arg(long, env = "TURNPIKE_SNAPSHOT_PUBLIC_KEYS", value_delimiter = ',', required = true)]
+    pub snapshot_public_keys: Vec<PublicKey>,
+
+    /// Where a sealed copy of what we serve is kept, to start from when all else is down.
+    /// Without it a proxy starts when Redis is there.
+    #[arg(long, env = "TURNPIKE_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    /// What the operators' page calls this proxy: another name for each. Drawn at random
+    /// where none is given.
+    #[arg(long, env = "TURNPIKE_PROXY_NAME")]
+    pub proxy_name: Option<String>,
 
     /// Where people reach the dashboard. Errors link to its pages.
     #[arg(long, env = "TURNPIKE_DASHBOARD_URL", default_value = "http://127.0.0.1:7400")]
@@ -153,6 +168,7 @@ mod tests {
             "--listen=127.0.0.1:0",
             &format!("--redis-url={redis_url}"),
             &format!("--credential-key={}", secrecy::ExposeSecret::expose_secret(&key)),
+            &format!("--snapshot-public-keys={}", shared::snapshot::Signer::generate().1),
         ];
         let arguments = arguments.iter().chain(more);
         Config::try_parse_from(arguments).map_err(|it| shared::config::complaint(&it))

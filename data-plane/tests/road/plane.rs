@@ -17,7 +17,9 @@ use shared::{
     ids::{ApiKeyId, CredentialId, OrganizationId, ProjectId, UpstreamId},
     keys::{Brand, NewKey},
     seal::MasterKey,
-    snapshot::{Credential, Dialect, Key, Limits, Model, Scope, Secret, Snapshot, Upstream},
+    snapshot::{
+        Credential, Dialect, Key, Limits, Model, Scope, Secret, Signer, Snapshot, Upstream,
+    },
 };
 use time::OffsetDateTime;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -59,6 +61,7 @@ pub fn config(master: &MasterKey) -> Config {
         // Nobody listens there.
         "--redis-url=redis://127.0.0.1:1",
         &format!("--credential-key={}", key.expose_secret()),
+        &format!("--snapshot-public-keys={}", Signer::generate().1),
         "--allow-private-upstreams",
     ])
 }
