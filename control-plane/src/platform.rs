@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use tokio::sync::Notify;
 use url::Url;
 
-use crate::{config::Config, identity::Passwords, tokens::AccessTokens};
+use crate::{config::Config, egress::Egress, identity::Passwords, tokens::AccessTokens};
 
 pub struct Platform {
     pub db: PgPool,
@@ -24,6 +24,8 @@ pub struct Platform {
     /// Whether the dev mailbox and the style guide are served.
     pub is_dev: bool,
     pub trusted_proxies: Vec<IpNet>,
+    /// Which addresses of providers may be called.
+    pub egress: Egress,
     pub secrets: Secrets,
     pub access_tokens: AccessTokens,
     pub passwords: Passwords,
@@ -75,6 +77,7 @@ impl Platform {
             data_url: config.data_url.clone(),
             is_dev: config.dev,
             trusted_proxies: config.trusted_proxies.clone(),
+            egress: Egress { allow_private: config.allow_private_upstreams },
             secrets: Secrets::new(&config.master_key, &config.credential_key),
             access_tokens: AccessTokens::new(&config.signing_key)?,
             passwords: Passwords::default(),

@@ -8,24 +8,15 @@ mod store;
 
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
 use shared::{
     failure::{Classified, Kind},
-    ids::CredentialId,
-    seal::Sealer,
-    snapshot::{HINT, IMAGE, Model, Snapshot, Upstream},
+    snapshot::{HINT, IMAGE, Snapshot},
 };
 use sqlx::PgPool;
-use subtle::ConstantTimeEq;
 use time::OffsetDateTime;
 use tracing::info;
-use url::Url;
 
-use crate::{
-    access::{Actor, Origin, Work},
-    audit::{self, Entry},
-    platform::Platform,
-};
+use crate::{limits, platform::Platform, policies, upstreams};
 
 /// Publishes the present state, unless it is published already. Says whether it did.
 pub async fn publish(platform: &Platform) -> Result<bool, SnapshotError> {
@@ -78,11 +69,11 @@ async fn gather(db: &PgPool) -> Result<Snapshot, SnapshotError> {
     let snapshot = Snapshot {
         revision: store::wanted(&mut tx).await?,
         taken_at: OffsetDateTime::now_utc(),
-        upstreams: store::upstreams(&mut tx).await?,
+        upstreams: upstreams::published(&mut tx, None).await?,
         keys: store::keys(&mut tx).await?,
-        policies: vec![],
-        tenants: vec![],
-        projects: vec![],
+        policies: policies::published(&mut tx, None).await?,
+        tenants: limits::published_organizations(&mut tx, None).await?,
+        projects: limits::published_projects(&mut tx, None).await?,
     };
     tx.commit().await?;
     Ok(snapshot)
@@ -135,96 +126,6 @@ async fn put(
         Ok(is_new)
     };
     tokio::time::timeout(PATIENCE, asked).await.map_err(|_| SnapshotError::TooSlow)?
-}
-
-/// A place that serves models, with the secret that opens it.
-#[derive(Clone, Debug)]
-pub struct NewUpstream {
-    pub provider: String,
-    pub base_url: Url,
-    pub secret: SecretString,
-    pub models: Vec<Model>,
-}
-
-impl NewUpstream {
-    /// As callers of it append to it.
-    fn base(&self) -> &str {
-        self.base_url.as_str().trim_end_matches('/')
-    }
-}
-
-/// Adds an upstream to the organization, or gives the one at that address another
-/// secret and other models. Does nothing where nothing is different.
-pub async fn add_upstream(
-    work: &mut Work,
-    sealer: &Sealer,
-    new: &NewUpstream,
-) -> Result<CredentialId, SnapshotError> {
-    let organization = work.organization;
-    let there = store::upstream_at(work, organization, &new.provider, new.base()).await?;
-    if let Some(there) = &there
-        && is_same(sealer, there, new)
-    {
-        return Ok(credential_of(there));
-    }
-    let id = there.as_ref().map_or_else(CredentialId::generate, credential_of);
-    let purpose = Upstream::purpose(id, Some(organization), new.base());
-    let sealed = sealer.seal_text(&new.secret, &purpose);
-    store::put_upstream(work, organization, id, new, &sealed).await?;
-    let action = if there.is_some() { "provider.changed" } else { "provider.added" };
-    let models: Vec<_> = new.models.iter().map(|it| &it.name).collect();
-    let entry = Entry::new(action, id, &new.provider)
-        .after(serde_json::json!({ "base_url": new.base(), "models": models }));
-    audit::record(work, entry).await?;
-    Ok(id)
-}
-
-/// The same for the platform's own, which every organization may call. For the command
-/// line: no page does it.
-pub async fn add_platform_upstream(
-    db: &PgPool,
-    sealer: &Sealer,
-    new: &NewUpstream,
-) -> Result<CredentialId, SnapshotError> {
-    let mut tx = db.begin().await?;
-    let all = store::upstreams(&mut tx).await?;
-    let there = all.into_iter().find(|it| {
-        it.organization.is_none() && it.provider == new.provider && it.base_url == new.base()
-    });
-    if let Some(there) = &there
-        && is_same(sealer, there, new)
-    {
-        return Ok(credential_of(there));
-    }
-    let id = there.as_ref().map_or_else(CredentialId::generate, credential_of);
-    let sealed = sealer.seal_text(&new.secret, &Upstream::purpose(id, None, new.base()));
-    store::put_platform_upstream(&mut tx, id, new, &sealed).await?;
-    let action = if there.is_some() { "provider.changed" } else { "provider.added" };
-    let entry = Entry::new(action, id, &new.provider);
-    audit::record_platform(&mut tx, &Actor::System, Origin::internal(), entry).await?;
-    tx.commit().await?;
-    Ok(id)
-}
-
-/// An upstream and its one credential have one row, and one id.
-fn credential_of(upstream: &Upstream) -> CredentialId {
-    CredentialId::from_uuid(upstream.id.uuid())
-}
-
-fn is_same(sealer: &Sealer, there: &Upstream, new: &NewUpstream) -> bool {
-    let purpose = Upstream::purpose(credential_of(there), there.organization, &there.base_url);
-    let sealed = there.credentials.first().map(|it| it.sealed_secret.as_slice());
-    let secret = sealer.open(sealed.unwrap_or_default(), &purpose).unwrap_or_default();
-    let is_same_secret: bool = secret.ct_eq(new.secret.expose_secret().as_bytes()).into();
-    is_same_secret
-        && serde_json::to_value(&there.models).ok() == serde_json::to_value(&new.models).ok()
-}
-
-/// A model that answers chats and that the organization may call, for examples.
-pub async fn first_model(work: &mut Work) -> Result<Option<String>, sqlx::Error> {
-    let organization = work.organization;
-    let models = store::models(work, organization).await?;
-    Ok(models.into_iter().find(|it| it.max_output_tokens > 0).map(|it| it.name))
 }
 
 /// Told by a job, not by a page: the words hold the cause.
