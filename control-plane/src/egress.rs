@@ -90,6 +90,11 @@ impl Egress {
                 found.map_err(|_| NoAnswer)?.collect()
             }
         };
+        self.permitted(found)
+    }
+
+    /// All of them or none: which one is dialled is not ours to say.
+    fn permitted(&self, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, NoAnswer> {
         let is_permitted = self.allow_private || !found.iter().any(|it| is_private(it.ip()));
         if is_permitted && !found.is_empty() { Ok(found) } else { Err(NoAnswer) }
     }
@@ -233,15 +238,40 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_name_that_leads_to_a_private_address_is_not_dialled() {
-        // The name of this machine is one wherever tests run.
+    #[test]
+    fn a_name_that_leads_to_one_private_address_is_not_dialled() {
+        let (public, private) = ("1.1.1.1:443".parse().unwrap(), "10.0.0.1:443".parse().unwrap());
         let egress = Egress { allow_private: false };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let address: Url = format!("https://localhost:{port}/models").parse().unwrap();
+        assert_eq!(egress.permitted(vec![public]), Ok(vec![public]));
+        assert_eq!(egress.permitted(vec![public, private]), Err(NoAnswer));
+        assert_eq!(egress.permitted(vec![]), Err(NoAnswer));
+        let allowing = Egress { allow_private: true };
+        assert_eq!(allowing.permitted(vec![public, private]), Ok(vec![public, private]));
+    }
+
+    #[tokio::test]
+    async fn a_private_address_is_refused_when_it_is_dialled_too() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = format!("https://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let egress = Egress { allow_private: false };
         assert_eq!(egress.get(&address, HeaderMap::new()).await, Err(NoAnswer));
-        let found = egress.resolve(&format!("https://127.0.0.1:{port}/").parse().unwrap()).await;
-        assert_eq!(found, Err(NoAnswer));
+        assert!(listener.accept().is_err(), "nobody came");
+    }
+
+    #[tokio::test]
+    async fn a_name_is_dialled_at_the_address_that_was_checked() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answering = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+            std::io::Write::write_all(&mut stream, answer).unwrap();
+            stream
+        });
+        let address = format!("http://localhost:{port}/models").parse().unwrap();
+        let egress = Egress { allow_private: true };
+        assert_eq!(egress.get(&address, HeaderMap::new()).await, Ok(StatusCode::NO_CONTENT));
+        drop(answering.join());
     }
 }

@@ -63,7 +63,7 @@ async fn rows(
                p.archived_at
           FROM policies p
           JOIN policy_versions v ON (v.owner, v.policy_id, v.version) = (p.owner, p.id, p.version)
-         WHERE (p.owner = $1 OR p.organization_id IS NULL)
+         WHERE (p.owner = $1 OR p.organization_id IS NULL AND p.archived_at IS NULL)
            AND ($2::uuid IS NULL OR p.id = $2)
          ORDER BY p.archived_at IS NOT NULL, p.organization_id IS NULL, lower(p.name), p.id
          LIMIT 500

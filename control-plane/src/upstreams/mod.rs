@@ -58,6 +58,7 @@ pub struct Upstream {
     pub vendor: String,
     pub name: String,
     pub dialect: Dialect,
+    /// Empty where it is the platform's, whose addresses are its own.
     pub base_url: String,
     pub region: Option<String>,
     pub enabled: bool,

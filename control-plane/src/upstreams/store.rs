@@ -81,7 +81,9 @@ async fn rows(
         Row,
         r#"
         SELECT u.id AS "id: UpstreamId", u.organization_id IS NULL AS "is_platforms!",
-               u.vendor, u.name, u.dialect, u.base_url, u.region, u.enabled,
+               u.vendor, u.name, u.dialect,
+               CASE WHEN u.owner = $1 THEN u.base_url ELSE '' END AS "base_url!",
+               u.region, u.enabled,
                (SELECT count(*) FROM upstream_models m
                  WHERE (m.owner, m.upstream_id) = (u.owner, u.id) AND m.enabled) AS "models!",
                (SELECT count(*) FROM provider_credentials c
@@ -95,7 +97,7 @@ async fn rows(
                 WHERE (c.owner, c.upstream_id) = (u.owner, u.id)
                   AND c.last_tested_at IS NOT NULL
                 ORDER BY c.last_tested_at DESC LIMIT 1) t ON true
-         WHERE (u.owner = $1 OR u.organization_id IS NULL)
+         WHERE (u.owner = $1 OR u.organization_id IS NULL AND u.archived_at IS NULL)
            AND ($2::uuid IS NULL OR u.id = $2)
          ORDER BY u.archived_at IS NOT NULL, u.organization_id IS NULL, lower(u.name)
          LIMIT 300

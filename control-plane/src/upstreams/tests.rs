@@ -218,6 +218,7 @@ async fn the_platforms_upstream_is_everybodys_and_nobodys_to_change(root: PgPool
     let seen = find(&mut work, platforms).await.unwrap();
     assert!(seen.is_platforms && seen.models == 2);
     assert_eq!(seen.credentials, 0, "its secrets are nobody's to count");
+    assert_eq!(seen.base_url, "", "nor is its address anybody's to know");
     assert_eq!(served(&mut work).await.unwrap().len(), 2);
     assert_eq!(first_model(&mut work).await.unwrap().as_deref(), Some("small"));
     assert!(credentials::list(&mut work, platforms).await.unwrap().is_empty());
