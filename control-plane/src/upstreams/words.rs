@@ -56,3 +56,28 @@ pub(crate) fn of_name<T: Copy>(table: &[(T, &str, &str)], name: &str) -> Option<
 pub(crate) fn chosen<T: Copy>(table: &[(T, &str, &str)], names: &[String]) -> Vec<T> {
     table.iter().filter(|it| names.iter().any(|name| name == it.1)).map(|it| it.0).collect()
 }
+
+/// A number of tokens as people read it: `128,000`.
+pub(crate) fn grouped(count: &u32) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_grouped_by_thousands() {
+        for (count, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_047_576, "1,047,576")] {
+            assert_eq!(grouped(&count), text);
+        }
+    }
+}
