@@ -15,7 +15,7 @@ use super::{
 use crate::{
     access::{Doors, Grant, Work, may},
     keys, organizations, projects,
-    web::{self, Failure, Frame, Page, Problems, Search, Section},
+    web::{self, Failure, Frame, Page, Problems, Search, Section, Span},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -140,9 +140,10 @@ async fn page(
 }
 
 async fn choices(work: &mut Work) -> Result<Choices, RequestError> {
-    let projects = projects::list(work).await?;
-    let all = keys::Filter { which: keys::Which::All, project: None, after: None, most: 200 };
-    let keys = keys::list(work, &all).await?.keys;
+    let projects = projects::list(work, Span::long(None)).await?.items;
+    let span = Span::long(None);
+    let all = keys::Filter { which: keys::Which::All, project: None, span };
+    let keys = keys::list(work, &all).await?.items;
     let named = |all: &str| vec![(String::new(), all.to_owned())];
     let mut choices = Choices { projects: named("Every project"), keys: named("Every key") };
     choices.projects.extend(projects.into_iter().map(|it| (it.id.to_string(), it.name)));
