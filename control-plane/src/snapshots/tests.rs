@@ -127,10 +127,6 @@ fn keys_in(records: &Records) -> Vec<shared::snapshot::Key> {
     keys.map(|(_, content)| serde_json::from_str(content).unwrap()).collect()
 }
 
-async fn everything(fixture: &Fixture) -> Snapshot {
-    gather(&mut fixture.db.acquire().await.unwrap(), None).await.unwrap()
-}
-
 async fn issue(fixture: &Fixture, name: &str) -> keys::Issued {
     let project = project(fixture, &fixture.ours, name).await;
     let mut work = fixture.work(Role::Developer).await;
