@@ -183,14 +183,12 @@ async fn a_slow_transaction_is_not_skipped(root: PgPool) {
 
     for revision in 2..5 {
         // Of the other organization: the audit log's writers queue.
-        sqlx::query(
-            "INSERT INTO provider_credentials (id, provider, base_url, sealed_secret, models)
-             VALUES (gen_random_uuid(), $1, 'https://x.test', '', '[]')",
-        )
-        .bind(format!("p{revision}"))
-        .execute(&fixture.root)
-        .await
-        .unwrap();
+        sqlx::query("UPDATE organizations SET requests_per_minute = $1 WHERE id = $2")
+            .bind(i32::try_from(revision).unwrap())
+            .bind(fixture.theirs.id)
+            .execute(&fixture.root)
+            .await
+            .unwrap();
         assert_eq!(corner.publisher.publish().await.unwrap(), Some(revision));
         assert_eq!(keys_in(&corner.records().await).len(), 0);
     }

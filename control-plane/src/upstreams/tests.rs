@@ -154,28 +154,28 @@ async fn what_is_switched_off_is_not_published(root: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn what_changes_what_is_published_asks_for_a_snapshot(root: PgPool) {
+async fn what_changes_what_is_published_is_noted(root: PgPool) {
     let scene = Scene::new(root).await;
     let mut work = scene.work().await;
-    let wanted = async |work: &mut Work| -> i64 {
-        sqlx::query_scalar("SELECT wanted FROM snapshot_state")
+    let noted = async |work: &mut Work| -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM config_outbox")
             .fetch_one(&mut **work)
             .await
             .unwrap()
     };
-    let start = wanted(&mut work).await;
+    let start = noted(&mut work).await;
     let credential = scene.first(&mut work).await.id;
     let organization = work.organization;
     store::note_result(&mut work, organization, credential, Connection::Ok).await.unwrap();
-    assert_eq!(wanted(&mut work).await, start, "a test of a connection is no change");
+    assert_eq!(noted(&mut work).await, start, "a test of a connection is no change");
     models::set_enabled(&mut work, scene.upstream, "small", false).await.unwrap();
-    let switched = wanted(&mut work).await;
+    let switched = noted(&mut work).await;
     assert!(switched > start);
     let secret = "sk-another".to_owned().into();
     credentials::rotate(&mut work, scene.sealer(), scene.upstream, credential, &secret)
         .await
         .unwrap();
-    assert!(wanted(&mut work).await > switched);
+    assert!(noted(&mut work).await > switched);
     assert_eq!(scene.first(&mut work).await.last_result, None, "a new secret is not tested");
 }
 
