@@ -13,3 +13,4 @@ pub mod snapshot;
 pub mod tasks;
 pub mod telemetry;
 pub mod usage;
+pub mod vendors;
