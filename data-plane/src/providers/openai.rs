@@ -17,7 +17,7 @@ use shared::usage::Usage;
 
 use super::{Addresses, CannotSay, Class, NotAnAnswer, Provider, Reader, Refusal, Request, Whole};
 use crate::{
-    ask::{Ask, Form},
+    ask::{Ask, Form, Sent},
     catalog::Candidate,
     sse::Ending,
 };
@@ -52,7 +52,12 @@ impl Provider for OpenAi {
     }
 
     fn request(&self, ask: &Ask, to: &Candidate) -> Result<Request, CannotSay> {
-        let mut request = Request::new(Full::new(ask.body_for(&to.model.upstream_name)));
+        let sent = Sent {
+            model: &to.model.upstream_name,
+            takes_stream_options: true,
+            output_cap: "max_completion_tokens",
+        };
+        let mut request = Request::new(Full::new(ask.body_for(&sent)));
         *request.method_mut() = Method::POST;
         let addresses = &to.model.addresses;
         *request.uri_mut() = match ask.form {
