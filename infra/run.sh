@@ -13,6 +13,7 @@
 #   TURNPIKE_DATABASE_URL, TURNPIKE_REDIS_URL  use these, not a private PostgreSQL and Redis
 #   TURNPIKE_OWNER_DATABASE_URL                who migrates, where that is another login
 #   TURNPIKE_BIN_DIR                           run the programs found there, build nothing
+#   TURNPIKE_RUN                               another directory than .run, for a stack beside it
 #   OPENAI_API_KEY, ANTHROPIC_API_KEY, ...     the demo organization gets these providers too
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -20,7 +21,7 @@ source infra/lib/say.sh
 source infra/lib/processes.sh
 source infra/lib/ports.sh
 
-readonly RUN=.run
+readonly RUN=${TURNPIKE_RUN:-.run}
 readonly SERVICES=(simulator control data-1 data-2)
 
 main() {
@@ -121,7 +122,7 @@ forget_our_own() { # NAME...
   done
 }
 
-# Does nothing when they are there: what is sealed in the database needs the same ones.
+# Leaves those that are there: what is sealed in the database needs the same ones.
 draw_secrets() (
   umask 077
   "$programs/turnpike" secrets $RUN/secrets.env
@@ -153,7 +154,8 @@ start_control_plane() (
 
 start_data_plane() ( # NAME PORT METRICS-PORT
   export_floor "$2" "$3"
-  export TURNPIKE_REDIS_URL=$redis_url TURNPIKE_CREDENTIAL_KEY TURNPIKE_VERIFYING_KEY \
+  export TURNPIKE_REDIS_URL=$redis_url TURNPIKE_CREDENTIAL_KEY TURNPIKE_SNAPSHOT_PUBLIC_KEYS \
+    TURNPIKE_PROXY_NAME=$1 TURNPIKE_STATE_DIR=$PWD/$RUN/proxies/$1 \
     TURNPIKE_DASHBOARD_URL=http://127.0.0.1:$control_port \
     TURNPIKE_ALLOW_PRIVATE_UPSTREAMS=1 # the simulator is one
   launch "$1" data-plane
@@ -163,7 +165,7 @@ export_control_plane_settings() {
   export_floor "$control_port" "$control_metrics_port"
   export TURNPIKE_DATABASE_URL=$database_url TURNPIKE_REDIS_URL=$redis_url \
     TURNPIKE_PUBLIC_URL=http://127.0.0.1:$control_port TURNPIKE_DATA_URL=http://127.0.0.1:$data_port \
-    TURNPIKE_MASTER_KEY TURNPIKE_CREDENTIAL_KEY TURNPIKE_SIGNING_KEY TURNPIKE_VERIFYING_KEY \
+    TURNPIKE_MASTER_KEY TURNPIKE_CREDENTIAL_KEY TURNPIKE_SIGNING_KEY TURNPIKE_VERIFYING_KEY TURNPIKE_SNAPSHOT_KEY \
     TURNPIKE_AUDIT_CHECKPOINTS=$PWD/$RUN/audit-checkpoints TURNPIKE_DEV=1
 }
 
@@ -314,7 +316,7 @@ reset() {
   forget_our_own TURNPIKE_DATABASE_URL
   stop_services
   infra/stack.sh wipe $RUN 8>&-
-  rm -rf $RUN/{logs,pids,secrets.env,ports.env,audit-checkpoints}
+  rm -rf $RUN/{logs,pids,proxies,secrets.env,ports.env,audit-checkpoints}
   [[ -z ${TURNPIKE_DATABASE_URL:-} ]] || say 'The database of TURNPIKE_DATABASE_URL is left as it is.'
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tracing::info;
 
 use crate::{
-    access::Doors, audit, config::Config, cost_centers, docs, health, identity, keys, mail,
+    access::Doors, audit, config::Config, cost_centers, docs, fleet, health, identity, keys, mail,
     members, operator, organizations, platform::Platform, projects, requests, snapshots, teams,
     tokens, web,
 };
@@ -42,6 +42,7 @@ pub fn doors() -> Doors {
     audit::doors(&mut doors);
     mail::doors(&mut doors);
     operator::doors(&mut doors);
+    fleet::doors(&mut doors);
     doors
 }
 
@@ -122,7 +123,7 @@ fn employ(supervisor: &Supervisor, config: &Config, platform: &Data<Platform>) {
         nudges.snapshot.clone(),
         move || {
             let desk = desk.clone();
-            async move { snapshots::publish(&desk).await.map(drop) }
+            async move { snapshots::publish(&desk).await }
         },
     );
 

@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use shared::{
     config::{Floor, secret, store_url},
     seal::MasterKey,
+    snapshot::SnapshotKey,
 };
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use url::Url;
@@ -39,6 +40,10 @@ pub struct Config {
     /// An Ed25519 private key (PKCS #8, base64) that signs access tokens and checkpoints.
     #[arg(long, env = "TURNPIKE_SIGNING_KEY", value_parser = secret, hide_env_values = true)]
     pub signing_key: SecretString,
+
+    /// An Ed25519 private key (PKCS #8, base64) that signs what proxies run.
+    #[arg(long, env = "TURNPIKE_SNAPSHOT_KEY", hide_env_values = true)]
+    pub snapshot_key: SnapshotKey,
 
     /// Networks whose X-Forwarded-For is believed.
     #[arg(long, env = "TURNPIKE_TRUSTED_PROXIES", value_delimiter = ',')]

@@ -21,7 +21,7 @@ async fn alive(_: Visit) -> HttpResponse {
 async fn ready(_: Visit, platform: Data<Platform>) -> HttpResponse {
     let answer = timeout(
         Duration::from_secs(1),
-        sqlx::query_scalar!("SELECT wanted FROM snapshot_state").fetch_one(&platform.db),
+        sqlx::query_scalar!("SELECT 1 FROM config_revisions LIMIT 1").fetch_optional(&platform.db),
     )
     .await;
     match answer {

@@ -17,6 +17,7 @@ pub mod audit;
 pub mod cost_centers;
 pub mod demo;
 pub mod docs;
+pub mod fleet;
 pub mod identity;
 pub mod keys;
 pub mod mail;

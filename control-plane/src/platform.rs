@@ -7,12 +7,15 @@ use std::sync::{
 
 use aws_lc_rs::hmac;
 use ipnet::IpNet;
-use shared::seal::{MasterKey, Sealer};
+use shared::{
+    seal::{MasterKey, Sealer},
+    snapshot::Places,
+};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use url::Url;
 
-use crate::{config::Config, identity::Passwords, tokens::AccessTokens};
+use crate::{config::Config, identity::Passwords, snapshots::Publisher, tokens::AccessTokens};
 
 pub struct Platform {
     pub db: PgPool,
@@ -27,6 +30,7 @@ pub struct Platform {
     pub secrets: Secrets,
     pub access_tokens: AccessTokens,
     pub passwords: Passwords,
+    pub publisher: Publisher,
     pub nudges: Nudges,
     draining: AtomicBool,
 }
@@ -68,9 +72,12 @@ impl Platform {
         db: PgPool,
         redis: deadpool_redis::Pool,
     ) -> Result<Self, crate::tokens::TokenError> {
+        let signer = config.snapshot_key.signer();
+        let publisher = Publisher::new(db.clone(), redis.clone(), signer, Places::default());
         Ok(Self {
             db,
             redis,
+            publisher,
             public_url: config.public_url.clone(),
             data_url: config.data_url.clone(),
             is_dev: config.dev,

@@ -10,6 +10,7 @@ use secrecy::ExposeSecret;
 use shared::{
     ids::{OrganizationId, PersonId},
     seal::MasterKey,
+    snapshot::Signer,
 };
 use sqlx::{PgPool, postgres::PgPoolOptions};
 
@@ -138,6 +139,7 @@ pub fn config() -> Config {
         &format!("--master-key={}", key()),
         &format!("--credential-key={}", key()),
         &format!("--signing-key={}", signing_key.expose_secret()),
+        &format!("--snapshot-key={}", Signer::generate().0.expose_secret()),
         "--dev",
     ])
 }

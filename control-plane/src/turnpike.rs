@@ -13,7 +13,9 @@ use control_plane::{
     access::{Permission, Role},
     audit,
     config::Stores,
-    demo, docs, identity, tokens,
+    demo, docs, identity,
+    snapshots::{Listed, Publisher, Verdict},
+    tokens,
 };
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
@@ -21,6 +23,7 @@ use shared::{
     keys::{Brand, NewKey},
     random,
     seal::MasterKey,
+    snapshot::{Places, Signer, SnapshotKey},
 };
 use sqlx::{Connection, PgConnection};
 
@@ -30,13 +33,16 @@ use sqlx::{Connection, PgConnection};
 enum Command {
     /// Brings the database's tables up to date, as their owner.
     Migrate(Owner),
-    /// Writes new secrets for one installation to a file, unless the file is there.
+    /// Writes the secrets of one installation to a file: those that it does not hold yet.
     Secrets { file: PathBuf },
     /// Fills an empty installation with a demo organization. Does nothing the second time.
     Demo(Box<demo::Settings>),
     /// The audit log.
     #[command(subcommand)]
     Audit(Audit),
+    /// What proxies run.
+    #[command(subcommand)]
+    Snapshots(Snapshots),
     /// Makes somebody with an account an operator of the platform.
     Operator {
         #[command(flatten)]
@@ -77,6 +83,47 @@ enum Audit {
     },
 }
 
+#[derive(Subcommand)]
+enum Snapshots {
+    /// Lists the newest revisions.
+    List {
+        #[command(flatten)]
+        signed: Signed,
+        #[arg(long, default_value_t = 20)]
+        most: i64,
+    },
+    /// Recomputes the chain of revisions, and says where it was altered.
+    Verify {
+        #[command(flatten)]
+        signed: Signed,
+    },
+    /// Publishes everything as it is now, as a new revision.
+    Republish {
+        #[command(flatten)]
+        signed: Signed,
+        /// Number it above this one: what proxies hold, where the database was restored
+        /// to a time before.
+        #[arg(long)]
+        after: Option<i64>,
+    },
+}
+
+#[derive(Args)]
+struct Signed {
+    #[command(flatten)]
+    stores: Stores,
+    /// The key that signs what proxies run.
+    #[arg(long, env = "TURNPIKE_SNAPSHOT_KEY", hide_env_values = true)]
+    snapshot_key: SnapshotKey,
+}
+
+impl Signed {
+    async fn publisher(&self) -> Result<Publisher, Box<dyn std::error::Error>> {
+        let (db, redis) = (self.stores.database(2).await?, self.stores.redis()?);
+        Ok(Publisher::new(db, redis, self.snapshot_key.signer(), Places::default()))
+    }
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     match run(Command::parse()).await {
@@ -110,6 +157,26 @@ async fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             say(&text)?;
             return Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
+        Command::Snapshots(Snapshots::List { signed, most }) => {
+            for it in signed.publisher().await?.list(most).await? {
+                let Listed { revision, cause, records, bytes, published_at } = it;
+                say(&format!(
+                    "{revision:>8}  {published_at}  {cause:<11}  {records:>7} records  {bytes:>9} bytes"
+                ))?;
+            }
+        }
+        Command::Snapshots(Snapshots::Verify { signed }) => {
+            let Verdict { revisions, records, faults } = signed.publisher().await?.verify().await?;
+            for fault in &faults {
+                say(fault)?;
+            }
+            say(&format!("{revisions} revisions and {records} records, {} faults", faults.len()))?;
+            return Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Snapshots(Snapshots::Republish { signed, after }) => {
+            let revision = signed.publisher().await?.republish(after).await?;
+            say(&format!("published everything as revision {revision}"))?;
+        }
         Command::Operator { stores, email } => {
             let db = stores.database(1).await?;
             identity::make_operator(&db, &email).await?;
@@ -135,23 +202,23 @@ async fn migrate(owner: Owner) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Everything secret that an installation needs, drawn at random. Readable by its owner
-/// only, and never overwritten.
+/// only. What is in the file already stays; what an update has need of is added.
 fn write_secrets(file: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    if file.exists() {
+    let there = match std::fs::read_to_string(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        read => read?,
+    };
+    let drawn = draw_secrets();
+    let is_there =
+        |name: &str| there.lines().any(|it| it.split_once('=').is_some_and(|it| it.0 == name));
+    // The halves of a key pair are new together.
+    let missing: Vec<_> =
+        drawn.into_iter().filter(|pair| !pair.iter().any(|it| is_there(&it.0))).collect();
+    if missing.is_empty() {
         return Ok(());
     }
-    let (signing_key, verifying_key) = tokens::generate_signing_key();
-    let mut text = String::new();
-    let mut add = |name: &str, value: &str| text.push_str(&format!("TURNPIKE_{name}={value}\n"));
-    add("MASTER_KEY", MasterKey::generate().to_base64().expose_secret());
-    add("CREDENTIAL_KEY", MasterKey::generate().to_base64().expose_secret());
-    add("SIGNING_KEY", signing_key.expose_secret());
-    add("VERIFYING_KEY", &verifying_key);
-    add("API_KEY", NewKey::generate(Brand::Live).secret.expose_secret());
-    for role in ["OWNER", "BILLING", "DEVELOPER", "OPERATOR"] {
-        add(&format!("{role}_EMAIL"), &format!("{}@northwind.example", role.to_lowercase()));
-        add(&format!("{role}_PASSWORD"), &random::base62(20));
-    }
+    let lines = missing.iter().flatten().map(|(name, value)| format!("{name}={value}\n"));
+    let text = there.clone() + &lines.collect::<String>();
     let new = file.with_extension("new");
     let mut out =
         OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
@@ -159,6 +226,30 @@ fn write_secrets(file: &Path) -> Result<(), Box<dyn std::error::Error>> {
     out.sync_all()?;
     std::fs::rename(&new, file)?;
     Ok(())
+}
+
+/// By name; those that belong together, together.
+fn draw_secrets() -> Vec<Vec<(String, String)>> {
+    let named = |name: &str, value: &str| (format!("TURNPIKE_{name}"), value.to_owned());
+    let master = || MasterKey::generate().to_base64();
+    let (signing, verifying) = tokens::generate_signing_key();
+    let (snapshot, snapshot_public) = Signer::generate();
+    let mut secrets = vec![
+        vec![named("MASTER_KEY", master().expose_secret())],
+        vec![named("CREDENTIAL_KEY", master().expose_secret())],
+        vec![named("SIGNING_KEY", signing.expose_secret()), named("VERIFYING_KEY", &verifying)],
+        vec![
+            named("SNAPSHOT_KEY", snapshot.expose_secret()),
+            named("SNAPSHOT_PUBLIC_KEYS", &snapshot_public),
+        ],
+        vec![named("API_KEY", NewKey::generate(Brand::Live).secret.expose_secret())],
+    ];
+    for role in ["OWNER", "BILLING", "DEVELOPER", "OPERATOR"] {
+        let email = format!("{}@northwind.example", role.to_lowercase());
+        secrets.push(vec![named(&format!("{role}_EMAIL"), &email)]);
+        secrets.push(vec![named(&format!("{role}_PASSWORD"), &random::base62(20))]);
+    }
+    secrets
 }
 
 fn roles() -> String {

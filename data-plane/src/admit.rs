@@ -96,6 +96,7 @@ impl Drop for Seat {
 #[must_use = "a call that is not made frees its room"]
 pub struct Admitted {
     permit: Permit,
+    estimate: u64,
     _seat: Seat,
 }
 
@@ -103,6 +104,11 @@ impl Admitted {
     /// The call came to so many tokens.
     pub fn settle(self, tokens: u64) {
         self.permit.settle(tokens);
+    }
+
+    /// Nobody says what the call came to.
+    pub fn settle_as_estimated(self) {
+        self.permit.settle(self.estimate);
     }
 
     /// How the caller stands with their limits, for the headers of the answer.
@@ -117,7 +123,7 @@ pub async fn admit(
     asked: Asked<'_>,
 ) -> Result<Admitted, LimitReached> {
     let permit = limiter.admit(asked).await?;
-    Ok(Admitted { permit, _seat: seat })
+    Ok(Admitted { permit, estimate: asked.tokens, _seat: seat })
 }
 
 #[cfg(test)]

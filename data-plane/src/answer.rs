@@ -14,6 +14,7 @@ use futures::Stream;
 use hyper::body::Incoming;
 
 use crate::{
+    admit::Admitted,
     call::{CallFailed, Open, Relay, Served},
     metrics::Outcome,
     refused::Refused,
@@ -25,7 +26,7 @@ pub enum Answer {
     /// Our own words.
     Json(Vec<u8>),
     /// An upstream's.
-    Opened(Box<Open>),
+    Opened(Box<Open>, Admitted),
 }
 
 /// A stream on its way to the client. When it breaks, the client is told so in the
@@ -33,12 +34,23 @@ pub enum Answer {
 pub struct Streamed {
     relay: Relay<Incoming>,
     served: Served,
+    /// Until it is settled.
+    admitted: Option<Admitted>,
     visit: Visit,
 }
 
 impl Streamed {
-    pub fn new(relay: Relay<Incoming>, served: Served, visit: Visit) -> Self {
-        Self { relay, served, visit }
+    pub fn new(relay: Relay<Incoming>, served: Served, admitted: Admitted, visit: Visit) -> Self {
+        Self { relay, served, admitted: Some(admitted), visit }
+    }
+}
+
+/// However the stream ended, if only because the client hung up, it has been served.
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        if let Some(admitted) = self.admitted.take() {
+            self.visit.settle(admitted, self.relay.usage(), true);
+        }
     }
 }
 

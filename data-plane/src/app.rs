@@ -2,6 +2,7 @@
 //! short.
 
 use std::{
+    any::Any,
     io,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
@@ -11,22 +12,27 @@ use std::{
 use actix_web::{
     App, HttpServer,
     dev::{Server, ServerHandle},
+    rt::net::TcpStream,
     web::Data,
 };
 use deadpool_redis::Pool;
 use shared::tasks::Supervisor;
+use socket2::SockRef;
 use tracing::{info, warn};
 
 use crate::{
+    admit::Room,
     authenticate::TrustedProxies,
+    call::Calling,
     catalog::{
         Catalog, Opener,
-        feed::{Feed, FeedError, Source},
+        feed::{Feed, FeedError, Proxy, Source},
     },
     config::Config,
     egress::Egress,
     emit::Emitter,
     health,
+    limits::{Limiter, Place},
     metrics::Metrics,
     pipeline::Gateway,
     receive::{Limits, Patience},
@@ -39,6 +45,11 @@ const REQUEST_HEAD: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a client may take to close its end.
 const DISCONNECT: Duration = Duration::from_secs(1);
+/// What waits for a client that takes it slowly. Beyond, the upstream has to wait.
+const WRITE_BUFFER: usize = 16 * 1024;
+/// Streams are told so long before the end of the drain, beside what a silence takes, that
+/// it comes.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A data plane that serves.
 pub struct Running {
@@ -49,6 +60,8 @@ pub struct Running {
     supervisor: Supervisor,
     servers: Vec<ServerHandle>,
     drain_delay: Duration,
+    drain: Duration,
+    feed: Arc<Feed>,
     redis: Pool,
     places: Places,
 }
@@ -78,22 +91,26 @@ pub async fn start(config: Config) -> Result<Running, NotStarted> {
 
 /// Needs a multi-threaded runtime: the catalog is kept current beside the workers.
 pub async fn start_from(source: Source, config: Config) -> Result<Running, NotStarted> {
-    let egress = Egress::new(config.allow_private_upstreams, &config.timeouts);
+    let egress = Egress::new(config.allow_private_upstreams, &config.timeouts)
+        .allowing(&config.allow_upstream_networks, &config.allow_upstream_ports);
     let sealer = config.credential_key.sealer("credentials");
-    let catalog = Arc::new(Catalog::new(Opener { sealer, egress }));
+    let catalog = Arc::new(Catalog::new(Opener { sealer, egress: egress.clone() }));
     let metrics = Arc::new(Metrics::new()?);
     let places = Places { last_used: source.last_used.clone(), events: source.events.clone() };
-    let feed = Feed::new(source, catalog.clone(), metrics.clone())?;
+    let proxy = Proxy::of(&config);
+    let feed = Arc::new(Feed::new(source, proxy, catalog.clone(), metrics.clone())?);
     let redis = feed.pool();
-    let gateway = Data::new(gateway(&config, catalog.clone(), metrics));
+    feed.catch_up().await;
+    let gateway = Data::new(gateway(&config, catalog.clone(), metrics)?);
 
     let (address, server) = listen(&config, gateway.clone(), egress)?;
     let private = config.floor.metrics_listen.map(|it| listen_privately(it, gateway.clone()));
     let (metrics_address, private) = private.transpose()?.unzip();
 
     let supervisor = Supervisor::default();
-    Arc::new(feed).start(&supervisor);
+    feed.clone().start(&supervisor, address.to_string());
     gateway.last_used.clone().start(&supervisor, redis.clone(), places.last_used.clone());
+    gateway.limiter.clone().start(&supervisor);
     gateway.emitter.clone().start(&supervisor, redis.clone(), places.events.clone());
     let mut servers = vec![server.handle()];
     supervisor.run("serve", server);
@@ -111,6 +128,8 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
         supervisor,
         servers,
         drain_delay,
+        drain: Duration::from_secs(config.floor.drain_seconds),
+        feed,
         redis,
         places,
     })
@@ -122,11 +141,13 @@ impl Running {
         self.gateway.draining.store(true, Ordering::Relaxed);
         info!("draining");
         tokio::time::sleep(self.drain_delay).await;
-        // In the order they were started: health is told to the end.
-        for server in &self.servers {
-            server.stop(true).await;
+        tokio::select! {
+            () = self.stop_serving() => (),
+            () = self.say_farewell() => (),
         }
         self.supervisor.shut_down().await;
+        self.gateway.limiter.leave().await;
+        self.feed.end().await;
         if let Err(error) = self.gateway.last_used.carry(&self.redis, &self.places.last_used).await
         {
             warn!(%error, "could not tell when keys were last used");
@@ -137,25 +158,49 @@ impl Running {
         info!("stopped");
     }
 
+    async fn stop_serving(&self) {
+        // In the order they were started: health is told to the end.
+        for server in &self.servers {
+            server.stop(true).await;
+        }
+    }
+
+    /// Tells the streams that last longer than we may wait. Each notices at its next piece
+    /// or silence, and ends with an error instead of a cut.
+    async fn say_farewell(&self) {
+        let notice = (self.gateway.calling.timeouts.ping + FAREWELL).min(self.drain / 2);
+        tokio::time::sleep(self.drain - notice).await;
+        self.gateway.calling.leave();
+        std::future::pending().await
+    }
+
     /// Comes about when a part has failed that we cannot do without.
     pub async fn failed(&self) {
         self.supervisor.stopped().await;
     }
 }
 
-fn gateway(config: &Config, catalog: Arc<Catalog>, metrics: Arc<Metrics>) -> Gateway {
+fn gateway(
+    config: &Config,
+    catalog: Arc<Catalog>,
+    metrics: Arc<Metrics>,
+) -> Result<Gateway, NotStarted> {
+    let place = Place::standard(config.redis_url.clone(), config.assumed_proxies);
+    let calling = Calling::new(config.timeouts, config.breaker_calls, &metrics.call);
     let dashboard = config.dashboard_url.as_str().trim_end_matches('/');
-    Gateway {
+    Ok(Gateway {
         catalog,
         emitter: Arc::new(Emitter::new(metrics.events.clone())),
+        room: Room::new(config.max_in_flight),
+        limiter: Limiter::new(place, metrics.limits.clone()).map_err(FeedError::from)?,
         metrics,
         last_used: Arc::default(),
         proxies: TrustedProxies(config.trusted_proxies.clone()),
         limits: Limits { bytes: config.body_limit_bytes, patience: Patience::default() },
-        timeouts: config.timeouts,
+        calling: calling.into(),
         error_docs: format!("{dashboard}/docs/errors/"),
         draining: false.into(),
-    }
+    })
 }
 
 fn listen(
@@ -164,12 +209,15 @@ fn listen(
     egress: Egress,
 ) -> Result<(SocketAddr, Server), NotStarted> {
     let address = config.floor.listen;
+    let patience = config.timeouts.write;
     let server = HttpServer::new(move || {
         // Built on the worker's thread: each worker has connections of its own.
         let client = Data::new(egress.client());
         App::new().app_data(gateway.clone()).app_data(client).configure(web::routes)
     })
     .tcp_nodelay(true)
+    .on_connect(move |connection, _| limit_waiting(connection, patience))
+    .h1_write_buffer_size(WRITE_BUFFER)
     // A client that has closed its end is gone, and its call with it.
     .h1_allow_half_closed(false)
     .client_request_timeout(REQUEST_HEAD)
@@ -184,6 +232,15 @@ fn listen(
     let server = server.bind(address).map_err(|source| NotStarted::Listen { address, source })?;
     let bound = server.addrs().first().copied().unwrap_or(address);
     Ok((bound, server.run()))
+}
+
+/// A client that takes nothing of what waits for it is dropped by the kernel, which sees
+/// it though we are not asked for more.
+fn limit_waiting(connection: &dyn Any, patience: Duration) {
+    let Some(connection) = connection.downcast_ref::<TcpStream>() else { return };
+    if let Err(error) = SockRef::from(connection).set_tcp_user_timeout(Some(patience)) {
+        warn!(%error, "could not limit how long a client may take nothing");
+    }
 }
 
 fn listen_privately(

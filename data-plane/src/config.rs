@@ -1,11 +1,11 @@
 //! What the data plane takes from its environment. `--help` is the manual.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Parser, builder::FalseyValueParser};
+use clap::{Args, Parser, builder::FalseyValueParser};
 use ipnet::IpNet;
 use secrecy::SecretString;
-use shared::{config::Floor, seal::MasterKey};
+use shared::{config::Floor, seal::MasterKey, snapshot::PublicKey};
 use url::Url;
 
 /// Turnpike's data plane: the API that applications call.
@@ -23,9 +23,33 @@ pub struct Config {
     #[arg(long, env = "TURNPIKE_CREDENTIAL_KEY", hide_env_values = true)]
     pub credential_key: MasterKey,
 
+    /// The public halves, in base64, of the keys that sign what we serve. Two of them
+    /// while the key is being changed.
+    #[arg(long, env = "TURNPIKE_SNAPSHOT_PUBLIC_KEYS", value_delimiter = ',', required = true)]
+    pub snapshot_public_keys: Vec<PublicKey>,
+
+    /// Where a sealed copy of what we serve is kept, to start from when all else is down.
+    /// Without it a proxy starts when Redis is there.
+    #[arg(long, env = "TURNPIKE_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    /// What the operators' page calls this proxy: another name for each. Drawn at random
+    /// where none is given.
+    #[arg(long, env = "TURNPIKE_PROXY_NAME")]
+    pub proxy_name: Option<String>,
+
     /// Where people reach the dashboard. Errors link to its pages.
     #[arg(long, env = "TURNPIKE_DASHBOARD_URL", default_value = "http://127.0.0.1:7400")]
     pub dashboard_url: Url,
+
+    /// Networks whose addresses may be called though they are not public, and without TLS
+    /// if the upstream's address says so: those of your own models.
+    #[arg(long, env = "TURNPIKE_ALLOW_UPSTREAM_NETWORKS", value_delimiter = ',')]
+    pub allow_upstream_networks: Vec<IpNet>,
+
+    /// Ports, beside 443, at which public addresses may be called.
+    #[arg(long, env = "TURNPIKE_ALLOW_UPSTREAM_PORTS", value_delimiter = ',')]
+    pub allow_upstream_ports: Vec<u16>,
 
     /// Allows upstreams on this machine, and those without TLS. For demos and tests.
     #[arg(long, env = "TURNPIKE_ALLOW_PRIVATE_UPSTREAMS", value_parser = FalseyValueParser::new(), default_value = "0")]
@@ -54,31 +78,72 @@ pub struct Config {
     #[arg(long, env = "TURNPIKE_DRAIN_DELAY_SECONDS", default_value_t = 0)]
     pub drain_delay_seconds: u64,
 
-    #[arg(skip)]
+    /// An upstream is left alone for a while, with the credential concerned, when half of so
+    /// many calls within ten seconds, or of more, have failed there.
+    #[arg(long, env = "TURNPIKE_BREAKER_CALLS", default_value_t = 10)]
+    pub breaker_calls: u32,
+
+    #[command(flatten)]
     pub timeouts: Timeouts,
 }
 
-/// How long each wait for an upstream may last.
-#[derive(Clone, Copy, Debug)]
+/// How long each wait for an upstream or for a client may last.
+#[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
+    /// Seconds until an upstream's address is resolved and connected to.
+    #[arg(long = "connect-timeout-seconds", env = "TURNPIKE_CONNECT_TIMEOUT_SECONDS", value_parser = seconds, default_value = "5")]
     pub connect: Duration,
-    /// From sending the request to the first byte of the answer's body.
+
+    /// Seconds that the handshake for encryption may take after that.
+    #[arg(long = "tls-timeout-seconds", env = "TURNPIKE_TLS_TIMEOUT_SECONDS", value_parser = seconds, default_value = "5")]
+    pub tls: Duration,
+
+    /// Seconds from sending a request to the first byte of the answer's body.
+    #[arg(long = "first-byte-timeout-seconds", env = "TURNPIKE_FIRST_BYTE_TIMEOUT_SECONDS", value_parser = seconds, default_value = "120")]
     pub first_byte: Duration,
-    /// Between two pieces of the answer.
+
+    /// Seconds between two pieces of an answer.
+    #[arg(long = "idle-timeout-seconds", env = "TURNPIKE_IDLE_TIMEOUT_SECONDS", value_parser = seconds, default_value = "60")]
     pub idle: Duration,
+
+    /// Seconds that a call may take from the first attempt to the last byte.
+    #[arg(long = "total-timeout-seconds", env = "TURNPIKE_TOTAL_TIMEOUT_SECONDS", value_parser = seconds, default_value = "900")]
     pub total: Duration,
+
+    /// Seconds that a client may take nothing of what is sent to it.
+    #[arg(long = "write-timeout-seconds", env = "TURNPIKE_WRITE_TIMEOUT_SECONDS", value_parser = seconds, default_value = "60")]
+    pub write: Duration,
+
+    /// Seconds of silence in a stream until the client is sent a comment, which keeps what
+    /// is between us from closing the connection.
+    #[arg(long = "ping-seconds", env = "TURNPIKE_PING_SECONDS", value_parser = seconds, default_value = "15")]
+    pub ping: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
+            tls: Duration::from_secs(5),
             first_byte: Duration::from_secs(120),
             idle: Duration::from_secs(60),
             total: Duration::from_secs(15 * 60),
+            write: Duration::from_secs(60),
+            ping: Duration::from_secs(15),
         }
     }
 }
+
+fn seconds(text: &str) -> Result<Duration, BadSeconds> {
+    match text.parse() {
+        Ok(it @ 1..=86_400) => Ok(Duration::from_secs(it)),
+        Ok(_) | Err(_) => Err(BadSeconds),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a time is a whole number of seconds from 1 to 86400, a day")]
+struct BadSeconds;
 
 fn redis_url(text: &str) -> Result<SecretString, BadRedisUrl> {
     redis::Client::open(text).map(|_| SecretString::from(text)).map_err(|_| BadRedisUrl)
@@ -93,13 +158,19 @@ mod tests {
     use super::*;
 
     fn parse(redis_url: &str) -> Result<Config, String> {
+        parse_with(redis_url, &[])
+    }
+
+    fn parse_with(redis_url: &str, more: &[&str]) -> Result<Config, String> {
         let key = MasterKey::generate().to_base64();
         let arguments = [
             "data-plane",
             "--listen=127.0.0.1:0",
             &format!("--redis-url={redis_url}"),
             &format!("--credential-key={}", secrecy::ExposeSecret::expose_secret(&key)),
+            &format!("--snapshot-public-keys={}", shared::snapshot::Signer::generate().1),
         ];
+        let arguments = arguments.iter().chain(more);
         Config::try_parse_from(arguments).map_err(|it| shared::config::complaint(&it))
     }
 
@@ -117,5 +188,18 @@ mod tests {
             assert!(!complaint.contains("hunter2"), "{complaint}");
         }
         assert!(parse("redis://127.0.0.1:6379/0").is_ok());
+    }
+
+    #[test]
+    fn every_wait_has_an_end_that_is_what_the_code_says() {
+        let parse = |more: &[&str]| parse_with("redis://127.0.0.1:6379", more);
+        assert_eq!(parse(&[]).unwrap().timeouts, Timeouts::default());
+        let config = parse(&["--first-byte-timeout-seconds=7"]).unwrap();
+        assert_eq!(config.timeouts.first_byte, Duration::from_secs(7));
+        for bad in ["0", "-1", "1.5", "100000", "x"] {
+            let bad = format!("--idle-timeout-seconds={bad}");
+            let complaint = parse(&[&bad]).unwrap_err();
+            assert!(complaint.contains("whole number of seconds"), "{complaint}");
+        }
     }
 }

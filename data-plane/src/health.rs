@@ -31,9 +31,11 @@ async fn readyz(gateway: Data<Gateway>) -> HttpResponse {
     let revision = gateway.catalog.present().as_ref().map(|it| it.revision);
     let mut response =
         if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    response
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(json!({ "ready": is_ready, "revision": revision }))
+    response.insert_header((header::CACHE_CONTROL, "no-store")).json(json!({
+        "ready": is_ready,
+        "revision": revision,
+        "limits": gateway.limiter.state().name(),
+    }))
 }
 
 async fn metrics(gateway: Data<Gateway>) -> HttpResponse {

@@ -6,7 +6,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Coll
 use shared::failure::Code;
 use time::OffsetDateTime;
 
-use crate::{catalog::Snapshot, endpoints::Endpoint, limits::LimitMetrics};
+use crate::{call::CallMetrics, catalog::Snapshot, endpoints::Endpoint, limits::LimitMetrics};
 
 pub struct Metrics {
     registry: Registry,
@@ -16,6 +16,7 @@ pub struct Metrics {
     pub snapshot: SnapshotMetrics,
     pub limits: Arc<LimitMetrics>,
     pub events: EventMetrics,
+    pub call: CallMetrics,
 }
 
 /// How a request left.
@@ -43,6 +44,7 @@ pub struct SnapshotMetrics {
     age_seconds: IntGauge,
     quarantined: IntGauge,
     rejected: IntCounter,
+    mended: IntCounter,
     redis_up: IntGauge,
 }
 
@@ -82,6 +84,7 @@ impl Metrics {
             snapshot: SnapshotMetrics::new(&registry)?,
             limits: LimitMetrics::new(&registry)?.into(),
             events: EventMetrics::new(&registry)?,
+            call: CallMetrics::new(&registry)?,
             registry: {
                 register(&registry, requests)?;
                 register(&registry, refusals)?;
@@ -164,16 +167,27 @@ impl Outcomes {
 
 impl SnapshotMetrics {
     fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let rejected =
-            IntCounter::new("turnpike_snapshots_rejected_total", "Images that were refused.")?;
-        register(registry, rejected.clone())?;
+        let rejected = counter(
+            registry,
+            "turnpike_snapshots_rejected_total",
+            "Reasons for which revisions were refused.",
+        )?;
+        let mended = counter(
+            registry,
+            "turnpike_snapshots_mended_total",
+            "Times that what we held did not add up. Should be 0.",
+        )?;
         let gauge = |name, help| gauge(registry, name, help);
         Ok(Self {
             revision: gauge("turnpike_snapshot_revision", "The revision served; 0 for none.")?,
-            age_seconds: gauge("turnpike_snapshot_age_seconds", "Since the image was made.")?,
+            age_seconds: gauge(
+                "turnpike_snapshot_age_seconds",
+                "Since the revision was published.",
+            )?,
             quarantined: gauge("turnpike_snapshot_quarantined", "Records left out.")?,
             redis_up: gauge("turnpike_redis_up", "Whether Redis answered the last check.")?,
             rejected,
+            mended,
         })
     }
 
@@ -183,6 +197,10 @@ impl SnapshotMetrics {
 
     pub fn rejected(&self) {
         self.rejected.inc();
+    }
+
+    pub fn mended(&self) {
+        self.mended.inc();
     }
 
     fn observe(&self, snapshot: Option<&Snapshot>, now: OffsetDateTime) {
@@ -195,11 +213,7 @@ impl SnapshotMetrics {
 
 impl EventMetrics {
     fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name, help| {
-            let counter = IntCounter::new(name, help)?;
-            register(registry, counter.clone())?;
-            Ok::<_, prometheus::Error>(counter)
-        };
+        let counter = |name, help| counter(registry, name, help);
         Ok(Self {
             carried: counter("turnpike_events_carried_total", "Events of calls told to Redis.")?,
             dropped: counter("turnpike_events_dropped_total", "Events for which was no room.")?,
@@ -213,6 +227,12 @@ impl EventMetrics {
     pub fn dropped(&self, count: usize) {
         self.dropped.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    let counter = IntCounter::new(name, help)?;
+    register(registry, counter.clone())?;
+    Ok(counter)
 }
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {

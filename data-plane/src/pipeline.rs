@@ -1,29 +1,30 @@
 //! The stages of a request, in order. Each takes what the one before it made, so that a
 //! call cannot be sent before it is routed, nor routed before we know whose it is.
 //!
-//! Between `authenticate` and `route` there will be `admit`, which holds money and room
-//! under limits; what `call` opens will settle and emit as it ends.
+//! What `admit` has let through is held until the last byte, and what `call` has opened
+//! settles and is told of as it ends, whichever way it does.
 
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Instant, SystemTime},
+    time::SystemTime,
 };
 
 use shared::snapshot::Scope;
 
 use crate::{
+    admit::{Admitted, Room, Seat, admit},
     answer::Answer,
     ask::{Ask, Form},
     authenticate::{Caller, Knock, NotLetIn, TrustedProxies, authenticate},
-    call::{CallFailed, Open, Reply, call},
+    call::{Calling, call},
     catalog::Catalog,
-    config::Timeouts,
     egress::Client,
     emit::{Emitter, Story},
     last_used::LastUsed,
+    limits::{Asked, LimitReached, Limiter},
     metrics::Metrics,
     models,
     receive::{Limits, Sending, receive},
@@ -39,7 +40,9 @@ pub struct Gateway {
     pub emitter: Arc<Emitter>,
     pub proxies: TrustedProxies,
     pub limits: Limits,
-    pub timeouts: Timeouts,
+    pub room: Arc<Room>,
+    pub limiter: Arc<Limiter>,
+    pub calling: Arc<Calling>,
     /// Where the pages about error codes are; ends with a slash.
     pub error_docs: String,
     pub draining: AtomicBool,
@@ -56,33 +59,19 @@ pub async fn ask(
     let caller = gateway.authenticate(knock, form.scope())?;
     story.caller(&caller);
     story.client(said(knock, "user-agent"), said(knock, "x-turnpike-tags"));
+    let seat = gateway.room.seat(caller.organization())?;
     let ask = Ask::parse(form, receive(&gateway.limits, sending).await?)?;
     story.asks(&ask.model);
+    let admitted = gateway.admit(&caller, seat, ask.estimated_tokens()).await?;
     let plan = gateway
         .with_snapshot(|snapshot| Ok(route(snapshot, caller, ask, &mut fastrand::Rng::new())?))?;
     story.routed(plan.reason.name(), plan.reason.policy());
-    let candidate = plan.candidates.first().cloned();
-    let since = Instant::now();
-    let outcome = call(client, &gateway.timeouts, plan).await;
-    if let Some(candidate) = candidate {
-        story.served(&candidate);
-        let (how, status) = attempt(&outcome);
-        story.attempt(&candidate, how, status, since);
-    }
-    Ok(Answer::Opened(Box::new(outcome?)))
-}
-
-/// How an upstream answered, as the request log tells it.
-fn attempt(outcome: &Result<Open, CallFailed>) -> (&'static str, Option<u16>) {
-    match outcome {
-        Ok(Open { reply: Reply::Stream { .. }, .. }) => ("answered", Some(200)),
-        Ok(Open { reply: Reply::Whole { status, .. }, .. }) if status.is_success() => {
-            ("answered", Some(status.as_u16()))
-        }
-        Ok(Open { reply: Reply::Whole { status, .. }, .. }) => ("refused", Some(status.as_u16())),
-        Err(failed) if failed.why.is_timeout() => ("timeout", None),
-        Err(_) => ("failed", None),
-    }
+    let outcome = call(client, &gateway.calling, plan).await;
+    story.tried(match &outcome {
+        Ok(open) => &open.served,
+        Err(failed) => &failed.served,
+    });
+    Ok(Answer::Opened(Box::new(outcome?), admitted))
 }
 
 fn said<'a>(knock: Knock<'a>, header: &str) -> Option<&'a str> {
@@ -110,6 +99,30 @@ impl Gateway {
         let caller = authenticate(present.as_deref(), &self.proxies, knock, scope, now)?;
         self.last_used.note(caller.key.id, now);
         Ok(caller)
+    }
+
+    async fn admit(
+        &self,
+        caller: &Caller,
+        seat: Seat,
+        tokens: u64,
+    ) -> Result<Admitted, LimitReached> {
+        let key = &caller.key;
+        let (organization, project) = (key.organization, key.project);
+        let (organization_limits, project_limits) = match self.catalog.present().as_ref() {
+            Some(it) => (it.organization_limits(organization), it.project_limits(project)),
+            None => Default::default(),
+        };
+        let asked = Asked {
+            organization,
+            project,
+            key: key.id,
+            key_limits: &key.limits,
+            project_limits: &project_limits,
+            organization_limits: &organization_limits,
+            tokens,
+        };
+        admit(&self.limiter, seat, asked).await
     }
 
     fn with_snapshot<T>(

@@ -48,10 +48,7 @@ impl Assembler {
 fn last_end(bytes: &[u8], known: usize) -> Option<usize> {
     let mut end = bytes.len();
     loop {
-        let line_end = memchr::memrchr2(b'\n', b'\r', bytes.get(..end)?)?;
-        if line_end < known {
-            return None;
-        }
+        let line_end = known + memchr::memrchr2(b'\n', b'\r', bytes.get(known..end)?)?;
         let is_pair = bytes.get(line_end) == Some(&b'\n')
             && line_end.checked_sub(1).and_then(|it| bytes.get(it)) == Some(&b'\r');
         let start = line_end - usize::from(is_pair);

@@ -1,6 +1,8 @@
 //! One request from the door to the last byte: its id, its count, its one line in the
 //! log, and the headers that every answer bears.
 
+use std::time::{Duration, Instant};
+
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
     http::{
@@ -9,10 +11,11 @@ use actix_web::{
     },
     web::Data,
 };
-use shared::{failure::Kind, ids::RequestId};
+use shared::{event::UsageSource, failure::Kind, ids::RequestId, usage::Usage};
 use tracing::{info, warn};
 
 use crate::{
+    admit::Admitted,
     answer::{Answer, Streamed},
     call::{Open, Reply, Served},
     emit::Story,
@@ -32,6 +35,7 @@ pub struct Visit {
     dialect: Dialect,
     gateway: Data<Gateway>,
     passage: Passage,
+    began: Instant,
     /// What the request log is told.
     pub story: Story,
 }
@@ -46,6 +50,7 @@ impl Visit {
             dialect: Dialect::of(request.path()),
             gateway: gateway.clone(),
             passage: gateway.metrics.begin(endpoint),
+            began: Instant::now(),
         }
     }
 
@@ -53,7 +58,7 @@ impl Visit {
     pub fn answer(self, outcome: Result<Result<Answer, Refused>, Panicked>) -> HttpResponse {
         match outcome {
             Ok(Ok(Answer::Json(body))) => self.json(body),
-            Ok(Ok(Answer::Opened(open))) => self.opened(*open),
+            Ok(Ok(Answer::Opened(open, admitted))) => self.opened(*open, admitted),
             Ok(Err(refused)) => self.refuse(&refused),
             Err(panicked) => self.refuse(&panicked.into()),
         }
@@ -77,16 +82,29 @@ impl Visit {
         self.response(StatusCode::OK).content_type("application/json").body(body)
     }
 
-    fn opened(mut self, open: Open) -> HttpResponse {
-        let Open { served, reply, .. } = open;
+    fn opened(mut self, open: Open, admitted: Admitted) -> HttpResponse {
+        let Open { served, reason, reply, .. } = open;
         self.story.first_byte();
+        let status = match &reply {
+            Reply::Whole { status, .. } => status_of(*status),
+            Reply::Stream { .. } => StatusCode::OK,
+        };
+        let mut response = self.response(status);
+        name_served(&mut response, &served);
+        response.insert_header(("x-turnpike-reason", reason.name()));
+        if let Some(policy) = reason.policy() {
+            let version = format!("{}@{}", policy.name, policy.version);
+            response.insert_header(("x-turnpike-policy", version));
+        }
+        response.insert_header(("server-timing", self.timing(&served)));
+        for header in admitted.standing().headers() {
+            response.insert_header(header);
+        }
         match reply {
-            Reply::Whole { status, retry_after, body } => {
-                let status = status_of(status);
+            Reply::Whole { retry_after, body, usage, .. } => {
                 self.ends(Outcome::of(status), status);
                 self.record_passed(status, &served);
-                let mut response = self.response(status);
-                name_served(&mut response, &served);
+                self.settle(admitted, usage, status.is_success());
                 if let Some(it) = retry_after {
                     response.insert_header((header::RETRY_AFTER, it.as_bytes()));
                 }
@@ -94,12 +112,37 @@ impl Visit {
             }
             Reply::Stream { content_type, relay } => {
                 self.story.streams();
-                let mut response = self.response(StatusCode::OK);
-                name_served(&mut response, &served);
                 response.insert_header((header::CONTENT_TYPE, content_type.as_bytes()));
-                response.body(Streamed::new(relay, served, self))
+                response.body(Streamed::new(relay, served, admitted, self))
             }
         }
+    }
+
+    /// Gives back what the call held, but for what it came to. What an upstream serves
+    /// without saying how much it was is taken for what we had estimated.
+    pub fn settle(&mut self, admitted: Admitted, usage: Option<Usage>, was_served: bool) {
+        if let Some(usage) = usage {
+            self.story.usage(usage, UsageSource::Upstream);
+        }
+        match usage {
+            Some(usage) => admitted.settle(usage.total()),
+            None if was_served => admitted.settle_as_estimated(),
+            None => drop(admitted),
+        }
+    }
+
+    /// How long the upstreams took, and we.
+    fn timing(&self, served: &Served) -> String {
+        let upstream: Duration = served.attempts.iter().map(|it| it.took).sum();
+        let ours = self.began.elapsed().saturating_sub(upstream);
+        let (ours, upstream) = (ours.as_micros(), upstream.as_micros());
+        format!(
+            "gateway;dur={}.{:03}, upstream;dur={}.{:03}",
+            ours / 1_000,
+            ours % 1_000,
+            upstream / 1_000,
+            upstream % 1_000
+        )
     }
 
     fn refuse(mut self, refused: &Refused) -> HttpResponse {
@@ -174,7 +217,8 @@ fn name_served(response: &mut HttpResponseBuilder, served: &Served) {
     response
         .insert_header(("x-turnpike-model", served.model.upstream_name.as_str()))
         .insert_header(("x-turnpike-provider", served.model.upstream.provider.as_str()))
-        .insert_header(("x-turnpike-requested-model", served.asked.as_str()));
+        .insert_header(("x-turnpike-requested-model", served.asked.as_str()))
+        .insert_header(("x-turnpike-attempts", served.attempts.len()));
 }
 
 /// The two versions of the `http` crate know the same statuses.
@@ -193,21 +237,27 @@ mod tests {
 
     use super::*;
     use crate::{
+        call::Calling,
         catalog::tests::Fixture,
         config::Timeouts,
+        limits::{Limiter, Place},
         metrics::Metrics,
         receive::{Limits, Patience},
     };
 
     fn gateway() -> Data<Gateway> {
+        let metrics = Metrics::new().unwrap();
+        let nowhere = Place::standard("redis://127.0.0.1:1".into(), 1);
         Data::new(Gateway {
+            calling: Calling::new(Timeouts::default(), 10, &metrics.call).into(),
             catalog: Fixture::default().catalog().into(),
             last_used: crate::last_used::LastUsed::default().into(),
-            emitter: crate::emit::Emitter::new(Metrics::new().unwrap().events).into(),
-            metrics: Metrics::new().unwrap().into(),
+            emitter: crate::emit::Emitter::new(metrics.events.clone()).into(),
+            room: crate::admit::Room::new(10),
+            limiter: Limiter::new(nowhere, metrics.limits.clone()).unwrap(),
+            metrics: metrics.into(),
             proxies: crate::authenticate::TrustedProxies::default(),
             limits: Limits { bytes: 1_000, patience: Patience::default() },
-            timeouts: Timeouts::default(),
             error_docs: "https://dashboard/docs/errors/".into(),
             draining: false.into(),
         })

@@ -180,6 +180,12 @@ codes! {
     UPSTREAM_TIMEOUT = "upstream_timeout", "The provider took too long",
         "The model's provider did not answer, or stopped answering, within our limits.",
         "Try again, or ask for a shorter answer.";
+    UPSTREAM_OVERLOADED = "upstream_overloaded", "The provider is failing",
+        "So many calls to the model's provider have failed just now that it is left alone for a moment.",
+        "Try again after the time in the Retry-After header, or name models to fall back to.";
+    UNSUPPORTED_PARAMETER = "unsupported_parameter", "The model does not know this parameter",
+        "No provider that may answer the call has words for the parameter.",
+        "Leave the parameter named in the answer out, or use another model.";
     PROVIDER_AUTH_ERROR = "provider_auth_error", "The provider refused our credential",
         "The credential that we call the provider with is wrong, expired, or not for this model. Your key is fine.",
         "Whoever manages the provider's credential has to renew it.";

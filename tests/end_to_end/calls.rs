@@ -1,5 +1,7 @@
 //! From signing up to a call that a provider answers, and keys that stop working.
 
+use std::time::{Duration, Instant};
+
 use harness::{Answer, Browser, Person, Stack, eventually, secret_on, stack::UPSTREAM_SECRET};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -123,6 +125,51 @@ async fn a_revoked_key_is_refused(root: PgPool) {
     stack.published().await;
     assert_eq!(chat(&mut program).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(stack.simulator.calls().len(), 1);
+}
+
+/// Nobody is let in later than a second after the answer that said so, and the key's page
+/// says how far it has come.
+#[sqlx::test(migrations = "../migrations")]
+async fn a_revocation_takes_the_fast_lane(root: PgPool) {
+    let stack = Stack::start(root).await;
+    let mut ada = stack.signed_up("ada@acme.test", "Acme").await;
+    let key = ada.first_key().await;
+    stack.published().await;
+    let mut program = stack.program(&key);
+    assert_eq!(chat(&mut program).await.status, StatusCode::OK);
+
+    let path = key_path(&mut ada).await;
+    ada.browser.fill(&path, "/revoke", &[]).await;
+    let answered = Instant::now();
+    let mut let_in = Duration::ZERO;
+    while chat(&mut program).await.status != StatusCode::UNAUTHORIZED {
+        let_in = answered.elapsed();
+        assert!(let_in < Duration::from_secs(30), "it is never refused");
+    }
+    assert!(let_in <= Duration::from_secs(1), "let in {let_in:?} after the answer");
+    eventually("the page to say so", || {
+        let (mut browser, path) = (ada.browser.clone(), path.clone());
+        async move {
+            let words = browser.page(&path).await.words();
+            words.contains("Refused on 1 of 1 proxy after").then_some(())
+        }
+    })
+    .await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn the_fleet_is_seen_by_operators(root: PgPool) {
+    let stack = Stack::start(root).await;
+    stack.published().await;
+    let staff = stack.planted_operator("staff@turnpike.test").await;
+    eventually("the proxy to say what it serves", || {
+        let mut browser = staff.browser.clone();
+        async move {
+            let words = browser.page("/operator/fleet").await.words();
+            words.contains("1 of 1 serve the newest revision").then_some(())
+        }
+    })
+    .await;
 }
 
 #[sqlx::test(migrations = "../migrations")]

@@ -27,8 +27,8 @@ async fn a_call_is_in_the_log_with_its_reason_and_without_its_words(root: PgPool
     let mut ada = stack.signed_up("ada@acme.test", "Acme").await;
     let key = ada.first_key().await;
     let list = ada.path("/requests");
-    let empty = ada.browser.page(&list).await;
-    assert!(empty.text().contains("No calls yet"), "{}", empty.text());
+    let empty = ada.browser.get(&list).await.text();
+    assert!(empty.contains("No calls yet"), "{empty}");
 
     let served = logged_call(&stack, &mut ada, &key, "auto").await;
     let refused = logged_call(&stack, &mut ada, &key, "no-such-model").await;

@@ -49,7 +49,7 @@ pub async fn everybody(stack: &Stack, ada: &Person) -> Vec<(&'static str, Browse
 /// Where a walk begins: what is linked from nowhere, and what is found by knowing it.
 pub fn starts(slug: &str) -> Vec<String> {
     let fixed = ["/", "/login", "/signup", "/password/reset", "/account", "/orgs", "/dev/mailbox"];
-    let fixed = fixed.into_iter().chain(["/docs", "/styleguide", "/operator"]);
+    let fixed = fixed.into_iter().chain(["/docs", "/styleguide", "/operator", "/operator/fleet"]);
     fixed.map(ToOwned::to_owned).chain([format!("/orgs/{slug}")]).collect()
 }
 

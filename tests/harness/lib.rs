@@ -8,7 +8,7 @@ mod browser;
 pub mod html;
 mod invariants;
 pub mod people;
-mod redis_database;
+pub mod redis_database;
 pub mod stack;
 mod valve;
 mod wait;

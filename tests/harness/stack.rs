@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use shared::{
     ids::CredentialId,
     seal::MasterKey,
-    snapshot::{Model, Upstream},
+    snapshot::{Model, Signer, Upstream},
 };
 use sqlx::{ConnectOptions, PgPool, types::Json};
 use tokio::runtime::{self, Runtime};
@@ -19,7 +19,7 @@ use crate::{
     redis_database::RedisDatabase,
     simulator::{self, Simulator},
     valve::Valve,
-    wait::soon,
+    wait::{eventually, soon},
 };
 
 /// How a stack differs from the usual one.
@@ -80,11 +80,14 @@ impl Stack {
         let _ = url.set_port(Some(valve.address.port()));
 
         let credential_key = MasterKey::generate();
-        let data = data_config(&redis.url, &credential_key);
+        let (snapshot_key, public_key) = Signer::generate();
+        let data = data_config(&redis.url, &credential_key, &public_key);
         let extra = settings.control_plane.clone();
         let redis_url = redis.url.clone();
         let planes = runtime.spawn(async move {
             let data = data_plane::app::start(data).await.expect("the data plane starts");
+            let mut extra = extra;
+            extra.push(format!("--snapshot-key={}", snapshot_key.expose_secret()));
             let config =
                 control_config(url.as_str(), &redis_url, &credential_key, data.address, &extra);
             let control =
@@ -126,12 +129,18 @@ impl Stack {
 
     /// Waits until the data plane serves everything that was committed before.
     pub async fn published(&self) {
-        let wanted: i64 = sqlx::query_scalar("SELECT wanted FROM snapshot_state")
+        let newest = eventually("everything to be published", || async {
+            let (is_left, newest): (bool, Option<i64>) = sqlx::query_as(
+                "SELECT EXISTS (SELECT FROM config_outbox), max(revision) FROM config_revisions",
+            )
             .fetch_one(&self.root)
             .await
             .expect("the test database answers");
+            newest.filter(|_| !is_left)
+        });
+        let newest = newest.await;
         let planes = self.planes.as_ref().expect("planes are there until dropped");
-        soon(planes.data.catalog.reaches(wanted)).await;
+        soon(planes.data.catalog.reaches(newest)).await;
     }
 
     /// Opens the simulator to every organization, under the name that our examples use.
@@ -228,7 +237,11 @@ fn control_config(
     control_plane::config::Config::parse_from(usual.iter().chain(extra))
 }
 
-fn data_config(redis_url: &str, credential_key: &MasterKey) -> data_plane::config::Config {
+fn data_config(
+    redis_url: &str,
+    credential_key: &MasterKey,
+    public_key: &str,
+) -> data_plane::config::Config {
     data_plane::config::Config::parse_from([
         "data-plane".to_owned(),
         "--listen=127.0.0.1:0".to_owned(),
@@ -237,6 +250,7 @@ fn data_config(redis_url: &str, credential_key: &MasterKey) -> data_plane::confi
         format!("--redis-url={redis_url}"),
         format!("--dashboard-url={PUBLIC_URL}"),
         format!("--credential-key={}", credential_key.to_base64().expose_secret()),
+        format!("--snapshot-public-keys={public_key}"),
         "--allow-private-upstreams".to_owned(),
     ])
 }

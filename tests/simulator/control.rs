@@ -8,7 +8,8 @@
 //! * `POST /__control/faults` `{"fault": "429-retry-7", "next": 3, "model": …, "path": …, "key": …}`
 //!   (spellings in `faults`; all but `fault` may be left out), `DELETE /__control/faults`
 //! * `POST /__control/profiles` `{"model": …, "first_token_ms": 300, "tokens_per_second": 50,
-//!   "length": 40}`, `DELETE /__control/profiles`
+//!   "length": 40}`, with `"every_ms": 20` for the pace instead (0: at once, but each token in a
+//!   write of its own), `DELETE /__control/profiles`
 
 use std::{
     sync::Arc,
@@ -139,11 +140,14 @@ fn set_profile(state: &State, body: &[u8]) -> Result<(), String> {
         first_token_ms: u64,
         #[serde(default)]
         tokens_per_second: u32,
+        every_ms: Option<u64>,
         length: Option<u32>,
     }
     let set: Set = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let first = Duration::from_millis(set.first_token_ms);
-    let profile = Profile { length: set.length, ..Profile::paced(first, set.tokens_per_second) };
+    let mut profile = Profile::paced(first, set.tokens_per_second);
+    profile.length = set.length;
+    profile.pace.gap = set.every_ms.map(Duration::from_millis).or(profile.pace.gap);
     state.profiles.set(set.model, profile);
     Ok(())
 }

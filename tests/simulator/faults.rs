@@ -234,6 +234,7 @@ pub(super) struct Faults {
     any: AtomicBool,
     armed: Mutex<Vec<(Scope, Fault)>>,
     flaps: AtomicU64,
+    changes: AtomicU64,
 }
 
 impl Faults {
@@ -241,11 +242,22 @@ impl Faults {
         let mut armed = self.armed();
         armed.push((scope, fault));
         self.any.store(true, Ordering::Release);
+        self.change();
     }
 
     pub(super) fn disarm(&self) {
         self.armed().clear();
         self.any.store(false, Ordering::Release);
+        self.change();
+    }
+
+    /// Grows whenever the same call may meet something else than before.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    fn change(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// What a call shall meet. Asking uses up one of the `next`.
@@ -254,6 +266,7 @@ impl Faults {
         if fault != Fault::Flap {
             return Some(fault);
         }
+        self.change();
         let fails = self.flaps.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
         fails.then_some(Fault::Status { status: 503, retry_after: None })
     }
@@ -267,6 +280,7 @@ impl Faults {
         let (scope, fault) = &mut armed[place];
         let fault = *fault;
         if let Some(next) = &mut scope.next {
+            self.change();
             *next = next.saturating_sub(1);
             if *next == 0 {
                 armed.remove(place);

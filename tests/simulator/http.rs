@@ -13,7 +13,9 @@ use tokio::{
 };
 
 use super::{
-    State, control,
+    State,
+    again::Last,
+    control,
     receive::{Payload, Progress, Received, progress},
     recording::{Call, Ending},
     serve::{self, Request},
@@ -28,8 +30,13 @@ static FILLER: [u8; 64 << 10] = [b'x'; 64 << 10];
 pub(super) async fn serve(state: Arc<State>, stream: TcpStream) {
     // What fails here fails for this client only, who notices; the recorded call tells the rest.
     let _ = stream.set_nodelay(true);
-    let mut connection =
-        Connection { state, stream, buffer: Vec::with_capacity(FIRST_READ), wire: Wire::default() };
+    let mut connection = Connection {
+        state,
+        stream,
+        buffer: Vec::with_capacity(FIRST_READ),
+        wire: Wire::default(),
+        last: Last::default(),
+    };
     while let Ok(true) = connection.call().await {}
 }
 
@@ -39,6 +46,8 @@ struct Connection {
     /// What was received and not used up yet.
     buffer: Vec<u8>,
     wire: Wire,
+    /// What `wire` answers.
+    last: Last,
 }
 
 /// The client closed its side, or the connection broke.
@@ -54,31 +63,47 @@ impl Connection {
     /// Serves one call; whether another may follow.
     async fn call(&mut self) -> io::Result<bool> {
         let Some(received) = self.receive().await? else { return Ok(false) };
-        let number = self.state.next_call();
-        let head = &self.buffer[..received.head];
-        let body = match &received.payload {
-            Payload::Plain(range) => &self.buffer[range.clone()],
-            Payload::Unchunked(bytes) => bytes,
-        };
-        let request = Request::new(&received, &self.buffer, body);
-        let (answer, call) = if control::is_meant(&request) {
-            (control::answer(&self.state, &request).await, None)
-        } else {
-            let call = self.state.recordings.begin(number, head, body);
-            (serve::answer(&self.state, &request), call)
-        };
-        self.wire.render(&answer, number, received.manners);
+        let (number, length) = (self.state.next_call(), received.length);
+        let (status, call) = self.answer(received, number).await;
 
         let mut sent = 0;
-        let result = self.send(&mut sent, received.length).await;
+        let result = self.send(&mut sent, length).await;
         if let Some(call) = call {
-            self.finish(&call, answer.status, sent, result.is_err());
+            self.finish(&call, status, sent, result.is_err());
         }
         if result.is_err() {
             return Ok(false);
         }
-        self.buffer.drain(..received.length);
+        self.buffer.drain(..length);
         self.conclude().await
+    }
+
+    /// Puts the answer on the wire. Its status, and the call if it is recorded.
+    async fn answer(&mut self, received: Received, number: u64) -> (u16, Option<Arc<Call>>) {
+        let Self { state, buffer, wire, last, .. } = self;
+        let head = &buffer[..received.head];
+        let body = match &received.payload {
+            Payload::Plain(range) => &buffer[range.clone()],
+            Payload::Unchunked(bytes) => bytes,
+        };
+        let changes = state.changes();
+        if let Some(status) = last.status(&received, buffer, changes)
+            && wire.renumber(number)
+        {
+            return (status, state.recordings.begin(number, head, body));
+        }
+        let request = Request::new(&received, buffer, body);
+        if control::is_meant(&request) {
+            last.forget();
+            let answer = control::answer(state, &request).await;
+            wire.render(&answer, number, received.manners);
+            return (answer.status, None);
+        }
+        let call = state.recordings.begin(number, head, body);
+        let answer = serve::answer(state, &request);
+        wire.render(&answer, number, received.manners);
+        last.remember(received, buffer, answer.status, changes);
+        (answer.status, call)
     }
 
     /// The next request; `None` once the client has no more.
@@ -172,6 +197,7 @@ impl Connection {
         }
         if self.wire.bytes.capacity() > LARGEST_KEPT {
             self.wire = Wire::default();
+            self.last.forget();
         }
         Ok(true)
     }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, process::ExitCode, thread::available_parallelism};
 
-use clap::Parser;
+use clap::{Parser, builder::FalseyValueParser};
 use harness::simulator::{Config, Simulator};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -13,13 +13,13 @@ struct Arguments {
     #[arg(long, env = "TURNPIKE_SIMULATOR_LISTEN", default_value = "127.0.0.1:7403")]
     listen: SocketAddr,
     /// Threads that serve connections; as many as there are cores if not given.
-    #[arg(long)]
+    #[arg(long, env = "TURNPIKE_SIMULATOR_WORKERS")]
     workers: Option<NonZeroUsize>,
     /// Keep the latest calls for /__control/calls (the default).
     #[arg(long, overrides_with = "no_record")]
     record: bool,
     /// Keep no calls.
-    #[arg(long)]
+    #[arg(long, env = "TURNPIKE_SIMULATOR_NO_RECORD", value_parser = FalseyValueParser::new())]
     no_record: bool,
 }
 

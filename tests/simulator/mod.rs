@@ -11,6 +11,7 @@
 //! Deliberately absent: memory of earlier calls (a cached prompt is one that looks continued), TLS,
 //! HTTP/2, and any correctness of what is said.
 
+mod again;
 mod answer;
 mod anthropic;
 mod ask;
@@ -92,6 +93,11 @@ struct State {
 impl State {
     fn next_call(&self) -> u64 {
         self.calls.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Grows whenever the same request may get another answer than before.
+    fn changes(&self) -> u64 {
+        self.faults.changes() + self.profiles.changes()
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     sync::{
         RwLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -67,6 +67,7 @@ fn milliseconds(text: &str) -> Option<Duration> {
 pub(super) struct Profiles {
     any: AtomicBool,
     set: RwLock<HashMap<String, Profile>>,
+    changes: AtomicU64,
 }
 
 impl Profiles {
@@ -84,11 +85,18 @@ impl Profiles {
         let mut set = self.set.write().expect("no holder of this lock panics");
         set.insert(model, profile);
         self.any.store(true, Ordering::Release);
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Grows whenever a model may behave otherwise than before.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     pub(super) fn clear(&self) {
         self.set.write().expect("no holder of this lock panics").clear();
         self.any.store(false, Ordering::Release);
+        self.changes.fetch_add(1, Ordering::Release);
     }
 }
 

@@ -1,6 +1,6 @@
 //! An answer as the bytes that go out, with the places to pause at and to stop.
 
-use std::io::Write;
+use std::{io::Write, ops::Range};
 
 use super::{
     answer::{Answer, Body, Events},
@@ -22,6 +22,8 @@ pub(super) struct Wire {
     pub then: Then,
     /// Where each event ends in `bytes`, while rendering.
     event_ends: Vec<usize>,
+    /// Where the call's number stands in `bytes`, twice.
+    numbers: [Range<usize>; 2],
 }
 
 /// What becomes of the connection.
@@ -36,7 +38,7 @@ pub(super) enum Then {
 }
 
 /// What the client can take.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Manners {
     pub chunks: bool,
     pub keep_alive: bool,
@@ -60,6 +62,18 @@ impl Wire {
         if let Some(fault) = answer.fault {
             self.misbehave(fault, head);
         }
+    }
+
+    /// Makes it the answer to another call, the same but for its number; whether that was possible.
+    pub(super) fn renumber(&mut self, number: u64) -> bool {
+        let number = number.to_string();
+        let fits = self.numbers.iter().all(|it| it.len() == number.len());
+        if fits {
+            for place in self.numbers.clone() {
+                self.bytes[place].copy_from_slice(number.as_bytes());
+            }
+        }
+        fits
     }
 
     fn clear(&mut self) {
@@ -91,10 +105,13 @@ impl Wire {
             out.extend_from_slice(b"\r\ntransfer-encoding: chunked");
         }
         // Anthropic's clients read the one, the others' the other.
-        let _ = write!(
-            out,
-            "\r\nx-request-id: req_sim_{number}\r\nrequest-id: req_sim_{number}\r\n\r\n"
-        );
+        self.numbers = ["\r\nrequest-id: req_sim_", "\r\nx-request-id: req_sim_"].map(|name| {
+            out.extend_from_slice(name.as_bytes());
+            let start = out.len();
+            let _ = write!(out, "{number}");
+            start..out.len()
+        });
+        out.extend_from_slice(b"\r\n\r\n");
     }
 
     fn body(&mut self, body: &Body, framing: Framing) {

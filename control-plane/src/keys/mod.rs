@@ -33,6 +33,7 @@ pub use uses::{UsesError, note_uses};
 use crate::{
     access::{AccessError, Authority, Doors, Grant, Permission, Work},
     audit::{self, Entry},
+    snapshots,
     web::Problems,
 };
 
@@ -246,7 +247,7 @@ async fn find_changeable(work: &mut Work, reach: Reach, key: ApiKeyId) -> Result
 /// Ends `work` and has the proxies told.
 async fn commit<P>(grant: &Grant<P>, work: Work) -> Result<(), sqlx::Error> {
     work.commit().await?;
-    grant.platform.nudges.snapshot.notify_one();
+    snapshots::tell(&grant.platform).await;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::{Member, MemberError, change_role, remove};
 use crate::{
     access::{Doors, Grant, Role, may},
+    snapshots,
     web::{After, Deleted, Failure, Input, Json, Search, Span},
 };
 
@@ -59,7 +60,7 @@ async fn change(
     change_role(&mut work, grant.authority, person, input.role).await?;
     let member = super::find(&mut work, person).await?;
     work.commit().await?;
-    grant.platform.nudges.snapshot.notify_one();
+    snapshots::tell(&grant.platform).await;
     Ok(Json(member))
 }
 
@@ -70,7 +71,7 @@ async fn delete(
     let mut work = grant.begin().await?;
     remove(&mut work, grant.authority, person_in(&path.1)?).await?;
     work.commit().await?;
-    grant.platform.nudges.snapshot.notify_one();
+    snapshots::tell(&grant.platform).await;
     Ok(Deleted)
 }
 

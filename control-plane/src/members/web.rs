@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     access::{Doors, Grant, Permission, Role, may},
+    snapshots,
     web::{
         After, Failure, Form, Frame, Moment, Nothing, Page, Pager, Problems, Search, Section, Span,
         or_problems, see_other_saying,
@@ -111,7 +112,7 @@ async fn change(
     match or_problems(outcome.await)? {
         Ok(()) => {
             work.commit().await?;
-            grant.platform.nudges.snapshot.notify_one();
+            snapshots::tell(&grant.platform).await;
             Ok(see_other_saying(&grant.path(&format!("/members/{person}")), "Role changed"))
         }
         Err(problems) => {
@@ -131,7 +132,7 @@ async fn take_out(
     match or_problems(remove(&mut work, grant.authority, person).await)? {
         Ok(()) => {
             work.commit().await?;
-            grant.platform.nudges.snapshot.notify_one();
+            snapshots::tell(&grant.platform).await;
             let notice = "Member removed, and their keys and tokens revoked";
             Ok(see_other_saying(&grant.path("/members"), notice))
         }
@@ -150,7 +151,7 @@ async fn leave(
     match or_problems(super::leave(&mut work).await)? {
         Ok(()) => {
             work.commit().await?;
-            grant.platform.nudges.snapshot.notify_one();
+            snapshots::tell(&grant.platform).await;
             Ok(see_other_saying("/orgs", &format!("You left {}", grant.membership.name)))
         }
         Err(problems) => {

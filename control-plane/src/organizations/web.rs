@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     access::{Doors, Grant, Permission, Role, SignedIn, Work, may},
+    snapshots,
     web::{
         Failure, Form, Frame, Moment, Nothing, Page, Problems, Section, or_problems, see_other,
         see_other_saying,
@@ -286,7 +287,7 @@ async fn put_away(
     let mut work = grant.begin().await?;
     super::archive(&mut work).await?;
     work.commit().await?;
-    grant.platform.nudges.snapshot.notify_one();
+    snapshots::tell(&grant.platform).await;
     Ok(see_other_saying(&grant.path("/settings"), "Organization archived"))
 }
 
@@ -297,7 +298,7 @@ async fn bring_back(
     let mut work = grant.begin().await?;
     super::restore(&mut work).await?;
     work.commit().await?;
-    grant.platform.nudges.snapshot.notify_one();
+    snapshots::tell(&grant.platform).await;
     Ok(see_other_saying(&grant.path("/settings"), "Organization restored"))
 }
 

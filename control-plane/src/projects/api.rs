@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::{Change, Project, archive, project_in, restore};
 use crate::{
     access::{Doors, Grant, may},
+    snapshots,
     web::{After, Created, Failure, Input, Json, Search, Span, given},
 };
 
@@ -97,7 +98,7 @@ async fn change(
     let project = super::find(&mut work, project).await?;
     work.commit().await?;
     if input.archived.is_some() {
-        grant.platform.nudges.snapshot.notify_one();
+        snapshots::tell(&grant.platform).await;
     }
     Ok(Json(project))
 }

@@ -9,7 +9,7 @@ use super::{Change, Project, ProjectError, ProjectName, archive, project_in, res
 use crate::{
     access::{Doors, Grant, Permission, Work, may},
     cost_centers::{Day, Splits, splits},
-    teams,
+    snapshots, teams,
     web::{
         After, Failure, Form, Frame, Nothing, Page, Pager, Problems, Search, Section, Span,
         or_problems, see_other_saying,
@@ -169,7 +169,7 @@ async fn put_away(
     let mut work = grant.begin().await?;
     archive(&mut work, project).await?;
     work.commit().await?;
-    grant.platform.nudges.snapshot.notify_one();
+    snapshots::tell(&grant.platform).await;
     Ok(back(&grant, project, "Project archived: its keys stop working within a second"))
 }
 
@@ -182,7 +182,7 @@ async fn bring_back(
     let mut work = grant.begin().await?;
     restore(&mut work, project).await?;
     work.commit().await?;
-    grant.platform.nudges.snapshot.notify_one();
+    snapshots::tell(&grant.platform).await;
     Ok(back(&grant, project, "Project restored: its keys work again"))
 }
 

@@ -6,10 +6,10 @@ use shared::ids::RequestId;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-use super::{Request, RequestError, filter::RequestSearch, find, store::Slice};
+use super::{Request, RequestError, filter::RequestSearch, find};
 use crate::{
     access::{Doors, Grant, may},
-    web::{Failure, Json, Problems, Search},
+    web::{Failure, Json, Search, Span},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -22,7 +22,7 @@ pub fn doors(doors: &mut Doors) {
 #[schema(as = LoggedRequests)]
 struct Requests {
     data: Vec<Request>,
-    /// To send as `before` for those that began earlier; null on the last page.
+    /// To send as `after` for those that began earlier; null on the last page.
     next: Option<RequestId>,
 }
 
@@ -30,20 +30,11 @@ async fn list(
     grant: Grant<may::ViewRequests>,
     search: Search<RequestSearch>,
 ) -> Result<Json<Requests>, Failure> {
-    let most = search.limit.unwrap_or(50);
-    if !(1..=200).contains(&most) {
-        return Err(Problems::one("limit", "a page has 1 to 200 requests").into());
-    }
     let filter = search.filter(OffsetDateTime::now_utc(), "UTC")?;
-    let slice = Slice { before: search.before()?, most: most + 1 };
+    let span = Span::long(search.after()?);
     let mut work = grant.begin().await?;
-    let mut data = super::list(&mut work, &filter, slice).await?;
-    let has_more = data.len() as i64 > most;
-    if has_more {
-        data.pop();
-    }
-    let next = data.last().map(|it| it.event.request).filter(|_| has_more);
-    Ok(Json(Requests { data, next }))
+    let part = super::list(&mut work, &filter, span).await?;
+    Ok(Json(Requests { data: part.items, next: part.next }))
 }
 
 async fn show(

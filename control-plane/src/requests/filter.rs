@@ -64,12 +64,9 @@ pub(super) struct RequestSearch {
     /// Those that took so many milliseconds or more.
     #[param(required = false)]
     pub min_ms: String,
-    /// `next` of the page before.
+    /// What the page begins after: `next` of the page before.
     #[param(required = false)]
-    pub before: String,
-    /// How many to give, in the API; 50 when left out.
-    #[param(required = false, minimum = 1, maximum = 200)]
-    pub limit: Option<i64>,
+    pub after: String,
     /// Where the live tail goes on.
     #[param(ignore)]
     pub since: Option<i64>,
@@ -160,10 +157,10 @@ impl RequestSearch {
         given(&self.range).unwrap_or(USUAL)
     }
 
-    /// Where the page begins.
-    pub fn before(&self) -> Result<Option<RequestId>, Problems> {
-        let wrong = |_| Problems::one("before", "use `next` of the page before");
-        given(&self.before).map(|it| it.parse().map_err(wrong)).transpose()
+    /// What the page begins after.
+    pub fn after(&self) -> Result<Option<RequestId>, Problems> {
+        let wrong = |_| Problems::one("after", "use `next` of the page before");
+        given(&self.after).map(|it| it.parse().map_err(wrong)).transpose()
     }
 
     fn fields(&self) -> [(&'static str, &str); 12] {
@@ -270,16 +267,16 @@ mod tests {
         let problems = filter(query).unwrap_err();
         let fields: Vec<_> = problems.list().iter().map(|it| it.field).collect();
         assert_eq!(fields, ["from", "range", "project", "key", "outcome", "status", "min_ms"]);
-        assert!(search("before=nonsense").before().is_err());
+        assert!(search("after=nonsense").after().is_err());
     }
 
     #[test]
     fn the_address_says_what_was_asked_and_no_more() {
-        let search = search("outcome=unserved&model=a+b&status=&before=req_1&range=day");
+        let search = search("outcome=unserved&model=a+b&status=&after=req_1&range=day");
         assert_eq!(search.address("/r", None), "/r?range=day&model=a+b&outcome=unserved");
         assert_eq!(
-            search.address("/r", Some(("before", "x"))),
-            "/r?range=day&model=a+b&outcome=unserved&before=x"
+            search.address("/r", Some(("after", "x"))),
+            "/r?range=day&model=a+b&outcome=unserved&after=x"
         );
         assert!(search.is_filtered() && search.asks_more());
         assert_eq!(RequestSearch::default().address("/r", None), "/r");

@@ -16,13 +16,14 @@ use redis::{RedisError, pipe};
 use shared::event::{Event, FIELD, SHARDS, stream};
 use sqlx::{Connection, PgConnection};
 use time::{Date, OffsetDateTime};
-use tokio::time::{error::Elapsed, timeout};
+use tokio::time::{error::Elapsed, sleep, timeout};
 use tracing::{error, info};
 
 use super::store;
 use crate::platform::Platform;
 
 const PATIENCE: Duration = Duration::from_secs(2);
+const REST: Duration = Duration::from_secs(2);
 /// How many entries are taken at once.
 const AT_ONCE: usize = 500;
 /// For how many days to come there is room.
@@ -78,8 +79,17 @@ impl Ingester {
         Self { platform, place: place.to_owned(), keep, ready_on: Mutex::default() }
     }
 
-    /// Takes everything that waits.
+    /// Takes everything that waits. Where that fails, it takes its time, so that a store
+    /// that is away is not asked all the time.
     pub async fn run(&self) -> Result<(), IngestError> {
+        let taken = self.take_all().await;
+        if taken.is_err() {
+            sleep(REST).await;
+        }
+        taken
+    }
+
+    async fn take_all(&self) -> Result<(), IngestError> {
         self.turn_days(OffsetDateTime::now_utc().date()).await?;
         let waiting = self.waiting().await?;
         for (shard, _) in (0..SHARDS).zip(waiting).filter(|(_, length)| *length > 0) {

@@ -19,21 +19,22 @@ use tracing::warn;
 
 use super::{
     RequestError,
-    filter::{Filter, RequestSearch, first_at},
+    filter::{Filter, RequestSearch},
     line::Line,
     store,
-    web::SHOWN,
 };
 use crate::{
-    access::{Doors, Grant, may},
+    access::{Doors, Grant, Work, may},
     web::{Failure, Search},
 };
 
+/// How many rows are sent at once, and as many as a page shows.
+const MOST: i64 = 50;
 /// How often a follower looks.
 const BEAT: Duration = Duration::from_millis(400);
 /// How long a stream lasts before the browser has to come back.
 const LASTS: Duration = Duration::from_secs(60);
-/// Calls that began longer ago are not waited for.
+/// Calls that began on an earlier day than a call so long would have are not waited for.
 const LONGEST_CALL: time::Duration = time::Duration::hours(2);
 
 /// As many may follow at once in this process.
@@ -69,7 +70,7 @@ async fn follow(
     let last = request.headers().get("last-event-id").and_then(|it| it.to_str().ok()?.parse().ok());
     let since = match last.or(search.since) {
         Some(since) => since,
-        None => end(&grant).await?,
+        None => end(&mut grant.begin().await?).await?,
     };
     let follower = Follower { grant, filter, since, until: Instant::now() + LASTS, _place: place };
     let begins =
@@ -86,11 +87,11 @@ async fn follow(
         .streaming(begins.chain(rows)))
 }
 
-async fn end(grant: &Grant<may::ViewRequests>) -> Result<i64, RequestError> {
-    let mut work = grant.begin().await?;
+/// Where the log ends at present.
+pub(super) async fn end(work: &mut Work) -> Result<i64, RequestError> {
     let organization = work.organization;
-    let from = first_at(OffsetDateTime::now_utc() - LONGEST_CALL);
-    Ok(store::end(&mut work, organization, from).await?)
+    let day = (OffsetDateTime::now_utc() - LONGEST_CALL).date();
+    Ok(store::end(work, organization, day).await?)
 }
 
 impl Follower {
@@ -114,14 +115,13 @@ impl Follower {
 
     /// What came since we last looked, as an event for the page.
     async fn news(&mut self) -> Result<Option<String>, RequestError> {
-        let end = end(&self.grant).await?;
+        let mut work = self.grant.begin().await?;
+        let end = end(&mut work).await?;
         if end <= self.since {
             return Ok(None);
         }
-        let mut work = self.grant.begin().await?;
         let (organization, between) = (work.organization, (self.since, end));
-        let requests =
-            store::arrived(&mut work, organization, &self.filter, between, SHOWN).await?;
+        let requests = store::arrived(&mut work, organization, &self.filter, between, MOST).await?;
         self.since = end;
         if requests.is_empty() {
             return Ok(None);

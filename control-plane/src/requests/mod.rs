@@ -24,12 +24,13 @@ use shared::{
 };
 use utoipa::ToSchema;
 
+use self::filter::Filter;
 pub use self::ingest::{Ingester, add};
-use self::{filter::Filter, store::Slice};
 use crate::{
     access::{Doors, Work},
     keys::KeyError,
     projects::ProjectError,
+    web::{Part, Span},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -49,14 +50,15 @@ pub struct Request {
     pub key_name: Option<String>,
 }
 
-/// Those that `filter` lets through, the latest first, beginning before one of them.
+/// Those that `filter` lets through, the latest first.
 async fn list(
     work: &mut Work,
     filter: &Filter,
-    slice: Slice,
-) -> Result<Vec<Request>, RequestError> {
+    span: Span<RequestId>,
+) -> Result<Part<Request, RequestId>, RequestError> {
     let organization = work.organization;
-    Ok(store::list(work, organization, filter, slice).await?)
+    let read = store::list(work, organization, filter, span.after, span.limit()).await?;
+    Ok(span.part(read, |it| it.event.request))
 }
 
 async fn find(work: &mut Work, request: RequestId) -> Result<Request, RequestError> {

@@ -9,16 +9,9 @@ use time::Date;
 
 use super::{
     Request,
-    filter::{Filter, Which},
+    filter::{Filter, Which, first_at},
     ingest::Told,
 };
-
-/// Which part of a list.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Slice {
-    pub before: Option<RequestId>,
-    pub most: i64,
-}
 
 struct Row {
     event: Json<Event>,
@@ -45,7 +38,8 @@ pub(super) async fn list(
     conn: &mut PgConnection,
     organization: OrganizationId,
     filter: &Filter,
-    slice: Slice,
+    after: Option<RequestId>,
+    most: i64,
 ) -> Result<Vec<Request>, sqlx::Error> {
     plan_anew(conn).await?;
     let rows = sqlx::query_as!(
@@ -75,7 +69,7 @@ pub(super) async fn list(
         "#,
         organization as OrganizationId,
         filter.from as RequestId,
-        slice.before.or(filter.to).map(RequestId::uuid),
+        after.or(filter.to).map(RequestId::uuid),
         filter.project.map(|it| it.uuid()),
         filter.key.map(|it| it.uuid()),
         filter.asked,
@@ -86,24 +80,26 @@ pub(super) async fn list(
         filter.status,
         filter.error,
         filter.min_ms,
-        slice.most,
+        most,
     )
     .fetch_all(conn)
     .await?;
     Ok(rows.into_iter().map(Request::from).collect())
 }
 
-/// Where the log ends at present, in the order in which events came.
+/// Where the log ends at present, in the order in which events came. Looks into the days
+/// since `day` and no further; of a day into the whole, for then one step in its index is
+/// enough.
 pub(super) async fn end(
     conn: &mut PgConnection,
     organization: OrganizationId,
-    from: RequestId,
+    day: Date,
 ) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(
         r#"SELECT coalesce(max(arrival), 0) AS "end!" FROM request_events
             WHERE organization_id = $1 AND request_id >= $2"#,
         organization as OrganizationId,
-        from as RequestId,
+        first_at(day.midnight().assume_utc()) as RequestId,
     )
     .fetch_one(conn)
     .await

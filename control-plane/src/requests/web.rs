@@ -7,15 +7,14 @@ use time::OffsetDateTime;
 
 use super::{
     RequestError, csv,
-    filter::{Filter, RANGES, RequestSearch, Which, first_at},
+    filter::{Filter, RANGES, RequestSearch, Which},
     line::Line,
-    list,
-    store::{self, Slice},
+    list, live, store,
 };
 use crate::{
     access::{Doors, Grant, Work, may},
     keys, organizations, projects,
-    web::{self, Failure, Frame, Page, Problems, Search, Section},
+    web::{self, Failure, Frame, Page, Pager, Problems, Search, Section, Span},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -23,8 +22,6 @@ pub fn doors(doors: &mut Doors) {
     doors.get("/orgs/{org}/requests.csv", export);
 }
 
-/// How many requests a page shows.
-pub(super) const SHOWN: i64 = 50;
 /// How many an export holds at most: the latest.
 const EXPORTED: i64 = 10_000;
 
@@ -35,9 +32,7 @@ struct RequestsPage {
     search: RequestSearch,
     rows: Vec<Line>,
     choices: Choices,
-    /// Back to the first page, where this is another.
-    newer: Option<String>,
-    older: Option<String>,
+    pager: Pager,
     /// The page as it is now.
     again: String,
     csv: String,
@@ -76,9 +71,9 @@ async fn index(
     let search = search.0;
     let asked = search
         .filter(OffsetDateTime::now_utc(), grant.zone())
-        .and_then(|filter| Ok((filter, search.before()?)));
+        .and_then(|filter| Ok((filter, search.after()?)));
     match asked {
-        Ok((filter, before)) => page(&grant, &mut work, search, choices, &filter, before).await,
+        Ok((filter, after)) => page(&grant, &mut work, search, choices, &filter, after).await,
         Err(problems) => {
             let page = RequestsPage { problems, ..blank(&grant, search, choices) };
             Ok(Page(page).with(StatusCode::UNPROCESSABLE_ENTITY))
@@ -97,8 +92,7 @@ fn blank(
         frame: grant.frame(Section::Requests),
         rows: Vec::new(),
         choices,
-        newer: None,
-        older: None,
+        pager: Pager { first: None, next: None },
         again: search.address(&path, None),
         csv: search.address(&grant.path("/requests.csv"), None),
         live: None,
@@ -114,25 +108,21 @@ async fn page(
     search: RequestSearch,
     choices: Choices,
     filter: &Filter,
-    before: Option<RequestId>,
+    after: Option<RequestId>,
 ) -> Result<HttpResponse, Failure> {
     let (organization, path) = (work.organization, grant.path("/requests"));
     // Before the list is read: what comes in between is then seen twice, and not never.
-    let from = first_at(OffsetDateTime::now_utc() - time::Duration::days(1));
-    let since = store::end(work, organization, from).await?.to_string();
-    let mut requests = list(work, filter, Slice { before, most: SHOWN + 1 }).await?;
-    let has_older = requests.len() as i64 > SHOWN;
-    if has_older {
-        requests.pop();
-    }
-    let last = requests.last().map(|it| it.event.request.to_string()).filter(|_| has_older);
-    let is_empty = requests.is_empty() && store::is_empty(work, organization).await?;
+    let since = live::end(work).await?.to_string();
+    let part = list(work, filter, Span::page(after)).await?;
+    let is_empty = part.items.is_empty() && store::is_empty(work, organization).await?;
     let live = grant.path("/requests.live");
     let page = RequestsPage {
-        rows: requests.into_iter().map(|it| Line::of(it, grant.zone())).collect(),
-        newer: before.map(|_| search.address(&path, None)),
-        older: last.map(|it| search.address(&path, Some(("before", &it)))),
-        live: before.is_none().then(|| search.address(&live, Some(("since", &since)))),
+        rows: part.items.into_iter().map(|it| Line::of(it, grant.zone())).collect(),
+        pager: Pager {
+            first: after.map(|_| search.address(&path, None)),
+            next: part.next.map(|it| search.address(&path, Some(("after", &it.to_string())))),
+        },
+        live: after.is_none().then(|| search.address(&live, Some(("since", &since)))),
         first_call: is_empty.then(|| organizations::first_call(&grant.visit.data_url)),
         ..blank(grant, search, choices)
     };
@@ -140,9 +130,9 @@ async fn page(
 }
 
 async fn choices(work: &mut Work) -> Result<Choices, RequestError> {
-    let projects = projects::list(work).await?;
-    let all = keys::Filter { which: keys::Which::All, project: None, after: None, most: 200 };
-    let keys = keys::list(work, &all).await?.keys;
+    let projects = projects::list(work, Span::long(None)).await?.items;
+    let all = keys::Filter { which: keys::Which::All, project: None, span: Span::long(None) };
+    let keys = keys::list(work, &all).await?.items;
     let named = |all: &str| vec![(String::new(), all.to_owned())];
     let mut choices = Choices { projects: named("Every project"), keys: named("Every key") };
     choices.projects.extend(projects.into_iter().map(|it| (it.id.to_string(), it.name)));
@@ -155,9 +145,10 @@ async fn export(
     search: Search<RequestSearch>,
 ) -> Result<HttpResponse, Failure> {
     let filter = search.filter(OffsetDateTime::now_utc(), grant.zone())?;
-    let slice = Slice { before: search.before()?, most: EXPORTED };
+    let after = search.after()?;
     let mut work = grant.begin().await?;
-    let requests = list(&mut work, &filter, slice).await?;
+    let organization = work.organization;
+    let requests = store::list(&mut work, organization, &filter, after, EXPORTED).await?;
     let name = format!("requests-{}", grant.membership.slug);
     Ok(web::csv::file(&name, csv::write(&requests)))
 }

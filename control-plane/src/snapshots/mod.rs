@@ -1,140 +1,72 @@
-//! Publishes what the proxies run: every key and upstream, as one image in Redis.
+//! Publishes what the proxies run: keys, upstreams and all that belongs to them.
 //!
-//! Whatever changes an image counts `snapshot_state.wanted` up, in the transaction of
-//! the change. [`publish`] takes no input and may run anywhere, any number of times at
-//! once: an image is replaced by a newer one only.
+//! Whatever changes a record notes it in the outbox, in the transaction of the change.
+//! `publisher` makes of what was noted the next revision of a signed chain in PostgreSQL,
+//! `distribution` brings Redis up to it, and `stops` is the shorter way of a secret that
+//! stopped. None of them takes any input, and each may run anywhere, at any time.
 
+mod chain;
+mod distribution;
+mod publisher;
+mod stops;
 mod store;
-
-use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
     failure::{Classified, Kind},
     ids::CredentialId,
     seal::Sealer,
-    snapshot::{HINT, IMAGE, Model, Snapshot, Upstream},
+    snapshot::{Entity, Model, RecordId, Snapshot, Upstream},
 };
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use subtle::ConstantTimeEq;
 use time::OffsetDateTime;
-use tracing::info;
 use url::Url;
+use uuid::Uuid;
 
+pub use self::{
+    chain::Listed,
+    publisher::{Publisher, Verdict},
+    stops::tell,
+};
 use crate::{
     access::{Actor, Origin, Work},
     audit::{self, Entry},
     platform::Platform,
 };
 
-/// Publishes the present state, unless it is published already. Says whether it did.
-pub async fn publish(platform: &Platform) -> Result<bool, SnapshotError> {
-    publish_at(&platform.db, &platform.redis, Place { image: IMAGE, hint: HINT }).await
+/// Publishes what was committed and is not published yet.
+pub async fn publish(platform: &Platform) -> Result<(), SnapshotError> {
+    publisher::quiet(&platform.nudges.snapshot).await;
+    platform.publisher.publish().await.map(drop)
 }
 
-/// Where in Redis an image goes.
-#[derive(Clone, Copy, Debug)]
-struct Place<'a> {
-    image: &'a str,
-    hint: &'a str,
+/// The newest revision, and when it was published.
+pub async fn newest(db: &PgPool) -> Result<Option<(i64, OffsetDateTime)>, sqlx::Error> {
+    let end = chain::end(&mut *db.acquire().await?).await?;
+    Ok(end.map(|it| (it.revision, it.published_at)))
 }
 
-impl Place<'_> {
-    /// Beside the image, so that nobody reads all of it to learn how old it is.
-    fn revision(self) -> String {
-        format!("{}:revision", self.image)
-    }
-}
-
-/// Redis answers in a millisecond or is away.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-async fn publish_at(
-    db: &PgPool,
-    redis: &deadpool_redis::Pool,
-    place: Place<'_>,
-) -> Result<bool, SnapshotError> {
-    let wanted = store::wanted(&mut *db.acquire().await?).await?;
-    if published(redis, place).await? == Some(wanted) {
-        return Ok(false);
-    }
-    let snapshot = gather(db).await?;
-    let is_new = put(redis, place, &snapshot).await?;
-    if is_new {
-        info!(
-            snapshot.revision,
-            keys = snapshot.keys.len(),
-            upstreams = snapshot.upstreams.len(),
-            "published snapshot {}",
-            snapshot.revision
-        );
-    }
-    Ok(is_new)
-}
-
-/// The revision and all that belongs to it, seen at one instant.
-async fn gather(db: &PgPool) -> Result<Snapshot, SnapshotError> {
-    let mut tx = db.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let snapshot = Snapshot {
-        revision: store::wanted(&mut tx).await?,
+/// What proxies are to hold, seen at one instant: everything, or those of the records in
+/// `wanted` that there are. Where the records come from is here and nowhere else.
+async fn gather(
+    conn: &mut PgConnection,
+    wanted: Option<&[RecordId]>,
+) -> Result<Snapshot, SnapshotError> {
+    let of = |entity| wanted.map(|it| ids_of(it, entity));
+    Ok(Snapshot {
+        revision: 0,
         taken_at: OffsetDateTime::now_utc(),
-        upstreams: store::upstreams(&mut tx).await?,
-        keys: store::keys(&mut tx).await?,
+        upstreams: store::upstreams(conn, of(Entity::Upstream).as_deref()).await?,
+        keys: store::keys(conn, of(Entity::Key).as_deref()).await?,
         policies: vec![],
         tenants: vec![],
         projects: vec![],
-    };
-    tx.commit().await?;
-    Ok(snapshot)
+    })
 }
 
-/// The revision of the image that is there; none where there is no image.
-async fn published(
-    redis: &deadpool_redis::Pool,
-    place: Place<'_>,
-) -> Result<Option<i64>, SnapshotError> {
-    let asked = async {
-        let mut conn = redis.get().await?;
-        let (revision, there): (Option<i64>, bool) =
-            redis::pipe().get(place.revision()).exists(place.image).query_async(&mut conn).await?;
-        Ok(revision.filter(|_| there))
-    };
-    tokio::time::timeout(PATIENCE, asked).await.map_err(|_| SnapshotError::TooSlow)?
-}
-
-/// Replaces an older image, announces that, and says so. Leaves a newer one, and the
-/// same one, in peace.
-const PUT: &str = r"
-    local there = tonumber(redis.call('GET', KEYS[2]) or '0')
-    local ours = tonumber(ARGV[1])
-    if there > ours or (there == ours and redis.call('EXISTS', KEYS[1]) == 1) then
-        return 0
-    end
-    redis.call('SET', KEYS[1], ARGV[2])
-    redis.call('SET', KEYS[2], ARGV[1])
-    redis.call('PUBLISH', KEYS[3], '')
-    return 1
-";
-
-async fn put(
-    redis: &deadpool_redis::Pool,
-    place: Place<'_>,
-    snapshot: &Snapshot,
-) -> Result<bool, SnapshotError> {
-    let image = serde_json::to_vec(snapshot)?;
-    let asked = async {
-        let mut conn = redis.get().await?;
-        let is_new: bool = redis::Script::new(PUT)
-            .key(place.image)
-            .key(place.revision())
-            .key(place.hint)
-            .arg(snapshot.revision)
-            .arg(image)
-            .invoke_async(&mut conn)
-            .await?;
-        Ok(is_new)
-    };
-    tokio::time::timeout(PATIENCE, asked).await.map_err(|_| SnapshotError::TooSlow)?
+fn ids_of(records: &[RecordId], entity: Entity) -> Vec<Uuid> {
+    records.iter().filter(|it| it.entity == entity).map(|it| it.id).collect()
 }
 
 /// A place that serves models, with the secret that opens it.
@@ -187,7 +119,7 @@ pub async fn add_platform_upstream(
     new: &NewUpstream,
 ) -> Result<CredentialId, SnapshotError> {
     let mut tx = db.begin().await?;
-    let all = store::upstreams(&mut tx).await?;
+    let all = store::upstreams(&mut tx, None).await?;
     let there = all.into_iter().find(|it| {
         it.organization.is_none() && it.provider == new.provider && it.base_url == new.base()
     });
@@ -238,6 +170,20 @@ pub enum SnapshotError {
     Redis(#[from] redis::RedisError),
     #[error("the snapshot could not be written down: {0}")]
     Unwritable(#[from] serde_json::Error),
+    #[error("the snapshot could not be compressed: {0}")]
+    Uncompressed(#[from] std::io::Error),
+    #[error("somebody else is publishing: try again")]
+    Busy,
+    #[error(
+        "Redis holds revision {there} and we only {ours}: was the database restored? Then \
+         `turnpike snapshots republish --after {there}`"
+    )]
+    Ahead { there: i64, ours: i64 },
+    #[error(
+        "Redis holds another revision {revision} than we made: was the database restored? Then \
+         `turnpike snapshots republish`"
+    )]
+    OtherChain { revision: i64 },
     #[error("the store of keys and upstreams failed: {0}")]
     Store(#[from] sqlx::Error),
 }
@@ -245,8 +191,13 @@ pub enum SnapshotError {
 impl Classified for SnapshotError {
     fn kind(&self) -> Kind {
         match self {
-            Self::TooSlow | Self::NoConnection(_) | Self::Redis(_) => Kind::Unavailable,
-            Self::Unwritable(_) => Kind::Internal,
+            Self::TooSlow | Self::NoConnection(_) | Self::Redis(_) | Self::Busy => {
+                Kind::Unavailable
+            }
+            Self::Unwritable(_)
+            | Self::Uncompressed(_)
+            | Self::Ahead { .. }
+            | Self::OtherChain { .. } => Kind::Internal,
             Self::Store(error) => error.kind(),
         }
     }

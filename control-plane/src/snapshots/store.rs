@@ -8,24 +8,28 @@ use shared::{
 use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 use tracing::error;
+use uuid::Uuid;
 
 use super::NewUpstream;
 
-/// The revision that the present state of everything has.
-pub(super) async fn wanted(conn: &mut PgConnection) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar!("SELECT wanted FROM snapshot_state").fetch_one(conn).await
-}
-
-/// Every organization's keys that open something.
-pub(super) async fn keys(conn: &mut PgConnection) -> Result<Vec<Key>, sqlx::Error> {
+/// Every organization's keys that open something, or those of them that are wanted.
+pub(super) async fn keys(
+    conn: &mut PgConnection,
+    wanted: Option<&[Uuid]>,
+) -> Result<Vec<Key>, sqlx::Error> {
+    if wanted.is_some_and(<[Uuid]>::is_empty) {
+        return Ok(Vec::new());
+    }
     let rows = sqlx::query!(
         r#"
         SELECT organization_id AS "organization!: OrganizationId", id AS "id!: ApiKeyId",
                project_id AS "project!: ProjectId", scopes AS "scopes!", allowed_models,
                allowed_addresses AS "allowed_addresses!: Vec<IpNet>", expires_at,
+               requests_per_minute, tokens_per_minute, concurrent_requests,
                hashes AS "hashes!", valid_untils AS "valid_untils!: Vec<Option<OffsetDateTime>>"
-          FROM app.snapshot_keys()
-        "#
+          FROM app.snapshot_keys($1)
+        "#,
+        wanted,
     )
     .fetch_all(conn)
     .await?;
@@ -44,21 +48,32 @@ pub(super) async fn keys(conn: &mut PgConnection) -> Result<Vec<Key>, sqlx::Erro
         allowed_models: row.allowed_models,
         allowed_addresses: row.allowed_addresses,
         expires_at: row.expires_at,
-        limits: Limits::default(),
+        limits: Limits {
+            requests_per_minute: row.requests_per_minute.and_then(|it| it.try_into().ok()),
+            tokens_per_minute: row.tokens_per_minute.and_then(|it| it.try_into().ok()),
+            concurrent: row.concurrent_requests.and_then(|it| it.try_into().ok()),
+        },
     });
     Ok(keys.collect())
 }
 
 /// Every organization's upstreams, and the platform's. One that cannot be read is left
 /// out, for it must not keep everybody's changes from being published.
-pub(super) async fn upstreams(conn: &mut PgConnection) -> Result<Vec<Upstream>, sqlx::Error> {
+pub(super) async fn upstreams(
+    conn: &mut PgConnection,
+    wanted: Option<&[Uuid]>,
+) -> Result<Vec<Upstream>, sqlx::Error> {
+    if wanted.is_some_and(<[Uuid]>::is_empty) {
+        return Ok(Vec::new());
+    }
     let rows = sqlx::query!(
         r#"
         SELECT id AS "credential!: CredentialId",
                organization_id AS "organization: OrganizationId", provider AS "provider!",
                base_url AS "base_url!", sealed_secret AS "sealed_secret!", models AS "models!"
-          FROM app.snapshot_upstreams()
-        "#
+          FROM app.snapshot_upstreams($1)
+        "#,
+        wanted,
     )
     .fetch_all(conn)
     .await?;
@@ -93,7 +108,7 @@ pub(super) async fn models(
     organization: OrganizationId,
 ) -> Result<Vec<Model>, sqlx::Error> {
     let lists = sqlx::query_scalar!(
-        r#"SELECT models AS "models!: Json<Vec<Model>>" FROM app.snapshot_upstreams()
+        r#"SELECT models AS "models!: Json<Vec<Model>>" FROM app.snapshot_upstreams(NULL)
             WHERE organization_id = $1 OR organization_id IS NULL
             ORDER BY organization_id NULLS LAST, created_at
             LIMIT 20"#,

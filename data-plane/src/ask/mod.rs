@@ -26,6 +26,9 @@ use self::{
 /// The model that moderates where none was named.
 const MODERATOR: &str = "omni-moderation-latest";
 
+/// What an answer is taken to come to whose length nobody said.
+const UNCAPPED_OUTPUT: u64 = 1_024;
+
 /// Which of our endpoints was asked, and so which form request and answer have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -137,6 +140,17 @@ impl Ask {
     /// How many tokens a choice may have, by the caller's word and ours.
     pub fn cap(&self) -> Option<u64> {
         [self.output_cap, self.most_output].into_iter().flatten().min()
+    }
+
+    /// What the call may come to, as limits count it before it is made.
+    pub fn estimated_tokens(&self) -> u64 {
+        let output = match self.cap() {
+            Some(cap) => cap,
+            None if self.form.writes() => UNCAPPED_OUTPUT,
+            None => 0,
+        };
+        let choices = u64::from(self.choices);
+        self.estimated_input().saturating_add(output.saturating_mul(choices))
     }
 
     /// The whole request, for who has to say it in other words.

@@ -46,6 +46,23 @@ fn our_own_addition_is_cut_out() {
 }
 
 #[test]
+fn what_a_call_may_come_to_is_its_input_and_what_it_may_write() {
+    for (form, body, written) in [
+        (Form::Chat, r#"{"model":"a"}"#, 1_024),
+        (Form::Completions, r#"{"model":"a","n":3}"#, 3 * 1_024),
+        (Form::Chat, r#"{"model":"a","max_tokens":7,"n":2}"#, 14),
+        (Form::Chat, r#"{"model":"a","max_tokens":18446744073709551615}"#, u64::MAX),
+        (Form::Embeddings, r#"{"model":"a"}"#, 0),
+        (Form::Moderations, r#"{"input":"a"}"#, 0),
+    ] {
+        let ask = Ask::parse(form, body.into()).unwrap();
+        assert!(ask.estimated_input() > 0);
+        let expected = ask.estimated_input().saturating_add(written);
+        assert_eq!(ask.estimated_tokens(), expected, "{body}");
+    }
+}
+
+#[test]
 fn a_stream_is_always_asked_what_it_used() {
     let asked = r#"{"model":"a","stream_options":{"include_usage":true},"stream":true}"#;
     check(r#"{"model":"a","stream":true}"#, "a", asked);

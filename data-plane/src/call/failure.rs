@@ -1,15 +1,17 @@
 //! How an upstream can fail us. What the caller reads of it names no vendor's internals.
 
+use std::{error::Error, io, time::Duration};
+
 use http::StatusCode;
-use shared::failure::{Classified, Code, Kind, code};
-use tokio::time::error::Elapsed;
+use hyper_util::client::legacy;
+use shared::failure::{Classified, Code, Kind, Problem, code};
 
 use super::Served;
 use crate::providers::{CannotSay, NotAnAnswer};
 
 /// A call that got no answer.
 #[derive(Debug, thiserror::Error)]
-#[error("{} did not serve {:?}", served.model.upstream.provider, served.model.upstream_name)]
+#[error("{}", told(.served, .why))]
 pub struct CallFailed {
     pub served: Served,
     #[source]
@@ -19,11 +21,13 @@ pub struct CallFailed {
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamFailure {
     #[error("no connection came about")]
-    Connect(#[source] hyper_util::client::legacy::Error),
+    Connect(#[source] legacy::Error),
+    #[error("no connection came about in time")]
+    ConnectTimeout(#[source] legacy::Error),
     #[error("the connection broke before the answer")]
-    Lost(#[source] hyper_util::client::legacy::Error),
+    Lost(#[source] legacy::Error),
     #[error("the connection broke within the answer")]
-    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Broken(#[source] Box<dyn Error + Send + Sync>),
     #[error("the stream ended before it was complete")]
     Truncated,
     #[error("the first byte did not come in time")]
@@ -34,14 +38,22 @@ pub enum UpstreamFailure {
     Total,
     #[error("our credential was refused with {0}")]
     Credential(StatusCode),
+    #[error("it has said that it failed, with {status}")]
+    Server { status: StatusCode, retry_after: Option<Duration> },
     #[error("the answer was the redirect {0}")]
     Redirect(StatusCode),
+    #[error("the answer was compressed, which we did not ask for")]
+    Compressed,
     #[error(transparent)]
     Answer(#[from] NotAnAnswer),
     #[error(transparent)]
     Unsaid(#[from] CannotSay),
     #[error("the answer was too long")]
     TooLong,
+    #[error("it has failed too often, and is left alone for {0:?} more")]
+    LeftAlone(Duration),
+    #[error("this proxy is about to stop")]
+    Leaving,
 }
 
 impl UpstreamFailure {
@@ -56,53 +68,177 @@ impl UpstreamFailure {
 
     pub fn is_timeout(&self) -> bool {
         match self {
-            Self::FirstByte | Self::Idle | Self::Total => true,
+            Self::ConnectTimeout(_) | Self::FirstByte | Self::Idle | Self::Total => true,
             Self::Connect(_)
             | Self::Lost(_)
             | Self::Broken(_)
             | Self::Truncated
             | Self::Credential(_)
+            | Self::Server { .. }
             | Self::Redirect(_)
+            | Self::Compressed
             | Self::Answer(_)
             | Self::Unsaid(_)
-            | Self::TooLong => false,
+            | Self::TooLong
+            | Self::LeftAlone(_)
+            | Self::Leaving => false,
+        }
+    }
+
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Unsaid(_) => Kind::Invalid,
+            Self::LeftAlone(_) | Self::Leaving => Kind::Unavailable,
+            Self::Connect(_)
+            | Self::ConnectTimeout(_)
+            | Self::Lost(_)
+            | Self::Broken(_)
+            | Self::Truncated
+            | Self::FirstByte
+            | Self::Idle
+            | Self::Total
+            | Self::Credential(_)
+            | Self::Server { .. }
+            | Self::Redirect(_)
+            | Self::Compressed
+            | Self::Answer(_)
+            | Self::TooLong => Kind::Upstream,
         }
     }
 
     pub fn code(&self) -> Code {
         match self {
-            Self::FirstByte | Self::Idle | Self::Total => code::UPSTREAM_TIMEOUT,
+            Self::ConnectTimeout(_) | Self::FirstByte | Self::Idle | Self::Total => {
+                code::UPSTREAM_TIMEOUT
+            }
             Self::Credential(_) => code::PROVIDER_AUTH_ERROR,
+            Self::Unsaid(_) => code::UNSUPPORTED_PARAMETER,
+            Self::LeftAlone(_) => code::UPSTREAM_OVERLOADED,
+            Self::Leaving => code::UNAVAILABLE,
             Self::Connect(_)
             | Self::Lost(_)
             | Self::Broken(_)
             | Self::Truncated
+            | Self::Server { .. }
             | Self::Redirect(_)
+            | Self::Compressed
             | Self::Answer(_)
-            | Self::Unsaid(_)
             | Self::TooLong => code::UPSTREAM_ERROR,
         }
     }
 }
 
-impl From<hyper_util::client::legacy::Error> for UpstreamFailure {
-    fn from(error: hyper_util::client::legacy::Error) -> Self {
-        if error.is_connect() { Self::Connect(error) } else { Self::Lost(error) }
+impl From<legacy::Error> for UpstreamFailure {
+    fn from(error: legacy::Error) -> Self {
+        match (error.is_connect(), is_timeout(&error)) {
+            (true, true) => Self::ConnectTimeout(error),
+            (true, false) => Self::Connect(error),
+            (false, _) => Self::Lost(error),
+        }
     }
 }
 
-impl From<Elapsed> for UpstreamFailure {
-    fn from(_: Elapsed) -> Self {
-        Self::FirstByte
+fn is_timeout(error: &legacy::Error) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(present) = cause {
+        let io = present.downcast_ref::<io::Error>();
+        if io.is_some_and(|it| it.kind() == io::ErrorKind::TimedOut) {
+            return true;
+        }
+        cause = present.source();
     }
+    false
+}
+
+/// What the caller can mend is told in its own words.
+fn told(served: &Served, why: &UpstreamFailure) -> String {
+    if why.kind().is_for_caller() {
+        return why.to_string();
+    }
+    let model = &served.model;
+    format!("{} did not serve {:?}", model.upstream.provider, model.upstream_name)
 }
 
 impl Classified for CallFailed {
     fn kind(&self) -> Kind {
-        Kind::Upstream
+        self.why.kind()
     }
 
     fn code(&self) -> Code {
         self.why.code()
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        match &self.why {
+            UpstreamFailure::Unsaid(it) => {
+                vec![Problem { field: it.parameter, message: it.to_string() }]
+            }
+            UpstreamFailure::Connect(_)
+            | UpstreamFailure::ConnectTimeout(_)
+            | UpstreamFailure::Lost(_)
+            | UpstreamFailure::Broken(_)
+            | UpstreamFailure::Truncated
+            | UpstreamFailure::FirstByte
+            | UpstreamFailure::Idle
+            | UpstreamFailure::Total
+            | UpstreamFailure::Credential(_)
+            | UpstreamFailure::Server { .. }
+            | UpstreamFailure::Redirect(_)
+            | UpstreamFailure::Compressed
+            | UpstreamFailure::Answer(_)
+            | UpstreamFailure::TooLong
+            | UpstreamFailure::LeftAlone(_)
+            | UpstreamFailure::Leaving => vec![],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::ids::OrganizationId;
+
+    use super::*;
+    use crate::{
+        catalog::tests::{Fixture, snapshot},
+        refused::Refused,
+    };
+
+    fn refused(why: UpstreamFailure) -> Refused {
+        let mut fixture = Fixture::default();
+        fixture.upstream(None, &["claude"]);
+        let snapshot = snapshot(&fixture);
+        let model = snapshot.serving(OrganizationId::generate(), "claude").next().unwrap().clone();
+        let served = Served { asked: "claude".into(), model, attempts: vec![] };
+        CallFailed { served, why }.into()
+    }
+
+    #[track_caller]
+    fn check(why: UpstreamFailure, status: u16, code: &str) {
+        let refused = refused(why);
+        assert_eq!((refused.status().as_u16(), refused.code().name), (status, code));
+    }
+
+    #[test]
+    fn each_failure_has_its_status_and_code() {
+        let (auth, moved) = (StatusCode::UNAUTHORIZED, StatusCode::FOUND);
+        check(UpstreamFailure::Truncated, 502, "upstream_error");
+        check(UpstreamFailure::Redirect(moved), 502, "upstream_error");
+        check(UpstreamFailure::Credential(auth), 502, "provider_auth_error");
+        let server = UpstreamFailure::Server { status: StatusCode::BAD_GATEWAY, retry_after: None };
+        check(server, 502, "upstream_error");
+        check(UpstreamFailure::FirstByte, 504, "upstream_timeout");
+        check(UpstreamFailure::Total, 504, "upstream_timeout");
+        check(UpstreamFailure::LeftAlone(Duration::ZERO), 503, "upstream_overloaded");
+        check(UpstreamFailure::Leaving, 503, "unavailable");
+    }
+
+    #[test]
+    fn what_cannot_be_said_is_told_to_the_caller() {
+        let (model, parameter, why) = ("claude".to_owned(), "logprobs", "it tells none");
+        let unsaid = || CannotSay { model: model.clone(), parameter, why }.into();
+        check(unsaid(), 400, "unsupported_parameter");
+        let Refused::Call(failed) = refused(unsaid()) else { panic!("not of a call") };
+        assert_eq!(failed.to_string(), "\"claude\" cannot be asked with `logprobs`: it tells none");
+        assert_eq!(failed.problems().first().map(|it| it.field), Some("logprobs"));
     }
 }

@@ -1,124 +1,182 @@
-//! Sending a call to its upstream and looking at how the answer begins.
+//! Having a call answered by one of its candidates, and looking at how the answer begins.
 //!
 //! Always holds: an answer is opened only when its first byte is here; an answer that is
 //! not a stream is opened only when all of it is here and is JSON, so that half a one is
-//! an error and not an answer; a vendor's complaint about our credential never looks
-//! like one about the caller's key. Dropping any of this hangs up on the upstream.
+//! an error and not an answer; until then another candidate may be asked, and after that
+//! none; a vendor's complaint about our credential never looks like one about the
+//! caller's key. Dropping any of this hangs up on the upstream.
 
+mod attempt;
+mod breaker;
 mod failure;
+mod fate;
+mod metrics;
 mod paced;
 mod relay;
+mod retries;
+mod timer;
+mod trying;
+mod window;
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout_at};
+use shared::{ids::CredentialId, usage::Usage};
+use tokio::time::Instant;
 
 pub use self::{
+    attempt::Attempt,
+    breaker::{Breakers, Standing, State},
     failure::{CallFailed, UpstreamFailure},
-    paced::Paced,
+    fate::Fate,
+    metrics::CallMetrics,
+    paced::{Pace, Paced, Piece},
     relay::Relay,
+    timer::Timer,
+};
+use self::{
+    attempt::{Ended, Sending},
+    retries::Retries,
+    trying::Trying,
 };
 use crate::{
-    ask::Ask,
     authenticate::Caller,
-    catalog::{Candidate, Model},
+    catalog::Model,
     config::Timeouts,
     egress::Client,
-    route::Plan,
+    providers::Refusal,
+    route::{Plan, Reason},
 };
 
-/// The longest answer that is not a stream.
-const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
+/// The longest time that a client is told to wait, whatever the upstream says.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
+
+/// What all calls of a proxy share.
+#[derive(Debug)]
+pub struct Calling {
+    pub timeouts: Timeouts,
+    pub breakers: Breakers,
+    retries: Retries,
+    metrics: CallMetrics,
+    is_leaving: AtomicBool,
+}
+
+impl Calling {
+    /// A site is judged by `breaker_calls` at least.
+    pub fn new(timeouts: Timeouts, breaker_calls: u32, metrics: &CallMetrics) -> Self {
+        let (open, openings) = (metrics.breakers_open.clone(), metrics.breaker_openings.clone());
+        Self {
+            timeouts,
+            breakers: Breakers::new(breaker_calls, open, openings),
+            retries: Retries::new(Instant::now()),
+            metrics: metrics.clone(),
+            is_leaving: AtomicBool::default(),
+        }
+    }
+
+    /// From now on streams end with an error event: when they have something to send, or
+    /// at the next silence.
+    pub fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
+    }
+}
 
 /// Who answers a call, and what they were asked for.
 #[derive(Clone, Debug)]
 pub struct Served {
     pub asked: String,
     pub model: Arc<Model>,
+    /// All that was tried, in order.
+    pub attempts: Vec<Attempt>,
 }
 
 /// A call whose answer has begun.
 pub struct Open {
     pub caller: Caller,
     pub served: Served,
+    pub reason: Reason,
     pub reply: Reply,
 }
 
 pub enum Reply {
     /// JSON, with the status the upstream gave it.
-    Whole { status: StatusCode, retry_after: Option<HeaderValue>, body: Bytes },
+    Whole {
+        status: StatusCode,
+        retry_after: Option<HeaderValue>,
+        body: Bytes,
+        /// `None` where the upstream did not say.
+        usage: Option<Usage>,
+    },
     /// Server-sent events.
     Stream { content_type: HeaderValue, relay: Relay<Incoming> },
 }
 
-pub async fn call(client: &Client, timeouts: &Timeouts, plan: Plan) -> Result<Open, CallFailed> {
-    let Plan { caller, ask, candidates, .. } = plan;
-    let candidate = candidates.into_iter().next().expect("a plan has a candidate");
-    let outcome = send(client, timeouts, &ask, &candidate).await;
-    let served = Served { asked: ask.model, model: candidate.model };
-    match outcome {
-        Ok(reply) => Ok(Open { caller, served, reply }),
-        Err(why) => Err(CallFailed { served, why }),
-    }
-}
-
-async fn send(
-    client: &Client,
-    timeouts: &Timeouts,
-    ask: &Ask,
-    candidate: &Candidate,
-) -> Result<Reply, UpstreamFailure> {
-    let provider = candidate.model.upstream.speaks();
-    let request = provider.request(ask, candidate)?;
+pub async fn call(client: &Client, calling: &Arc<Calling>, plan: Plan) -> Result<Open, CallFailed> {
+    let Plan { caller, ask, candidates, reason } = plan;
     let now = Instant::now();
-    let (first_byte, total) = (now + timeouts.first_byte, now + timeouts.total);
-    let response = timeout_at(first_byte, client.request(request)).await??;
-    let (head, body) = response.into_parts();
-    if let Some(failure) = UpstreamFailure::of(head.status) {
-        return Err(failure);
+    calling.retries.note_call(now);
+    let sending = Sending { client, calling, ask: &ask, end: now + calling.timeouts.total };
+    let mut trying = Trying { sending, attempts: Vec::with_capacity(1) };
+    let tried = trying.each(&candidates).await;
+    let (candidate, ended) = tried.expect("a plan has a candidate");
+    let (attempts, model) = (trying.attempts, candidate.model.clone());
+    let served = Served { asked: ask.model, model, attempts };
+    match ended {
+        Ended::Answered(reply) => Ok(Open { caller, served, reason, reply }),
+        Ended::Refused(refusal) => Ok(Open { caller, served, reason, reply: refusal.into() }),
+        Ended::Failed(why) => Err(CallFailed { served, why }),
     }
-    let mut body = Paced::new(body, timeouts.idle, total);
-    let first = timeout_at(first_byte, body.next()).await?.transpose()?;
-    if let Some(content_type) = events(head.status, &head.headers) {
-        let relay = Relay::new(first, body, provider.reader(ask));
-        return Ok(Reply::Stream { content_type, relay });
-    }
-    let body = whole(first, body).await?;
-    let body = if head.status.is_success() {
-        provider.answer(ask, body)?.body
-    } else {
-        provider.refusal(head.status, &head.headers, body)?.body
-    };
-    let retry_after = head.headers.get(header::RETRY_AFTER).cloned();
-    Ok(Reply::Whole { status: head.status, retry_after, body })
 }
 
-/// The content type of an answer that is a stream of events.
-fn events(status: StatusCode, headers: &HeaderMap) -> Option<HeaderValue> {
-    const EVENTS: &[u8] = b"text/event-stream";
-    let content_type = headers.get(header::CONTENT_TYPE)?;
-    let begins = content_type.as_bytes().get(..EVENTS.len());
-    let is_events = status.is_success() && begins.is_some_and(|it| it.eq_ignore_ascii_case(EVENTS));
-    is_events.then(|| content_type.clone())
-}
-
-/// Reading it through also finds an answer that was cut where nothing else shows it: one
-/// that ends with its connection.
-async fn whole(first: Option<Bytes>, mut rest: Paced<Incoming>) -> Result<Bytes, UpstreamFailure> {
-    let first = first.unwrap_or_default();
-    let Some(second) = rest.next().await.transpose()? else { return Ok(first) };
-    let mut body = BytesMut::from(first);
-    let mut next = Some(second);
-    while let Some(bytes) = next {
-        if body.len() + bytes.len() > LONGEST_ANSWER {
-            return Err(UpstreamFailure::TooLong);
+impl From<Refusal> for Reply {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal { status, retry_after, body, .. } = refusal;
+        let seconds = |it: Duration| it.min(LONGEST_RETRY_AFTER).as_secs_f64().ceil() as u64;
+        Self::Whole {
+            status,
+            retry_after: retry_after.map(|it| HeaderValue::from(seconds(it))),
+            body,
+            usage: None,
         }
-        body.extend_from_slice(&bytes);
-        next = rest.next().await.transpose()?;
     }
-    Ok(body.freeze())
+}
+
+/// A stream's tie to what all calls share, after the call itself is over.
+pub struct Watch {
+    calling: Arc<Calling>,
+    site: CredentialId,
+}
+
+impl Watch {
+    pub fn new(calling: &Arc<Calling>, site: CredentialId) -> Self {
+        Self { calling: calling.clone(), site }
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.calling.is_leaving.load(Ordering::Relaxed)
+    }
+
+    /// The answer had begun, which spoke for the site; that it broke speaks against it.
+    fn broke(&self, failure: &UpstreamFailure) {
+        let verdict = Fate::of_failure(failure, None).verdict();
+        self.calling.breakers.note(self.site, verdict, Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub fn calling() -> Arc<Calling> {
+        let metrics = CallMetrics::new(&prometheus::Registry::new()).unwrap();
+        Calling::new(Timeouts::default(), 10, &metrics).into()
+    }
 }

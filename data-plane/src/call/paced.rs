@@ -9,24 +9,66 @@ use std::{
 use bytes::Bytes;
 use futures::Stream;
 use hyper::body::Body;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
-use super::UpstreamFailure;
+use super::{Timer, UpstreamFailure};
 
-/// Gives the body's bytes as they come, and fails when none come for `idle`, or when it
-/// lasts past `end`. Only our waiting counts: while the client is slow to take what we
-/// have, the upstream is not to blame.
+/// How long a body may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    pub first_byte: Instant,
+    /// Between two pieces.
+    pub idle: Duration,
+    /// All of it.
+    pub end: Instant,
+    /// How long nothing comes until that is said.
+    pub silence: Duration,
+}
+
+/// What has come of a body.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece {
+    Bytes(Bytes),
+    /// Nothing for a while, though not for too long.
+    Silence,
+}
+
+/// Gives the body's bytes as they come, and fails when they do not come in time. Only our
+/// waiting counts: while the client is slow to take what we have, the upstream is not to
+/// blame.
 pub struct Paced<B> {
     body: B,
-    idle: Duration,
-    end: Instant,
-    timer: Pin<Box<Sleep>>,
-    is_waiting: bool,
+    timer: Timer,
+    pace: Pace,
+    has_begun: bool,
+    waiting: Option<Waiting>,
+}
+
+struct Waiting {
+    give_up: Instant,
+    silence: Instant,
 }
 
 impl<B> Paced<B> {
-    pub fn new(body: B, idle: Duration, end: Instant) -> Self {
-        Self { body, idle, end, timer: Box::pin(sleep_until(end)), is_waiting: false }
+    pub fn new(body: B, timer: Timer, pace: Pace) -> Self {
+        let give_up = pace.first_byte.min(pace.end);
+        let waiting = Some(Waiting { give_up, silence: give_up });
+        Self { body, timer, pace, has_begun: false, waiting }
+    }
+
+    fn late(&self) -> UpstreamFailure {
+        match (Instant::now() >= self.pace.end, self.has_begun) {
+            (true, _) => UpstreamFailure::Total,
+            (false, false) => UpstreamFailure::FirstByte,
+            (false, true) => UpstreamFailure::Idle,
+        }
+    }
+}
+
+impl Pace {
+    fn wait(&self) -> Waiting {
+        let now = Instant::now();
+        Waiting { give_up: self.end.min(now + self.idle), silence: now + self.silence }
     }
 }
 
@@ -34,29 +76,29 @@ impl<B> Stream for Paced<B>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
 {
-    type Item = Result<Bytes, UpstreamFailure>;
+    type Item = Result<Piece, UpstreamFailure>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         while let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
-            this.is_waiting = false;
             let Some(frame) = frame else { return Poll::Ready(None) };
             let frame = frame.map_err(|it| UpstreamFailure::Broken(it.into()))?;
-            if Instant::now() >= this.end {
+            this.waiting = None;
+            // Anything else is a trailer, which nobody awaits.
+            let Ok(bytes) = frame.into_data() else { continue };
+            this.has_begun = true;
+            if Instant::now() >= this.pace.end {
                 return Poll::Ready(Some(Err(UpstreamFailure::Total)));
             }
-            // Anything else is a trailer, which nobody awaits.
-            if let Ok(bytes) = frame.into_data() {
-                return Poll::Ready(Some(Ok(bytes)));
-            }
+            return Poll::Ready(Some(Ok(Piece::Bytes(bytes))));
         }
-        if !this.is_waiting {
-            this.is_waiting = true;
-            this.timer.as_mut().reset(this.end.min(Instant::now() + this.idle));
+        let waiting = this.waiting.get_or_insert_with(|| this.pace.wait());
+        ready!(this.timer.poll_until(waiting.give_up.min(waiting.silence), cx));
+        if waiting.silence < waiting.give_up {
+            waiting.silence += this.pace.silence;
+            return Poll::Ready(Some(Ok(Piece::Silence)));
         }
-        ready!(this.timer.as_mut().poll(cx));
-        let is_end = Instant::now() >= this.end;
-        Poll::Ready(Some(Err(if is_end { UpstreamFailure::Total } else { UpstreamFailure::Idle })))
+        Poll::Ready(Some(Err(this.late())))
     }
 }
 
@@ -78,26 +120,50 @@ mod tests {
     }
 
     fn paced<B>(body: B) -> Paced<B> {
-        Paced::new(body, Duration::from_secs(60), Instant::now() + Duration::from_secs(900))
+        let now = Instant::now();
+        let first_byte = now + Duration::from_secs(120);
+        let end = now + Duration::from_secs(900);
+        let pace = Pace {
+            first_byte,
+            end,
+            idle: Duration::from_secs(60),
+            silence: Duration::from_secs(15),
+        };
+        Paced::new(body, Timer::new(first_byte), pace)
     }
 
-    async fn check(pauses: &'static [u64], pieces: usize, failure: Option<&str>) {
-        let items: Vec<_> = paced(body(pauses)).take(pieces + 1).collect().await;
-        assert_eq!(items.iter().filter(|it| it.is_ok()).count(), pieces);
-        let failed = items.last().and_then(|it| it.as_ref().err().map(ToString::to_string));
-        assert_eq!(failed.as_deref().map(|it| it.split(' ').next().unwrap()), failure);
+    /// What comes of a body: bytes as `x`, silences as `.`, a failure as its first word.
+    async fn check(pauses: &'static [u64], expected: &str) {
+        let mut paced = paced(body(pauses));
+        let mut told = String::new();
+        while let Some(item) = paced.next().await {
+            match item {
+                Ok(Piece::Bytes(_)) => told.push('x'),
+                Ok(Piece::Silence) => told.push('.'),
+                Err(failure) => {
+                    told.push_str(failure.to_string().split(' ').nth(1).unwrap());
+                    break;
+                }
+            }
+        }
+        assert_eq!(told, expected);
     }
 
     #[tokio::test(start_paused = true)]
     async fn pauses_are_measured_one_by_one() {
-        check(&[50, 50, 50], 3, None).await;
-        check(&[50, 61, 50], 1, Some("nothing")).await;
-        check(&[61], 0, Some("nothing")).await;
+        check(&[50, 50, 14, 50], "x...xx...x").await;
+        check(&[50, 61, 50], "x...came").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_byte_has_a_time_of_its_own() {
+        check(&[119, 1], "xx").await;
+        check(&[121], "first").await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn all_of_it_has_an_end() {
-        check(&[59; 20], 15, Some("the")).await;
+        check(&[14; 100], &format!("{}answer", "x".repeat(64))).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -105,6 +171,6 @@ mod tests {
         let mut paced = paced(body(&[1, 50]));
         assert!(paced.next().await.unwrap().is_ok());
         advance(Duration::from_secs(300)).await;
-        assert!(paced.next().await.unwrap().is_ok());
+        assert_eq!(paced.next().await.unwrap().unwrap(), Piece::Silence);
     }
 }

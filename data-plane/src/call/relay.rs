@@ -7,9 +7,14 @@ use std::{
 
 use bytes::Bytes;
 use futures::Stream;
+use shared::usage::Usage;
 
-use super::{Paced, UpstreamFailure};
+use super::{Paced, Piece, UpstreamFailure, Watch};
 use crate::providers::Reader;
+
+/// A comment: no client takes it for an event, and what is between us and the client sees
+/// that the connection lives.
+const PING: Bytes = Bytes::from_static(b": ping\n\n");
 
 /// Gives what the upstream sends, as it comes, and fails unless the stream said that it
 /// was complete: one that merely stops looks the same to most clients.
@@ -17,18 +22,56 @@ pub struct Relay<B> {
     first: Option<Bytes>,
     rest: Paced<B>,
     reader: Box<dyn Reader>,
+    end: End,
+    watch: Watch,
     is_over: bool,
 }
 
 impl<B> Relay<B> {
-    pub fn new(first: Option<Bytes>, rest: Paced<B>, reader: Box<dyn Reader>) -> Self {
-        Self { first, rest, reader, is_over: false }
+    /// `first` is what the reader has made of the beginning.
+    pub fn new(first: Bytes, rest: Paced<B>, reader: Box<dyn Reader>, watch: Watch) -> Self {
+        Self { first: Some(first), rest, reader, end: End::default(), watch, is_over: false }
+    }
+
+    /// What the stream has said was used, so far.
+    pub fn usage(&self) -> Option<Usage> {
+        self.reader.usage()
+    }
+}
+
+impl<B> Relay<B>
+where
+    Paced<B>: Stream<Item = Result<Piece, UpstreamFailure>> + Unpin,
+{
+    /// What there is for the client, which is never nothing: no bytes would end its stream.
+    fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, UpstreamFailure>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Ok(first));
+        }
+        loop {
+            let piece = ready!(Pin::new(&mut self.rest).poll_next(cx));
+            if self.watch.is_leaving() {
+                return Poll::Ready(Err(UpstreamFailure::Leaving));
+            }
+            match piece.ok_or(UpstreamFailure::Truncated)?? {
+                Piece::Bytes(bytes) => {
+                    let output = self.reader.read(bytes)?;
+                    if !output.is_empty() {
+                        return Poll::Ready(Ok(output));
+                    }
+                }
+                Piece::Silence if self.end.is_between_events() && !self.reader.is_complete() => {
+                    return Poll::Ready(Ok(PING));
+                }
+                Piece::Silence => (),
+            }
+        }
     }
 }
 
 impl<B> Stream for Relay<B>
 where
-    Paced<B>: Stream<Item = Result<Bytes, UpstreamFailure>> + Unpin,
+    Paced<B>: Stream<Item = Result<Piece, UpstreamFailure>> + Unpin,
 {
     type Item = Result<Bytes, UpstreamFailure>;
 
@@ -36,19 +79,165 @@ where
         if self.is_over {
             return Poll::Ready(None);
         }
-        let next = match self.first.take() {
-            Some(first) => Some(Ok(first)),
-            None => ready!(Pin::new(&mut self.rest).poll_next(cx)),
-        };
-        let failure = match next {
-            Some(Ok(bytes)) => match self.reader.read(bytes) {
-                Ok(bytes) => return Poll::Ready(Some(Ok(bytes))),
-                Err(failure) => failure.into(),
-            },
-            Some(Err(failure)) => failure,
-            None => UpstreamFailure::Truncated,
+        let failure = match ready!(self.poll_output(cx)) {
+            Ok(output) => {
+                self.end.note(&output);
+                return Poll::Ready(Some(Ok(output)));
+            }
+            Err(failure) => failure,
         };
         self.is_over = true;
-        Poll::Ready((!self.reader.is_complete()).then_some(Err(failure)))
+        if self.reader.is_complete() {
+            return Poll::Ready(None);
+        }
+        self.watch.broke(&failure);
+        Poll::Ready(Some(Err(failure)))
+    }
+}
+
+/// How what the client has been sent ends.
+#[derive(Default)]
+struct End([u8; 3]);
+
+impl End {
+    fn note(&mut self, output: &[u8]) {
+        for &byte in output.last_chunk::<3>().map_or(output, |it| &it[..]) {
+            let [_, second, third] = self.0;
+            self.0 = [second, third, byte];
+        }
+    }
+
+    /// Whether the last line was empty, which is where an event ends, and where a comment
+    /// disturbs nobody.
+    fn is_between_events(&self) -> bool {
+        matches!(self.0, [_, b'\n', b'\n'] | [_, b'\r', b'\r'] | [b'\n', b'\r', b'\n'])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, time::Duration};
+
+    use futures::{StreamExt, stream};
+    use http_body_util::StreamBody;
+    use hyper::body::{Body, Frame};
+    use shared::ids::CredentialId;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::{
+        call::{Pace, Timer, tests::calling},
+        providers::NotAnAnswer,
+    };
+
+    /// Lets through what is not a full stop, and takes an exclamation mark for the end.
+    #[derive(Default)]
+    struct Plain {
+        is_complete: bool,
+    }
+
+    impl Reader for Plain {
+        fn read(&mut self, bytes: Bytes) -> Result<Bytes, NotAnAnswer> {
+            self.is_complete |= bytes.contains(&b'!');
+            Ok(if &bytes[..] == b"." { Bytes::new() } else { bytes })
+        }
+
+        fn is_complete(&self) -> bool {
+            self.is_complete
+        }
+
+        fn usage(&self) -> Option<Usage> {
+            None
+        }
+    }
+
+    /// A body whose pieces come after so many seconds each.
+    fn body(
+        pieces: &'static [(u64, &'static str)],
+    ) -> impl Body<Data = Bytes, Error = Infallible> + Unpin {
+        StreamBody::new(Box::pin(stream::iter(pieces).then(|(seconds, text)| async move {
+            sleep(Duration::from_secs(*seconds)).await;
+            Ok(Frame::data(Bytes::from_static(text.as_bytes())))
+        })))
+    }
+
+    async fn check(pieces: &'static [(u64, &'static str)], expected: &[&str]) {
+        let now = Instant::now();
+        let pace = Pace {
+            first_byte: now + Duration::from_secs(120),
+            idle: Duration::from_secs(60),
+            end: now + Duration::from_secs(900),
+            silence: Duration::from_secs(15),
+        };
+        let rest = Paced::new(body(pieces), Timer::new(pace.end), pace);
+        let reader = Box::new(Plain::default());
+        let relay = Relay::new(
+            "a\n\n".into(),
+            rest,
+            reader,
+            Watch::new(&calling(), CredentialId::generate()),
+        );
+        let told = relay.map(|it| match it {
+            Ok(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+            Err(failure) => failure.to_string(),
+        });
+        assert_eq!(told.collect::<Vec<_>>().await, expected);
+    }
+
+    const CUT: &str = "the stream ended before it was complete";
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_ends_well_only_when_it_says_so() {
+        check(&[(1, "b\n\n!")], &["a\n\n", "b\n\n!"]).await;
+        check(&[(1, "b\n\n")], &["a\n\n", "b\n\n", CUT]).await;
+        check(&[], &["a\n\n", CUT]).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_client_is_not_to_see_does_not_end_its_stream() {
+        check(&[(1, "."), (1, "."), (1, "b!")], &["a\n\n", "b!"]).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_filled_between_events_only() {
+        // The first byte's time is longer than a silence.
+        check(&[(1, "\n\n"), (40, "b!")], &["a\n\n", "\n\n", ": ping\n\n", ": ping\n\n", "b!"])
+            .await;
+        check(&[(1, "data: "), (40, "b"), (40, "!")], &["a\n\n", "data: ", "b", "!"]).await;
+        check(&[(1, "b\n"), (40, "\n!")], &["a\n\n", "b\n", "\n!"]).await;
+        check(
+            &[(1, "b\r\n"), (20, "\r\n"), (20, "!")],
+            &["a\n\n", "b\r\n", "\r\n", ": ping\n\n", "!"],
+        )
+        .await;
+        let held = &[(1, "b\r\r"), (10, "."), (10, "."), (20, ".!")];
+        check(held, &["a\n\n", "b\r\r", ": ping\n\n", ".!"]).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_is_complete_is_left_alone() {
+        check(&[(1, "!\n\n"), (40, "\n\n")], &["a\n\n", "!\n\n", "\n\n"]).await;
+        // It need not say goodbye.
+        check(&[(1, "!\n\n"), (70, "x")], &["a\n\n", "!\n\n"]).await;
+    }
+
+    #[test]
+    fn an_event_ends_with_an_empty_line_however_lines_end() {
+        for (text, expected) in [
+            ("x\n\n", true),
+            ("x\r\n\r\n", true),
+            ("x\r\r", true),
+            ("x\n\r\n", true),
+            ("x\n", false),
+            ("x\r\n", false),
+            ("\r\n\r", false),
+            ("", false),
+        ] {
+            let (mut whole, mut single) = (End::default(), End::default());
+            whole.note(text.as_bytes());
+            text.as_bytes().chunks(1).for_each(|it| single.note(it));
+            assert_eq!(whole.is_between_events(), expected, "{text:?}");
+            assert_eq!(single.is_between_events(), expected, "{text:?} byte by byte");
+        }
     }
 }

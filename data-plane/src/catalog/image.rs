@@ -1,24 +1,16 @@
-//! From the bytes of an image to a snapshot, record by record, so that one bad record
-//! costs itself and nothing else.
+//! An image in one text, which nobody signed: for tests, and for who tries a proxy
+//! without a control plane.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
-
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use shared::{
-    keys::KeyHash,
-    snapshot::{Key, Policy, Project, Tenant, Upstream as Published},
+    ids::{ApiKeyId, OrganizationId, PolicyId, ProjectId, UpstreamId},
+    snapshot::{Change, Entity, RecordId},
 };
 use time::OffsetDateTime;
-use tracing::warn;
+use uuid::Uuid;
 
-use super::{
-    KnownSecret, Model, Opener, Snapshot,
-    upstreams::{self, Unusable},
-};
+use super::{Opener, Snapshot};
 
 /// An image whose frame could be read. Its records are still text.
 #[derive(Deserialize)]
@@ -38,11 +30,12 @@ pub(super) struct Image<'a> {
     projects: Vec<&'a RawValue>,
 }
 
-/// A record that is left out, and why. Neither holds anything secret.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Quarantined {
-    pub record: String,
-    pub reason: String,
+/// What of a record says which it is.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Named<'a> {
+    id: Option<&'a str>,
+    organization: Option<&'a str>,
 }
 
 impl<'a> Image<'a> {
@@ -50,104 +43,34 @@ impl<'a> Image<'a> {
         serde_json::from_slice(bytes)
     }
 
-    pub fn build(self, opener: &Opener) -> Snapshot {
-        let mut quarantined = Vec::new();
-        let models = self.models(opener, &mut quarantined);
-        let keys = self.keys(&mut quarantined);
-        let mut policies = BTreeMap::<_, Vec<_>>::new();
-        for policy in each::<Policy>("policy", &self.policies, &mut quarantined) {
-            policies.entry(policy.name.clone()).or_default().push(Arc::new(policy));
-        }
-        let tenants = each::<Tenant>("organization", &self.tenants, &mut quarantined);
-        let tenants = tenants.into_iter().map(|it| (it.organization, it.limits)).collect();
-        let projects = each::<Project>("project", &self.projects, &mut quarantined);
-        let projects = projects.into_iter().map(|it| (it.id, it.limits)).collect();
-        for Quarantined { record, reason } in &quarantined {
-            warn!(revision = self.revision, record, reason, "left out {record}: {reason}");
-        }
-        let Self { revision, taken_at, .. } = self;
-        Snapshot { revision, taken_at, quarantined, keys, models, policies, tenants, projects }
-    }
-
-    fn models(
-        &self,
-        opener: &Opener,
-        quarantined: &mut Vec<Quarantined>,
-    ) -> BTreeMap<String, Vec<Arc<Model>>> {
-        let mut models = BTreeMap::<_, Vec<_>>::new();
-        for (at, raw) in self.upstreams.iter().enumerate() {
-            let opened = read(raw).and_then(|it: Published| {
-                let name = it.id.to_string();
-                upstreams::open(it, opener).map_err(|why| (Some(name), why))
-            });
-            let (opened, unusable) = opened.unwrap_or_else(|(name, why)| {
-                let name = name.unwrap_or_else(|| format!("number {at}"));
-                (vec![], vec![(format!("upstream {name}"), why)])
-            });
-            for model in opened {
-                models.entry(model.name.clone()).or_default().push(model);
-            }
-            quarantined.extend(unusable.into_iter().map(Quarantined::from));
-        }
-        models
-    }
-
-    fn keys(&self, quarantined: &mut Vec<Quarantined>) -> HashMap<KeyHash, KnownSecret> {
-        let mut keys = HashMap::with_capacity(self.keys.len());
-        for (at, raw) in self.keys.iter().enumerate() {
-            let added = read(raw).and_then(|it: Key| {
-                let name = it.id.to_string();
-                add(&mut keys, it).map_err(|why| (Some(name), why))
-            });
-            if let Err((name, why)) = added {
-                let name = name.unwrap_or_else(|| format!("number {at}"));
-                quarantined.push(Quarantined::from((format!("key {name}"), why)));
-            }
-        }
-        keys
+    pub fn build(&self, opener: &Opener) -> Snapshot {
+        let lists = [
+            (Entity::Upstream, &self.upstreams),
+            (Entity::Policy, &self.policies),
+            (Entity::Organization, &self.tenants),
+            (Entity::Project, &self.projects),
+            (Entity::Key, &self.keys),
+        ];
+        let changes = lists.into_iter().flat_map(|(entity, records)| {
+            records.iter().enumerate().map(move |(at, raw)| {
+                // A record without an id of its own gets one, to be complained about by.
+                let id = id_of(entity, raw.get()).unwrap_or(Uuid::from_u128(at as u128));
+                Change { id: RecordId { entity, id }, content: Some(raw.get()) }
+            })
+        });
+        let changes: Vec<_> = changes.collect();
+        Snapshot::of_image(self.revision, self.taken_at, &changes, opener)
     }
 }
 
-impl From<(String, Unusable)> for Quarantined {
-    fn from((record, why): (String, Unusable)) -> Self {
-        Self { record, reason: why.to_string() }
+fn id_of(entity: Entity, record: &str) -> Option<Uuid> {
+    let Named { id, organization } = serde_json::from_str(record).ok()?;
+    match entity {
+        Entity::Upstream => id?.parse().ok().map(UpstreamId::uuid),
+        Entity::Policy => id?.parse().ok().map(PolicyId::uuid),
+        Entity::Organization => organization?.parse().ok().map(OrganizationId::uuid),
+        Entity::Project => id?.parse().ok().map(ProjectId::uuid),
+        Entity::Key => id?.parse().ok().map(ApiKeyId::uuid),
+        Entity::Unknown(_) => None,
     }
-}
-
-/// Those of the records that can be read.
-fn each<T: DeserializeOwned>(
-    what: &str,
-    records: &[&RawValue],
-    quarantined: &mut Vec<Quarantined>,
-) -> Vec<T> {
-    let mut read_ones = Vec::with_capacity(records.len());
-    for (at, raw) in records.iter().enumerate() {
-        match read(raw) {
-            Ok(it) => read_ones.push(it),
-            Err((_, why)) => quarantined.push((format!("{what} number {at}"), why).into()),
-        }
-    }
-    read_ones
-}
-
-fn read<T: DeserializeOwned>(raw: &RawValue) -> Result<T, (Option<String>, Unusable)> {
-    serde_json::from_str(raw.get()).map_err(|error| (None, Unusable::Unreadable(error)))
-}
-
-/// All secrets of a key or none: half a key would be a riddle.
-fn add(keys: &mut HashMap<KeyHash, KnownSecret>, key: Key) -> Result<(), Unusable> {
-    let hashes = key.secrets.iter().map(|it| Ok((hash(&it.hash)?, it.valid_until)));
-    let hashes: Vec<_> = hashes.collect::<Result<_, Unusable>>()?;
-    if hashes.iter().any(|(hash, _)| keys.contains_key(hash)) {
-        return Err(Unusable::SharedSecret);
-    }
-    let key = Arc::new(key);
-    for (hash, valid_until) in hashes {
-        keys.insert(hash, KnownSecret { key: key.clone(), valid_until });
-    }
-    Ok(())
-}
-
-fn hash(bytes: &[u8]) -> Result<KeyHash, Unusable> {
-    bytes.try_into().map(KeyHash).map_err(|_| Unusable::BadHash)
 }

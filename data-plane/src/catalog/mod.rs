@@ -1,31 +1,33 @@
 //! What we serve: keys, models and upstreams, in memory, as the control plane last
 //! published them.
 //!
-//! Always holds: readers never wait; the revision never goes back; an image that cannot
-//! be read, or an older one, leaves the present one in place; a record that is wrong is
-//! left out, and the others serve. No part of a request asks a store.
+//! Always holds: readers never wait; the revision never goes back; what cannot be read,
+//! is not signed, or does not follow, leaves the present snapshot in place; a record that
+//! is wrong is left out, and the others serve. No part of a request asks a store.
 
 pub mod feed;
 mod image;
+mod owned;
+mod shards;
+mod snapshot;
 mod upstreams;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    io,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use arc_swap::ArcSwapOption;
 use shared::{
-    ids::{OrganizationId, ProjectId},
     keys::KeyHash,
     seal::Sealer,
-    snapshot::{self as published, Key, Limits, Policy},
+    snapshot::{self as published, Genuine, Key},
 };
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
 pub use self::{
-    image::Quarantined,
+    snapshot::{Quarantined, Snapshot},
     upstreams::{Candidate, Credential, Model, Upstream},
 };
 use crate::egress::Egress;
@@ -45,21 +47,8 @@ pub struct Opener {
     pub egress: Egress,
 }
 
-/// Everything at one revision.
-pub struct Snapshot {
-    pub revision: i64,
-    pub taken_at: OffsetDateTime,
-    pub quarantined: Vec<Quarantined>,
-    keys: HashMap<KeyHash, KnownSecret>,
-    /// By name; several upstreams, of several owners, may serve models of one name.
-    models: BTreeMap<String, Vec<Arc<Model>>>,
-    /// By name; each owner has one of a name.
-    policies: BTreeMap<String, Vec<Arc<Policy>>>,
-    tenants: HashMap<OrganizationId, Limits>,
-    projects: HashMap<ProjectId, Limits>,
-}
-
 /// A secret of a key: the key's present one, or for a while the one before it.
+#[derive(Clone)]
 pub struct KnownSecret {
     pub key: Arc<Key>,
     pub valid_until: Option<OffsetDateTime>,
@@ -76,8 +65,16 @@ pub enum Offered {
 pub enum Rejected {
     #[error("the image cannot be read: {0}")]
     Unreadable(#[from] serde_json::Error),
-    #[error("the image has revision {offered}, older than our {present}")]
+    #[error("revision {offered} is older than our {present}")]
     Older { offered: i64, present: i64 },
+    #[error("revision {came} came where {expected} was to come")]
+    Gap { expected: i64, came: i64 },
+    #[error("revision {revision} does not follow the one that we have")]
+    OtherChain { revision: i64 },
+    #[error("the records do not add up to what revision {revision} says")]
+    Sum { revision: i64 },
+    #[error("its body cannot be read: {0}")]
+    Body(io::ErrorKind),
 }
 
 impl Catalog {
@@ -95,10 +92,50 @@ impl Catalog {
         self.present.load()
     }
 
-    /// Replaces the snapshot by a newer image.
+    /// Goes on to the next revision.
+    pub fn follow(&self, delta: &Genuine) -> Result<(), Rejected> {
+        let _replacing = self.replacing();
+        let (expected, came) = (1, delta.head.revision);
+        let present = self.present().clone().ok_or(Rejected::Gap { expected, came })?;
+        self.install(present.followed_by(delta, &self.opener)?);
+        Ok(())
+    }
+
+    /// Replaces the snapshot by everything at a later revision, and what followed it. One
+    /// of the same revision replaces what does not add up any more.
+    pub fn replace(&self, full: &Genuine, deltas: &[Genuine]) -> Result<Offered, Rejected> {
+        let mut next = Snapshot::build(full, &self.opener)?;
+        for delta in deltas {
+            next = next.followed_by(delta, &self.opener)?;
+        }
+        let _replacing = self.replacing();
+        if let Some(present) = self.present().as_ref() {
+            let (offered, present_one) = (next.revision, present.revision);
+            if offered < present_one {
+                return Err(Rejected::Older { offered, present: present_one });
+            }
+            if offered == present_one && present.adds_up() {
+                return Ok(Offered::Known);
+            }
+            next = next.stopping_as(present);
+        }
+        let revision = next.revision;
+        self.install(next);
+        Ok(Offered::Taken { revision })
+    }
+
+    /// Refuses secrets at once, each until a revision that must have seen why.
+    pub fn stop(&self, secrets: &[(KeyHash, i64)]) {
+        let _replacing = self.replacing();
+        if let Some(present) = self.present().as_ref() {
+            self.present.store(Some(Arc::new(present.stopping(secrets))));
+        }
+    }
+
+    /// Replaces the snapshot by a newer image that nobody signed.
     pub fn offer(&self, image: &[u8]) -> Result<Offered, Rejected> {
         let image = image::Image::parse(image)?;
-        let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _replacing = self.replacing();
         if let Some(present) = self.present().as_ref() {
             let (offered, present) = (image.revision, present.revision);
             match offered.cmp(&present) {
@@ -108,9 +145,23 @@ impl Catalog {
             }
         }
         let revision = image.revision;
-        self.present.store(Some(Arc::new(image.build(&self.opener))));
-        self.revisions.send_replace(revision);
+        self.install(image.build(&self.opener));
         Ok(Offered::Taken { revision })
+    }
+
+    /// Whether what we hold is what was published.
+    pub fn adds_up(&self) -> bool {
+        self.present().as_ref().is_none_or(|it| it.adds_up())
+    }
+
+    fn replacing(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.replacing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn install(&self, snapshot: Snapshot) {
+        let revision = snapshot.revision;
+        self.present.store(Some(Arc::new(snapshot)));
+        self.revisions.send_replace(revision);
     }
 
     /// Waits until we serve `revision` or a later one.
@@ -119,63 +170,6 @@ impl Catalog {
         let reached = revisions.wait_for(|it| *it >= revision).await;
         reached.map(drop).expect("the sender lives as long as we do");
     }
-}
-
-impl Snapshot {
-    pub fn secret(&self, hash: &KeyHash) -> Option<&KnownSecret> {
-        self.keys.get(hash)
-    }
-
-    /// Where the model `name` is served to `organization`: its own upstreams first.
-    pub fn serving(
-        &self,
-        organization: OrganizationId,
-        name: &str,
-    ) -> impl Iterator<Item = &Arc<Model>> {
-        let all = self.models.get(name).map_or(&[][..], Vec::as_slice);
-        let of = move |own: bool| {
-            let is_of = move |it: &&Arc<Model>| {
-                it.upstream.organization.is_some() == own && it.upstream.serves(organization)
-            };
-            all.iter().filter(is_of)
-        };
-        of(true).chain(of(false))
-    }
-
-    /// Where `name` leads for `organization`: its own policy, or the platform's.
-    pub fn policy(&self, organization: OrganizationId, name: &str) -> Option<&Arc<Policy>> {
-        let policies = self.policies.get(name)?;
-        let serving =
-            policies.iter().filter(|it| it.organization.is_none_or(|it| it == organization));
-        serving.min_by_key(|it| it.organization.is_none())
-    }
-
-    /// Every policy that `organization` can ask for, each name once, in order.
-    pub fn policies(&self, organization: OrganizationId) -> impl Iterator<Item = &Arc<Policy>> {
-        self.policies.keys().filter_map(move |name| self.policy(organization, name))
-    }
-
-    /// What holds for all of an organization.
-    pub fn organization_limits(&self, organization: OrganizationId) -> Limits {
-        self.tenants.get(&organization).copied().unwrap_or_default()
-    }
-
-    pub fn project_limits(&self, project: ProjectId) -> Limits {
-        self.projects.get(&project).copied().unwrap_or_default()
-    }
-
-    /// Every model that `organization` can call, each name once, in order.
-    pub fn models(&self, organization: OrganizationId) -> impl Iterator<Item = &Arc<Model>> {
-        self.models.values().filter_map(move |it| pick(it, organization))
-    }
-}
-
-/// `false` sorts first, so what is the organization's own wins over the platform's.
-fn pick(models: &[Arc<Model>], organization: OrganizationId) -> Option<&Arc<Model>> {
-    models
-        .iter()
-        .filter(|it| it.upstream.serves(organization))
-        .min_by_key(|it| it.upstream.organization.is_none())
 }
 
 /// Whether `key` may use the model called `name`.

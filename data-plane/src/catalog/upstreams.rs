@@ -78,6 +78,8 @@ pub struct Candidate {
 pub enum Unusable {
     #[error("it cannot be read: {0}")]
     Unreadable(serde_json::Error),
+    #[error("it says that it is another one")]
+    OtherId,
     #[error("a secret's hash has 32 bytes")]
     BadHash,
     #[error("another key has the same secret")]

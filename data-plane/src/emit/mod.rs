@@ -22,14 +22,16 @@ use shared::{
     ids::ProxyId,
     tasks::Supervisor,
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep};
 
 pub use self::story::Story;
 use crate::{catalog::feed::FeedError, metrics::EventMetrics};
 
 /// Short enough that people who watch see a call within a second.
 const PERIOD: Duration = Duration::from_millis(100);
-/// The most events that wait here: some ten megabytes, and the calls of many seconds.
+/// How long to leave Redis alone when it failed us.
+const REST: Duration = Duration::from_secs(2);
+/// The most events that wait here.
 const MOST_WAITING: usize = 16_384;
 /// How many events are sent at once.
 const AT_ONCE: usize = 256;
@@ -69,7 +71,13 @@ impl Emitter {
         let unasked = Arc::<Notify>::default();
         supervisor.every("tell of calls", PERIOD, unasked, move || {
             let (emitter, redis, place) = (self.clone(), redis.clone(), place.clone());
-            async move { emitter.carry(&redis, &place).await }
+            async move {
+                let carried = emitter.carry(&redis, &place).await;
+                if carried.is_err() {
+                    sleep(REST).await;
+                }
+                carried
+            }
         });
     }
 

@@ -12,7 +12,11 @@ use shared::{
 use time::OffsetDateTime;
 
 use super::{Emitter, client, tags};
-use crate::{authenticate::Caller, catalog::Candidate, metrics};
+use crate::{
+    authenticate::Caller,
+    call::{self, Served},
+    metrics,
+};
 
 /// As much of a model's name as is kept.
 const LONGEST_NAME: usize = 200;
@@ -85,10 +89,11 @@ impl Story {
         }
     }
 
-    /// That the answer is a stream.
+    /// That the answer is a stream, which has begun well even if its end is never seen.
     pub fn streams(&mut self) {
         if let Some(event) = &mut self.event {
             event.stream = true;
+            event.status = 200;
         }
     }
 
@@ -101,37 +106,20 @@ impl Story {
         }
     }
 
-    /// That `candidate` was asked from `since` till now, and how that went.
-    pub fn attempt(
-        &mut self,
-        candidate: &Candidate,
-        outcome: &'static str,
-        status: Option<u16>,
-        since: Instant,
-    ) {
-        if let Some(event) = &mut self.event {
-            event.attempts.push(Attempt {
-                provider: candidate.model.upstream.provider.clone(),
-                model: candidate.model.name.clone(),
-                outcome: Word::Borrowed(outcome),
-                status,
-                took_ms: milliseconds(since),
-            });
-        }
-    }
-
-    /// Who answers.
-    pub fn served(&mut self, candidate: &Candidate) {
-        if let Some(event) = &mut self.event {
-            let model = &candidate.model;
-            event.served = Some(Server {
+    /// Who was asked, one after the other; the last one is who answers, if anybody does.
+    pub fn tried(&mut self, served: &Served) {
+        let Some(event) = &mut self.event else { return };
+        event.attempts = served.attempts.iter().map(told).collect();
+        event.served = served.attempts.last().map(|it| {
+            let model = &it.candidate.model;
+            Server {
                 model: model.name.clone(),
                 upstream_model: model.upstream_name.clone(),
                 upstream: model.upstream.id,
                 provider: model.upstream.provider.clone(),
-                credential: candidate.credential.id,
-            });
-        }
+                credential: it.candidate.credential.id,
+            }
+        });
     }
 
     /// That the answer begins now.
@@ -161,6 +149,17 @@ impl Story {
         event.outcome = outcome;
         event.status = status;
         self.has_ended = true;
+    }
+}
+
+fn told(attempt: &call::Attempt) -> Attempt {
+    let model = &attempt.candidate.model;
+    Attempt {
+        provider: model.upstream.provider.clone(),
+        model: model.name.clone(),
+        outcome: Word::Borrowed(attempt.fate.name()),
+        status: attempt.status.map(|it| it.as_u16()),
+        took_ms: u32::try_from(attempt.took.as_millis()).unwrap_or(u32::MAX),
     }
 }
 

@@ -1,5 +1,6 @@
 use std::time::Instant;
 
+use http::StatusCode;
 use redis::{AsyncCommands, Value};
 use shared::{
     event::{Outcome, SHARDS, UsageSource},
@@ -12,6 +13,7 @@ use shared::{
 use super::*;
 use crate::{
     authenticate::Caller,
+    call::{Attempt, Fate, Served},
     catalog::{
         Candidate,
         tests::{Fixture, key, snapshot},
@@ -44,6 +46,16 @@ fn told(emitter: &Arc<Emitter>, how: impl FnOnce(&mut Story)) -> Vec<Box<Event>>
     emitter.take()
 }
 
+fn attempt(candidate: &Candidate, fate: Fate, status: StatusCode) -> Attempt {
+    let (started, took) = (tokio::time::Instant::now(), Duration::from_millis(3));
+    Attempt { candidate: candidate.clone(), fate, status: Some(status), started, took }
+}
+
+fn served(attempts: Vec<Attempt>) -> Served {
+    let model = attempts[0].candidate.model.clone();
+    Served { asked: "gpt-5".into(), model, attempts }
+}
+
 fn dropped(metrics: &Metrics) -> u64 {
     let lines = metrics.exposition(None, time::OffsetDateTime::UNIX_EPOCH);
     let lines = String::from_utf8(lines).unwrap();
@@ -62,9 +74,9 @@ fn a_call_is_told_once_with_all_that_is_known() {
         story.asks("gpt-5\u{7}");
         story.streams();
         story.routed("asked", None);
-        story.attempt(&candidate, "rate_limited", Some(429), Instant::now());
-        story.attempt(&candidate, "answered", Some(200), Instant::now());
-        story.served(&candidate);
+        let refused = attempt(&candidate, Fate::RateLimited, StatusCode::TOO_MANY_REQUESTS);
+        let answered = attempt(&candidate, Fate::Answered, StatusCode::OK);
+        story.tried(&served(vec![refused, answered]));
         story.first_byte();
         story.usage(usage, UsageSource::Upstream);
         story.ends(Outcome::Broken, 200);
@@ -192,6 +204,7 @@ fn cost_of_an_event() {
     const ROUNDS: u32 = 200_000;
     let (emitter, _) = emitter(usize::MAX);
     let (candidate, caller) = (candidate(), caller());
+    let tried = served(vec![attempt(&candidate, Fate::Answered, StatusCode::OK)]);
     let tell = || {
         let mut story = Story::begin(&emitter, RequestId::generate(), "chat");
         story.caller(&caller);
@@ -199,8 +212,7 @@ fn cost_of_an_event() {
         story.asks("gpt-5");
         story.streams();
         story.routed("asked", None);
-        story.attempt(&candidate, "answered", Some(200), Instant::now());
-        story.served(&candidate);
+        story.tried(&tried);
         story.first_byte();
         story.usage(Usage::default(), UsageSource::Upstream);
         story.ends(Outcome::Success, 200);

@@ -5,10 +5,15 @@ use std::time::Duration;
 
 use crate::{
     plane::{Answer, Plane},
-    upstream::{EVENTS, JSON, LAST_CHUNK, Step, Upstream, answer, chunk},
+    upstream::{EVENTS, JSON, LAST_CHUNK, Step, Upstream, answer, chunk, staying},
 };
 
 const CALL: &str = r#"{"model":"auto","stream":true}"#;
+
+/// A plane that goes on asking an upstream that does nothing but fail.
+async fn patient(upstream: &Upstream) -> Plane {
+    Plane::with(upstream.address, |it| it.breaker_calls = u32::MAX).await
+}
 
 #[track_caller]
 fn check(answer: &Answer, status: u16, code: &str) {
@@ -77,7 +82,7 @@ async fn a_stream_that_falls_silent_ends_with_an_error() {
     let plane = Plane::with(upstream.address, |it| it.timeouts.idle = short).await;
     let answer = plane.chat(CALL).await;
     let body = std::str::from_utf8(&answer.body).unwrap();
-    assert!(body.starts_with("data: {\"a\":1}\n\ndata: {\"b\n\ndata: {\"error\":{"), "{body}");
+    assert!(body.starts_with("data: {\"a\":1}\n\n\n\ndata: {\"error\":{"), "{body}");
     assert!(body.contains("\"code\":\"upstream_timeout\"") && body.ends_with("}}\n\n"), "{body}");
     assert!(!body.contains("[DONE]"), "{body}");
 
@@ -97,10 +102,11 @@ fn last_event(body: &str) -> &str {
     body.trim_end().rsplit("\n\n").next().unwrap_or_default()
 }
 
-async fn check_cuts(head: &str, body: &[u8]) {
+/// The first event is whole after `first_event` bytes of `body`.
+async fn check_cuts(head: &str, body: &[u8], first_event: usize) {
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{head}\r\n");
     let upstream = Upstream::start([]).await;
-    let plane = Plane::start(upstream.address).await;
+    let plane = patient(&upstream).await;
     for end in 0..=body.len() {
         let piece = [head.as_bytes(), &body[..end]].concat();
         upstream.then(vec![Step::Send(piece)]);
@@ -108,7 +114,7 @@ async fn check_cuts(head: &str, body: &[u8]) {
         let text = std::str::from_utf8(&answer.body).unwrap();
         if answer.status == 502 {
             assert_eq!(answer.code(), "upstream_error");
-            assert!(end < 10, "{end} bytes are a beginning");
+            assert!(end < first_event, "{end} bytes hold an event");
         } else if last_event(text).starts_with("data: {\"error\":{") {
             assert!(!text.contains("\ndata: [DONE]\n"), "after {end} bytes: {text}");
             assert!(end < body.len(), "all of it was there: {text}");
@@ -123,6 +129,74 @@ async fn check_cuts(head: &str, body: &[u8]) {
 async fn a_stream_cut_at_any_byte_never_looks_complete() {
     let (one, two) = ("data: {\"a\":\"data: [DONE]\"}\n\n", "data: {\"b\":2}\n\ndata: [DONE]\n\n");
     let chunked = [&chunk(one)[..], &chunk(two), LAST_CHUNK].concat();
-    check_cuts("transfer-encoding: chunked\r\n", &chunked).await;
-    check_cuts("", format!("{one}{two}").as_bytes()).await;
+    check_cuts("transfer-encoding: chunked\r\n", &chunked, chunk(one).len()).await;
+    check_cuts("", format!("{one}{two}").as_bytes(), one.len()).await;
+}
+
+async fn check_whole_cuts(head: &str, body: &[u8]) {
+    const REPLY: &str = r#"{"choices":[1,"x"]}"#;
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{head}\r\n");
+    let whole = [head.as_bytes(), body].concat();
+    let upstream = Upstream::start([]).await;
+    let plane = patient(&upstream).await;
+    for end in 0..=whole.len() {
+        upstream.then(vec![Step::Send(whole[..end].into())]);
+        let answer = plane.chat(CALL).await;
+        if answer.status == 200 {
+            assert_eq!((&answer.body[..], end), (REPLY.as_bytes(), whole.len()));
+        } else {
+            check(&answer, 502, "upstream_error");
+            assert!(end < whole.len(), "all of it was there: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_cut_at_any_byte_is_an_error() {
+    let (one, two) = (r#"{"choices":[1,"#, r#""x"]}"#);
+    check_whole_cuts("content-length: 19\r\n", format!("{one}{two}").as_bytes()).await;
+    let chunked = [&chunk(one)[..], &chunk(two), LAST_CHUNK].concat();
+    check_whole_cuts("transfer-encoding: chunked\r\n", &chunked).await;
+    check_whole_cuts("", format!("{one}{two}").as_bytes()).await;
+}
+
+/// Whatever was answered on a connection, the next call on it, or instead of it, gets its
+/// own answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_answer_spoils_no_other() {
+    const REPLY: &str = r#"{"choices":["own"]}"#;
+    let good = || staying(answer("200 OK", JSON, REPLY));
+    let raw = |bytes: Vec<u8>| staying(vec![Step::Send(bytes)]);
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+    let deep = format!("{{\"choices\":{deep}}}");
+    let smuggled = format!("{head}content-length: 14\r\n\r\n{{\"choices\":[]}}");
+    let upstream = Upstream::start([]).await;
+    let plane = patient(&upstream).await;
+    for (bad, status) in [
+        (staying(answer("200 OK", JSON, "{\"bad\":")), 502),
+        (staying(answer("200 OK", "content-type: text/html\r\n", "<html>")), 502),
+        (staying(answer("200 OK", JSON, &deep)), 200),
+        (staying(answer("401 No", JSON, "{}")), 502),
+        (staying(answer("302 Found", "location: /\r\n", "moved")), 502),
+        (staying(answer("200 OK", &format!("{JSON}content-encoding: br\r\n"), "{}")), 502),
+        (raw([head.as_bytes(), b"content-length: 3\r\n\r\n\"\xff\""].concat()), 502),
+        (raw(format!("{head}content-length: 2\r\ncontent-length: 3\r\n\r\n{{}}").into()), 502),
+        (
+            raw(format!("{head}x: {}\r\ncontent-length: 2\r\n\r\n{{}}", "x".repeat(70_000)).into()),
+            502,
+        ),
+        (raw(format!("{head}{}content-length: 2\r\n\r\n{{}}", "x: y\r\n".repeat(200)).into()), 502),
+        (raw(format!("{head}content-length: 99999999\r\n\r\n{{").into()), 502),
+        (raw(format!("{smuggled}{head}content-length: 9\r\n\r\n{{\"evil\":1}}").into()), 200),
+    ] {
+        upstream.then(bad.clone());
+        let answer = plane.chat(CALL).await;
+        assert_eq!(answer.status, status, "{:?}", answer.headers);
+        upstream.then(good());
+        for _ in 0..2 {
+            let next = plane.chat(CALL).await;
+            assert_eq!((next.status.as_u16(), &next.body[..]), (200, REPLY.as_bytes()));
+        }
+    }
 }

@@ -1,27 +1,33 @@
-//! The way of an image through a real Redis: TURNPIKE_TEST_REDIS_URL, or the one that
+//! The way of a change through a real Redis: TURNPIKE_TEST_REDIS_URL, or the one that
 //! `infra/stack.sh start .run/test` started.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use data_plane::{
     app::{Running, start_from},
     catalog::feed::Source,
+    config::Config,
 };
 use redis::AsyncCommands;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use shared::{
     ids::RequestId,
     keys::{Brand, NewKey},
     seal::MasterKey,
-    snapshot::Snapshot,
+    snapshot::{
+        Change, Digest, Entity, Form, Head, Key, Places, RecordId, Report, SCHEMA, SetSum, Signed,
+        Signer, pack,
+    },
 };
+use time::OffsetDateTime;
 
 use crate::{plane, soon};
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(3_600);
+const OFTEN: Duration = Duration::from_millis(20);
 
-fn redis_url() -> SecretString {
+pub fn redis_url() -> SecretString {
     const NAME: &str = "TURNPIKE_TEST_REDIS_URL";
     const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.run/test/stack.env");
     let named = std::env::var(NAME).ok().or_else(|| {
@@ -32,97 +38,367 @@ fn redis_url() -> SecretString {
     named.expect("a Redis for tests: infra/stack.sh start .run/test").into()
 }
 
-struct Published {
-    running: Running,
+/// Publishes as the control plane does, or as it never would.
+struct Publisher {
     source: Source,
     redis: redis::aio::MultiplexedConnection,
-    image: Snapshot,
+    signer: Signer,
+    public_key: String,
+    master: MasterKey,
+    revision: i64,
+    digest: Digest,
+    records: BTreeMap<RecordId, String>,
 }
 
-impl Published {
-    /// Under keys of its own: the Redis is shared.
-    async fn start(period: Duration) -> Self {
+impl Publisher {
+    /// Under names of its own: the Redis is shared.
+    async fn new(period: Duration) -> Self {
         let name = RequestId::generate();
         let source = Source {
             redis_url: redis_url(),
-            image: format!("test:{name}:image"),
-            hint: format!("test:{name}:hint"),
+            places: Places::new(&format!("test:{{{name}}}")),
             last_used: format!("test:{name}:last_used"),
             events: format!("test:{name}:events"),
             period,
+            lane_period: period,
         };
-        let client = redis::Client::open(secrecy::ExposeSecret::expose_secret(&source.redis_url));
-        let redis = client.unwrap().get_multiplexed_async_connection().await.unwrap();
-        let master = MasterKey::generate();
-        let running = start_from(source.clone(), plane::config(&master)).await.unwrap();
-        let key = NewKey::generate(Brand::Live);
-        let image = plane::image(&master, &key, "127.0.0.1:1".parse().unwrap());
-        Self { running, source, redis, image }
+        let client = redis::Client::open(source.redis_url.expose_secret()).unwrap();
+        let redis = client.get_multiplexed_async_connection().await.unwrap();
+        let (key, public_key) = Signer::generate();
+        Self {
+            source,
+            redis,
+            signer: Signer::new(&key).unwrap(),
+            public_key,
+            master: MasterKey::generate(),
+            revision: 0,
+            digest: Digest::NOTHING,
+            records: BTreeMap::new(),
+        }
     }
 
-    async fn put(&mut self, image: Vec<u8>) {
-        let () = self.redis.set_ex(&self.source.image, image, 60).await.unwrap();
+    fn config(&self, state_dir: Option<PathBuf>) -> Config {
+        let mut config = plane::config(&self.master);
+        config.snapshot_public_keys = vec![self.public_key.parse().unwrap()];
+        config.proxy_name = Some("one".to_owned());
+        config.state_dir = state_dir;
+        config
     }
 
-    async fn publish(&mut self, revision: i64) {
-        self.image.revision = revision;
-        let image = serde_json::to_vec(&self.image).unwrap();
-        self.put(image).await;
+    async fn proxy(&self) -> Running {
+        start_from(self.source.clone(), self.config(None)).await.unwrap()
+    }
+
+    fn next(&mut self, key: &Key) -> Signed {
+        let id = RecordId { entity: Entity::Key, id: key.id.uuid() };
+        let content = serde_json::to_string(key).unwrap();
+        let body = pack([Change { id, content: Some(&content) }]).unwrap();
+        self.records.insert(id, content);
+        self.revision += 1;
+        let head = self.head(Form::Delta, &body);
+        self.digest = head.digest();
+        self.signer.sign(&head, body)
+    }
+
+    fn everything(&self) -> Signed {
+        let body = pack(self.all()).unwrap();
+        self.signer.sign(&self.head(Form::Full, &body), body)
+    }
+
+    fn head(&self, form: Form, body: &[u8]) -> Head {
+        let now = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000;
+        Head {
+            form,
+            schema: SCHEMA,
+            revision: self.revision,
+            published_at: i64::try_from(now).unwrap(),
+            chain: self.digest,
+            sum: SetSum::of_all(self.all()),
+            body: Digest::of(body),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = Change<'_>> {
+        self.records.iter().map(|(id, content)| Change::put(*id, content))
+    }
+
+    async fn publish(&mut self, key: &Key) {
+        let delta = self.next(key);
+        self.put_delta(delta).await;
+    }
+
+    async fn put_delta(&mut self, delta: Signed) {
+        let Signed { head, signature, body } = delta;
+        let mut add = redis::cmd("XADD");
+        add.arg(self.source.places.log()).arg(format!("{}-0", self.revision));
+        add.arg("head").arg(head).arg("signature").arg(signature).arg("body").arg(body);
+        let () = add.query_async(&mut self.redis).await.unwrap();
+        self.point().await;
+    }
+
+    async fn put_everything(&mut self, Signed { head, signature, body }: Signed) {
+        let place = self.source.places.full(self.revision);
+        let middle = body.len() / 2;
+        let pieces = [("0", body[..middle].to_vec()), ("1", body[middle..].to_vec())];
+        let () = self.redis.hset_multiple(&place, &pieces).await.unwrap();
+        let rest =
+            [("head", head.into_bytes()), ("signature", signature), ("pieces", b"2".to_vec())];
+        let () = self.redis.hset_multiple(&place, &rest).await.unwrap();
+        let head = self.source.places.head();
+        let () = self.redis.hset(&head, "full", self.revision).await.unwrap();
+        self.point().await;
+    }
+
+    async fn point(&mut self) {
+        let head = self.source.places.head();
+        let () = self.redis.hset(&head, "revision", self.revision).await.unwrap();
+        for place in [head, self.source.places.log(), self.source.places.full(self.revision)] {
+            let () = self.redis.expire(place, 60).await.unwrap();
+        }
+    }
+
+    /// Publishes a first revision whole.
+    async fn begin(&mut self, key: &Key) {
+        let _ = self.next(key);
+        let everything = self.everything();
+        self.put_everything(everything).await;
     }
 
     /// Waits until somebody listens, and hints.
-    async fn hint(&mut self) {
-        while self.redis.publish::<_, _, u32>(&self.source.hint, "").await.unwrap() == 0 {}
+    async fn hint(&mut self, what: &str) {
+        let hint = self.source.places.hint();
+        while self.redis.publish::<_, _, u32>(&hint, what).await.unwrap() == 0 {}
     }
 
-    async fn reaches(&self, revision: i64) {
-        soon(self.running.catalog.reaches(revision)).await;
+    async fn report(&mut self) -> Option<Report> {
+        let reports = self.source.places.reports();
+        let said: Option<String> = self.redis.hget(reports, "one").await.unwrap();
+        said.and_then(|it| serde_json::from_str(it.split_once(' ')?.1).ok())
     }
+
+    /// Waits until the proxy says why it refuses.
+    async fn refusal(&mut self) -> String {
+        soon(async {
+            loop {
+                if let Some(why) = self.report().await.and_then(|it| it.refuses) {
+                    return why;
+                }
+            }
+        })
+        .await
+    }
+}
+
+fn key() -> (NewKey, Key) {
+    let new = NewKey::generate(Brand::Live);
+    let image = plane::image(&MasterKey::generate(), &new, "127.0.0.1:1".parse().unwrap());
+    (new, image.keys.into_iter().next().unwrap())
+}
+
+fn lets_in(running: &Running, key: &NewKey) -> bool {
+    running.catalog.present().as_ref().is_some_and(|it| it.secret(&key.hash).is_some())
+}
+
+async fn reaches(running: &Running, revision: i64) {
+    soon(running.catalog.reaches(revision)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_is_served_on_the_hint() {
-    let mut published = Published::start(NEVER).await;
-    published.publish(1).await;
-    published.hint().await;
-    published.reaches(1).await;
-    published.publish(2).await;
-    published.hint().await;
-    published.reaches(2).await;
-    published.running.drain().await;
+    let mut publisher = Publisher::new(NEVER).await;
+    publisher.begin(&key().1).await;
+    let running = publisher.proxy().await;
+    reaches(&running, 1).await;
+    let (new, record) = key();
+    publisher.publish(&record).await;
+    publisher.hint("2").await;
+    reaches(&running, 2).await;
+    assert!(lets_in(&running, &new));
+    running.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_hint_costs_a_period() {
-    let mut published = Published::start(Duration::from_millis(20)).await;
-    for revision in 1..10 {
-        published.publish(revision).await;
-        published.reaches(revision).await;
+    let mut publisher = Publisher::new(OFTEN).await;
+    publisher.begin(&key().1).await;
+    let running = publisher.proxy().await;
+    for revision in 2..10 {
+        publisher.publish(&key().1).await;
+        reaches(&running, revision).await;
+    }
+    let report = publisher.report().await.unwrap();
+    assert!(report.revision > 0 && report.refuses.is_none(), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_is_filled_with_everything() {
+    let mut publisher = Publisher::new(OFTEN).await;
+    publisher.begin(&key().1).await;
+    let running = publisher.proxy().await;
+    reaches(&running, 1).await;
+    // Nobody ever sees these.
+    for _ in 0..3 {
+        let _ = publisher.next(&key().1);
+    }
+    let (new, record) = key();
+    publisher.publish(&record).await;
+    let why = publisher.refusal().await;
+    assert!(why.contains("revision 5 came where 2 was to come"), "{why}");
+    let everything = publisher.everything();
+    publisher.put_everything(everything).await;
+    reaches(&running, 5).await;
+    assert!(lets_in(&running, &new));
+}
+
+/// Each is refused with its reason, and what comes after it whole is taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_ours_is_refused_and_told() {
+    for (spoil, reason) in [
+        (0, "not signed by a key that we know"),
+        (1, "not the one that was signed"),
+        (2, "newer than our"),
+        (3, "does not follow"),
+        (4, "do not add up"),
+    ] {
+        let mut publisher = Publisher::new(OFTEN).await;
+        let (first, record) = key();
+        publisher.begin(&record).await;
+        let running = publisher.proxy().await;
+        reaches(&running, 1).await;
+        let before = publisher.digest;
+        let (second, record) = key();
+        let mut delta = publisher.next(&record);
+        let body = delta.body.clone();
+        let head = publisher.head(Form::Delta, &body);
+        let lie = |head: Head| publisher.signer.sign(&head, body.clone());
+        match spoil {
+            0 => delta.signature[3] ^= 1,
+            1 => delta.body.push(0),
+            2 => delta = lie(Head { schema: SCHEMA + 1, chain: before, ..head }),
+            3 => delta = lie(Head { chain: Digest::of(b"another"), ..head }),
+            _ => delta = lie(Head { sum: SetSum(1), chain: before, ..head }),
+        }
+        publisher.put_delta(delta).await;
+        let why = publisher.refusal().await;
+        assert!(why.contains(reason), "{why}");
+        assert!(lets_in(&running, &first), "the present one serves on");
+        assert!(!lets_in(&running, &second));
+
+        let everything = publisher.everything();
+        publisher.put_everything(everything).await;
+        reaches(&running, 2).await;
+        assert!(lets_in(&running, &first) && lets_in(&running, &second));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_image_leaves_the_good_one_and_a_better_one_replaces_it() {
-    let mut published = Published::start(NEVER).await;
-    published.publish(1).await;
-    published.hint().await;
-    published.reaches(1).await;
-    published.put(b"{\"revision\":2".to_vec()).await;
-    published.hint().await;
-    let metrics = published.running.metrics_address.unwrap();
-    let rejected = async {
-        loop {
-            let request = http::Request::get(format!("http://{metrics}/metrics"));
-            let answer = plane::send(request, "").await;
-            let text = String::from_utf8(answer.body.to_vec()).unwrap();
-            if text.contains("turnpike_snapshots_rejected_total 1") {
-                return text;
-            }
+async fn the_fast_lane_needs_no_revision() {
+    let mut publisher = Publisher::new(OFTEN).await;
+    let (new, record) = key();
+    publisher.begin(&record).await;
+    let running = publisher.proxy().await;
+    reaches(&running, 1).await;
+    assert!(lets_in(&running, &new));
+    let stopped = publisher.source.places.stopped();
+    let mut add = redis::cmd("XADD");
+    add.arg(&stopped).arg("*").arg("until").arg(3).arg("secrets").arg(&new.hash.0);
+    let entry: String = add.query_async(&mut publisher.redis).await.unwrap();
+    let heard = publisher.source.places.heard(&entry);
+    soon(async {
+        while publisher.redis.hget::<_, _, Option<i64>>(&heard, "one").await.unwrap().is_none() {}
+    })
+    .await;
+    assert!(!lets_in(&running, &new));
+    let answer = plane::send(
+        http::Request::get(format!("http://{}/v1/models", running.address))
+            .header("authorization", format!("Bearer {}", new.secret.expose_secret())),
+        "",
+    );
+    assert_eq!(answer.await.status, http::StatusCode::UNAUTHORIZED);
+    for place in [stopped, heard] {
+        let () = publisher.redis.del(place).await.unwrap();
+    }
+}
+
+/// A directory that goes with the test.
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("turnpike-{}", RequestId::generate())))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn nowhere(source: &Source) -> Source {
+    Source { redis_url: "redis://127.0.0.1:1".to_owned().into(), ..source.clone() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_starts_from_its_disk_when_all_else_is_down() {
+    let (mut publisher, place) = (Publisher::new(OFTEN).await, Place::new());
+    let (first, record) = key();
+    publisher.begin(&record).await;
+    let config = publisher.config(Some(place.0.clone()));
+    let running = start_from(publisher.source.clone(), config.clone()).await.unwrap();
+    let (second, record) = key();
+    publisher.publish(&record).await;
+    reaches(&running, 2).await;
+    running.drain().await;
+
+    let running = start_from(nowhere(&publisher.source), config.clone()).await.unwrap();
+    assert!(lets_in(&running, &first) && lets_in(&running, &second));
+    assert_eq!(running.catalog.present().as_ref().unwrap().revision, 2);
+    running.drain().await;
+
+    let bytes = std::fs::read(place.0.join("snapshot")).unwrap();
+    let is_readable = bytes.windows(16).any(|it| it == &first.hash.0[..16]);
+    assert!(!is_readable && !bytes.windows(9).any(|it| it == b"turnpike "), "it is sealed");
+}
+
+/// A copy that is not what we wrote, or not signed by whom we trust now, is not served;
+/// the one before it is, and without any nobody is let in or told that they are unknown.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_was_tampered_with_is_not_served() {
+    let (mut publisher, place) = (Publisher::new(OFTEN).await, Place::new());
+    publisher.begin(&key().1).await;
+    let config = publisher.config(Some(place.0.clone()));
+    for revision in 1..3 {
+        let running = start_from(publisher.source.clone(), config.clone()).await.unwrap();
+        if revision > 1 {
+            publisher.publish(&key().1).await;
         }
+        reaches(&running, revision).await;
+        running.drain().await;
+    }
+    let served = async |config: &Config| {
+        let running = start_from(nowhere(&publisher.source), config.clone()).await.unwrap();
+        let revision = running.catalog.present().as_ref().map(|it| it.revision);
+        running.drain().await;
+        revision
     };
-    let text = soon(rejected).await;
-    assert!(text.contains("turnpike_snapshot_revision 1"), "{text}");
-    published.publish(3).await;
-    published.hint().await;
-    published.reaches(3).await;
+    assert_eq!(served(&config).await, Some(2));
+    let mut strangers = config.clone();
+    strangers.snapshot_public_keys = vec![Signer::generate().1.parse().unwrap()];
+    assert_eq!(served(&strangers).await, None);
+    let mut other_key = config.clone();
+    other_key.credential_key = MasterKey::generate();
+    assert_eq!(served(&other_key).await, None);
+
+    let spoil = |name: &str| {
+        let path = place.0.join(name);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    };
+    spoil("snapshot");
+    assert_eq!(served(&config).await, Some(1), "the generation before");
+    spoil("snapshot.before");
+    assert_eq!(served(&config).await, None);
 }

@@ -5,7 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use clap::Parser;
 use data_plane::{
-    app::{Running, start},
+    app::{Running, start_from},
+    catalog::feed::Source,
     config::Config,
 };
 use http::{HeaderMap, Request, StatusCode};
@@ -17,7 +18,9 @@ use shared::{
     ids::{ApiKeyId, CredentialId, OrganizationId, ProjectId, UpstreamId},
     keys::{Brand, NewKey},
     seal::MasterKey,
-    snapshot::{Credential, Dialect, Key, Limits, Model, Scope, Secret, Snapshot, Upstream},
+    snapshot::{
+        Credential, Dialect, Key, Limits, Model, Scope, Secret, Signer, Snapshot, Upstream,
+    },
 };
 use time::OffsetDateTime;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -59,6 +62,7 @@ pub fn config(master: &MasterKey) -> Config {
         // Nobody listens there.
         "--redis-url=redis://127.0.0.1:1",
         &format!("--credential-key={}", key.expose_secret()),
+        &format!("--snapshot-public-keys={}", Signer::generate().1),
         "--allow-private-upstreams",
     ])
 }
@@ -66,10 +70,15 @@ pub fn config(master: &MasterKey) -> Config {
 impl Plane {
     /// Starts without anything to serve.
     pub async fn bare(change: impl FnOnce(&mut Config)) -> Self {
+        // Nobody listens there.
+        Self::bare_from(Source::standard("redis://127.0.0.1:1".into()), change).await
+    }
+
+    pub async fn bare_from(source: Source, change: impl FnOnce(&mut Config)) -> Self {
         let master = MasterKey::generate();
         let mut config = config(&master);
         change(&mut config);
-        let running = start(config).await.unwrap();
+        let running = start_from(source, config).await.unwrap();
         let (address, private) = (running.address, running.metrics_address.unwrap());
         Self { running, address, private, key: NewKey::generate(Brand::Live), master }
     }
@@ -84,10 +93,21 @@ impl Plane {
         plane
     }
 
+    /// With several upstreams that serve the same, in the order to be tried.
+    pub async fn between(upstreams: &[SocketAddr], change: impl FnOnce(&mut Config)) -> Self {
+        let plane = Self::bare(change).await;
+        plane.serve_from(upstreams);
+        plane
+    }
+
     /// Publishes the key, and the models `auto`, which has another name upstream, and
     /// `same`, which has not.
     pub fn serve(&self, upstream: SocketAddr) {
-        let image = image(&self.master, &self.key, upstream);
+        self.serve_from(&[upstream]);
+    }
+
+    fn serve_from(&self, upstreams: &[SocketAddr]) {
+        let image = image_of(&self.master, &self.key, upstreams);
         self.running.catalog.offer(&serde_json::to_vec(&image).unwrap()).unwrap();
     }
 
@@ -151,21 +171,14 @@ pub async fn send(request: http::request::Builder, body: &str) -> Answer {
 }
 
 pub fn image(master: &MasterKey, key: &NewKey, upstream: SocketAddr) -> Snapshot {
-    let (credential, base_url) = (CredentialId::generate(), format!("http://{upstream}/v1"));
-    let purpose = Upstream::purpose(credential, None, &base_url);
-    let secret = SecretString::from("sk-upstream");
-    let sealed_secret = master.sealer("credentials").seal_text(&secret, &purpose);
-    let model = |name, upstream_name| Model::of_text(name, upstream_name, 8_000, 1_000);
-    let upstream = Upstream {
-        id: UpstreamId::generate(),
-        organization: None,
-        provider: "scripted".into(),
-        dialect: Dialect::OpenAi,
-        base_url,
-        region: None,
-        credentials: vec![Credential { id: credential, weight: 1, sealed_secret }],
-        models: vec![model("auto", "gpt-5"), model("same", "same")],
-    };
+    image_of(master, key, &[upstream])
+}
+
+/// The first is called `scripted`, and the others `other`.
+fn image_of(master: &MasterKey, key: &NewKey, addresses: &[SocketAddr]) -> Snapshot {
+    let providers = std::iter::once("scripted").chain(std::iter::repeat("other"));
+    let upstreams = addresses.iter().zip(providers);
+    let upstreams = upstreams.map(|(it, provider)| upstream(master, provider, *it)).collect();
     let key = Key {
         id: ApiKeyId::generate(),
         organization: OrganizationId::generate(),
@@ -181,10 +194,28 @@ pub fn image(master: &MasterKey, key: &NewKey, upstream: SocketAddr) -> Snapshot
     Snapshot {
         revision: 1,
         taken_at,
-        upstreams: vec![upstream],
+        upstreams,
         keys: vec![key],
         policies: vec![],
         tenants: vec![],
         projects: vec![],
+    }
+}
+
+fn upstream(master: &MasterKey, provider: &str, at: SocketAddr) -> Upstream {
+    let (credential, base_url) = (CredentialId::generate(), format!("http://{at}/v1"));
+    let purpose = Upstream::purpose(credential, None, &base_url);
+    let secret = SecretString::from("sk-upstream");
+    let sealed_secret = master.sealer("credentials").seal_text(&secret, &purpose);
+    let model = |name, upstream_name| Model::of_text(name, upstream_name, 8_000, 1_000);
+    Upstream {
+        id: UpstreamId::generate(),
+        organization: None,
+        provider: provider.into(),
+        dialect: Dialect::OpenAi,
+        base_url,
+        region: None,
+        credentials: vec![Credential { id: credential, weight: 1, sealed_secret }],
+        models: vec![model("auto", "gpt-5"), model("same", "same")],
     }
 }

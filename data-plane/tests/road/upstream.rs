@@ -17,6 +17,10 @@ use tokio::{
 #[derive(Clone)]
 pub enum Step {
     Send(Vec<u8>),
+    /// Sends pieces of a stream for as long as they are taken.
+    Flood,
+    /// Serves another request on the same connection.
+    Next,
     /// Goes on when the test says so.
     Await(Arc<Notify>),
     /// Does nothing until the other end hangs up.
@@ -33,8 +37,13 @@ pub struct Upstream {
 /// What the upstream saw.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    Request { head: String, body: String },
+    Request {
+        head: String,
+        body: String,
+    },
     HungUp,
+    /// So many bytes of a flood were taken.
+    Flooded(usize),
 }
 
 impl Upstream {
@@ -65,6 +74,12 @@ impl Upstream {
     pub async fn event(&mut self) -> Event {
         crate::soon(self.events.recv()).await.unwrap()
     }
+
+    /// How many requests have come since the last look.
+    pub fn requests(&mut self) -> usize {
+        let events = std::iter::from_fn(|| self.events.try_recv().ok());
+        events.filter(|it| matches!(it, Event::Request { .. })).count()
+    }
 }
 
 async fn serve(
@@ -72,14 +87,29 @@ async fn serve(
     scripts: Arc<Mutex<VecDeque<Vec<Step>>>>,
     events: mpsc::UnboundedSender<Event>,
 ) {
+    let next = || {
+        let mut scripts = scripts.lock().unwrap();
+        let next = if scripts.len() > 1 { scripts.pop_front() } else { scripts.front().cloned() };
+        next.unwrap_or_default().into_iter()
+    };
     let Some(request) = read(&mut stream).await else { return };
     let _ = events.send(request);
-    let script = {
-        let mut scripts = scripts.lock().unwrap();
-        if scripts.len() > 1 { scripts.pop_front() } else { scripts.front().cloned() }
-    };
-    for step in script.unwrap_or_default() {
+    let mut script = next();
+    while let Some(step) = script.next() {
         match step {
+            Step::Next => {
+                let Some(request) = read(&mut stream).await else { return };
+                let _ = events.send(request);
+                script = next();
+            }
+            Step::Flood => {
+                let (piece, mut taken) = (chunk(&format!("data: {}\n\n", "x".repeat(8_000))), 0);
+                while stream.write_all(&piece).await.is_ok() {
+                    taken += piece.len();
+                }
+                let _ = events.send(Event::Flooded(taken));
+                return;
+            }
             Step::Send(bytes) => {
                 if stream.write_all(&bytes).await.is_err() {
                     let _ = events.send(Event::HungUp);
@@ -114,6 +144,12 @@ async fn read(stream: &mut TcpStream) -> Option<Event> {
         stream.read_buf(&mut received).await.ok()?;
     }
     Some(Event::Request { head, body: String::from_utf8(received).unwrap() })
+}
+
+/// The same answer on a connection that stays.
+pub fn staying(mut answer: Vec<Step>) -> Vec<Step> {
+    answer.push(Step::Next);
+    answer
 }
 
 /// A whole answer with its length.

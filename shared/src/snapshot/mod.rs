@@ -1,35 +1,48 @@
 //! The configuration that proxies run, as the control plane publishes it.
 //!
-//! This is the simple form: one whole image in Redis under [`IMAGE`], replaced at each
-//! change and announced on [`HINT`], which carries no content, so that a lost hint
-//! costs one polling period and never a change.
+//! It is made of records. A change to some of them is a revision: the next link of a
+//! chain of deltas, signed, kept in Redis under [`Places`] beside everything at once for
+//! those who have missed some. What announces a revision carries none of it, so that a
+//! lost hint costs one polling period and never a change.
 
+mod body;
 mod key;
+mod places;
 mod policy;
+mod record;
+mod report;
 mod scope;
+mod signed;
+mod sum;
 mod tenant;
 mod upstream;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    body::{BadLine, pack, unpack},
     key::{Key, Limits, Secret},
+    places::{PIECE, Places},
     policy::{Policy, Target, Tier},
+    record::{Change, Entity, Record, RecordId},
+    report::Report,
     scope::{Scope, UnknownScope},
+    signed::{
+        BadSnapshotKey, Digest, Form, Genuine, Head, NotGenuine, PublicKey, SCHEMA, Signed, Signer,
+        SnapshotKey, Verifier,
+    },
+    sum::SetSum,
     tenant::{Project, Tenant},
     upstream::{Capability, Credential, Dialect, Modality, Model, Upstream},
 };
 
-/// The Redis key that holds the current image as JSON.
-pub const IMAGE: &str = "cfg:main:image";
 /// The Redis hash in which proxies say when keys were last used: seconds since 1970, by id.
 pub const LAST_USED: &str = "keys:main:last_used";
-/// The Redis channel that says an image of some revision is there.
-pub const HINT: &str = "cfg:main:hint";
 
+/// Every record at one revision, as one text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Grows with every image. A proxy never goes back.
+    /// Grows with every change. A proxy never goes back.
     pub revision: i64,
     #[serde(with = "time::serde::rfc3339")]
     pub taken_at: time::OffsetDateTime,

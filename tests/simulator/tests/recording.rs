@@ -85,6 +85,11 @@ async fn profiles_are_set_while_running() {
     body["stream"] = false.into();
     let text = answer(&simulator, CHAT, &body).await;
     assert_eq!(text["usage"]["completion_tokens"], 7);
+    let set = json!({"model": "gpt-4o", "length": 5, "every_ms": 1});
+    answer(&simulator, "/__control/profiles", &set).await;
+    let begun = std::time::Instant::now();
+    let (events, done) = stream(&simulator, CHAT, &chat("gpt-4o")).await;
+    assert!(done && events.len() >= 5 && begun.elapsed() >= Duration::from_millis(4));
     simulator.set_profile("gpt-4o", Profile { length: Some(3), ..Profile::default() });
     let text = answer(&simulator, CHAT, &body).await;
     assert_eq!(text["usage"]["completion_tokens"], 3);

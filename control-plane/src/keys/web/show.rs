@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     access::{Grant, may},
+    fleet::{self, Refusal},
     keys::{
         self, KeyError, Overlap, Reach, SecretHint, commit, edit, end_overlap, key_in, revoke,
         rotate, secrets,
@@ -32,6 +33,8 @@ pub(super) struct KeyPage {
     has_overlap: bool,
     created_by: String,
     revoked: Option<(Moment, String)>,
+    /// How far the revocation has come, where that is still known.
+    refusal: Option<Refusal>,
     form: KeyForm,
     scopes: Vec<ScopeChoice>,
     overlap_hours: String,
@@ -162,12 +165,15 @@ async fn page<P>(
     let mut work = grant.begin().await?;
     let key = keys::find(&mut work, id).await?;
     let secrets = secrets::working(&mut work, id).await?;
+    drop(work);
     let zone = grant.zone();
     let form = typed.form.unwrap_or_else(|| KeyForm::of(&key.terms));
     let is_revoked = key.revoked_at.is_some();
     let by = key.revoked_by.clone().unwrap_or_else(|| "a service".to_owned());
+    let refusal = if is_revoked { fleet::refusal(&grant.platform, id).await } else { None };
     Ok(KeyPage {
         frame: grant.frame(Section::Keys),
+        refusal,
         has_overlap: !is_revoked && secrets.iter().any(|it| it.valid_until.is_some()),
         secrets: secrets.into_iter().map(|it| SecretLine::of(it, zone)).collect(),
         created_by: key.created_by.clone().unwrap_or_else(|| "a service".to_owned()),

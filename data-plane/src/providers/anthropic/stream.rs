@@ -17,10 +17,17 @@ pub(super) struct Stream {
     tells_usage: bool,
     counted: Counted,
     finish: Option<Finish>,
-    /// The block in which a call is being told, and the call's number.
-    call: Option<(u64, u32)>,
+    call: Option<Telling>,
     calls: u32,
     is_complete: bool,
+}
+
+/// A call that is being told.
+struct Telling {
+    block: u64,
+    /// The call's number.
+    index: u32,
+    has_arguments: bool,
 }
 
 #[derive(Deserialize)]
@@ -93,14 +100,19 @@ impl Stream {
         if &*block.kind != "tool_use" {
             return;
         }
-        self.call = Some((index, self.calls));
+        self.call = Some(Telling { block: index, index: self.calls, has_arguments: false });
         let call = Call { index: Some(self.calls), ..Call::new(&block.id, &block.name, "") };
         self.calls = self.calls.saturating_add(1);
         let tool_calls = Some([DeltaCall::Begins(call)]);
         chunks.delta(0, &Delta { tool_calls, ..Delta::default() });
     }
 
-    fn goes(&self, index: u64, change: &Change, chunks: &mut Chunks) -> Result<(), NotAnAnswer> {
+    fn goes(
+        &mut self,
+        block: u64,
+        change: &Change,
+        chunks: &mut Chunks,
+    ) -> Result<(), NotAnAnswer> {
         let delta = match &*change.kind {
             "text_delta" => Delta { content: Some(text(change.text)?), ..Delta::default() },
             "thinking_delta" => {
@@ -108,20 +120,29 @@ impl Stream {
                 Delta { reasoning_content, ..Delta::default() }
             }
             "input_json_delta" => {
-                let call = self.call.filter(|(block, _)| *block == index);
+                let call = self.call.as_mut().filter(|it| it.block == block);
                 // What a tool of the vendor's own is told is not the client's business.
-                let Some((_, index)) = call else { return Ok(()) };
+                let Some(call) = call else { return Ok(()) };
                 let arguments = text(change.partial_json)?;
                 if arguments.get() == "\"\"" {
                     return Ok(());
                 }
-                let goes = DeltaCall::Goes { index, function: Arguments { arguments } };
-                Delta { tool_calls: Some([goes]), ..Delta::default() }
+                call.has_arguments = true;
+                call_goes(call.index, arguments)
             }
             _ => return Ok(()),
         };
         chunks.delta(0, &delta);
         Ok(())
+    }
+
+    /// A call without arguments has an empty object of them, which here nobody says.
+    fn block_stops(&mut self, block: u64, chunks: &mut Chunks) {
+        let call = self.call.take_if(|it| it.block == block);
+        if let Some(call) = call.filter(|it| !it.has_arguments) {
+            let nothing = serde_json::from_str(r#""{}""#).expect("this is JSON");
+            chunks.delta(0, &call_goes(call.index, nothing));
+        }
     }
 
     fn stops(&mut self, chunks: &mut Chunks) -> Result<(), NotAnAnswer> {
@@ -130,6 +151,11 @@ impl Stream {
         self.is_complete = true;
         Ok(())
     }
+}
+
+fn call_goes(index: u32, arguments: &RawValue) -> Delta<'_> {
+    let goes = DeltaCall::Goes { index, function: Arguments { arguments } };
+    Delta { tool_calls: Some([goes]), ..Delta::default() }
 }
 
 impl Translator for Stream {
@@ -156,6 +182,7 @@ impl Translator for Stream {
             ("content_block_delta", Some(index)) => {
                 self.goes(index, &event.delta.ok_or(NotAnAnswer::Incomplete)?, chunks)?;
             }
+            ("content_block_stop", Some(index)) => self.block_stops(index, chunks),
             ("message_delta", _) => {
                 self.counted = self.counted.then(event.usage.unwrap_or_default());
                 let reason = event.delta.and_then(|it| it.stop_reason);

@@ -135,6 +135,7 @@ impl Translator for Stream {
         }
         let over = self.answers.values().filter(|it| it.is_over).count();
         if is_blocked && response.candidates.is_empty() && self.answers.is_empty() {
+            chunks.delta(0, &Delta { role: Some(Assistant::Assistant), ..Delta::default() });
             chunks.finish(0, Finish::ContentFilter);
             self.ends(chunks);
         } else if u32::try_from(over) == Ok(self.choices) {

@@ -1,0 +1,152 @@
+//! The proxies, by what they say of themselves: which revision they serve, why they
+//! refuse a newer one, and when they heard that a key was revoked.
+//!
+//! All of it is in Redis, dated by its clock. Nothing here decides anything.
+
+#[cfg(test)]
+mod tests;
+mod web;
+
+use std::{collections::HashMap, time::Duration};
+
+use shared::{
+    failure::{Classified, Kind},
+    ids::ApiKeyId,
+    snapshot::Report,
+};
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::{access::Doors, platform::Platform};
+
+pub fn doors(doors: &mut Doors) {
+    web::doors(doors);
+}
+
+/// A proxy that has said nothing for so long is not counted on.
+const LIVE: Duration = Duration::from_secs(15);
+/// One that has said nothing for so long is not shown.
+const KNOWN: Duration = Duration::from_secs(86_400);
+/// A page waits no longer for Redis.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    pub name: String,
+    pub report: Report,
+    /// How long ago it said so.
+    pub silent_for: Duration,
+}
+
+impl Proxy {
+    pub fn is_live(&self) -> bool {
+        self.silent_for < LIVE
+    }
+
+    /// Revisions that it has not got yet.
+    pub fn is_behind_by(&self, newest: i64) -> i64 {
+        (newest - self.report.revision).max(0)
+    }
+}
+
+/// How far a key's revocation has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// So many proxies let it in no more,
+    pub refused: usize,
+    /// of those that live.
+    pub live: usize,
+    /// Until the last of them did.
+    pub after: Duration,
+}
+
+impl Refusal {
+    pub fn is_complete(&self) -> bool {
+        self.refused == self.live
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { refused, live, after } = self;
+        let proxies = if *live == 1 { "proxy" } else { "proxies" };
+        write!(f, "Refused on {refused} of {live} {proxies}")?;
+        if *refused > 0 { write!(f, " after {} ms", after.as_millis()) } else { Ok(()) }
+    }
+}
+
+/// Every proxy heard of within a day, by name.
+pub async fn proxies(platform: &Platform) -> Result<Vec<Proxy>, FleetError> {
+    let said = async {
+        let mut conn = platform.redis.get().await?;
+        let places = &platform.publisher.places;
+        let mut ask = redis::pipe();
+        ask.hgetall(places.reports()).cmd("TIME");
+        let (said, now): (HashMap<String, String>, (i64, i64)) = ask.query_async(&mut conn).await?;
+        let now_ms = now.0 * 1_000 + now.1 / 1_000;
+        let mut proxies: Vec<_> =
+            said.into_iter().filter_map(|(name, text)| read(name, &text, now_ms)).collect();
+        proxies.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(proxies)
+    };
+    timeout(PATIENCE, said).await.map_err(|_| FleetError::TooSlow)?
+}
+
+/// A report that cannot be read is of a version that we do not know, and not shown.
+fn read(name: String, text: &str, now_ms: i64) -> Option<Proxy> {
+    let (at, report) = text.split_once(' ')?;
+    let silent_for = Duration::from_millis(u64::try_from(now_ms - at.parse::<i64>().ok()?).ok()?);
+    let report = serde_json::from_str(report).ok()?;
+    Some(Proxy { name, report, silent_for }).filter(|it| it.silent_for < KNOWN)
+}
+
+/// How far the fast lane has carried what stopped a key, within the last day. Nothing
+/// where that is not known: the page is about the key, not about Redis.
+pub async fn refusal(platform: &Platform, key: ApiKeyId) -> Option<Refusal> {
+    match timeout(PATIENCE, heard(platform, key)).await {
+        Ok(Ok(refusal)) => refusal,
+        Ok(Err(error)) => {
+            warn!(%error, "could not ask which proxies refuse {key}");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+async fn heard(platform: &Platform, key: ApiKeyId) -> Result<Option<Refusal>, FleetError> {
+    let places = &platform.publisher.places;
+    let entry: Option<String> = {
+        let mut conn = platform.redis.get().await?;
+        redis::cmd("GET").arg(places.stop_of(key)).query_async(&mut conn).await?
+    };
+    let Some(entry) = entry else { return Ok(None) };
+    // The id of an entry begins with when it was made.
+    let Some(began) = entry.split('-').next().and_then(|it| it.parse::<u64>().ok()) else {
+        return Ok(None);
+    };
+    let proxies = proxies(platform).await?;
+    let mut conn = platform.redis.get().await?;
+    let heard: HashMap<String, u64> =
+        redis::cmd("HGETALL").arg(places.heard(&entry)).query_async(&mut conn).await?;
+    let live: Vec<_> = proxies.iter().filter(|it| it.is_live()).collect();
+    let at: Vec<_> = live.iter().filter_map(|it| heard.get(&it.name)).collect();
+    let last = at.iter().map(|it| **it).max().unwrap_or(began);
+    let after = Duration::from_millis(last.saturating_sub(began));
+    Ok(Some(Refusal { refused: at.len(), live: live.len(), after }))
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    #[error("Redis did not answer in time")]
+    TooSlow,
+    #[error("Redis gave no connection")]
+    NoConnection(#[from] deadpool_redis::PoolError),
+    #[error("Redis failed")]
+    Redis(#[from] redis::RedisError),
+}
+
+impl Classified for FleetError {
+    fn kind(&self) -> Kind {
+        Kind::Unavailable
+    }
+}

@@ -1,0 +1,187 @@
+//! One attempt to have a call answered: sending it, and looking at how the answer begins.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use hyper::body::{Body, Incoming};
+use tokio::time::Instant;
+
+use super::{Calling, Fate, Pace, Paced, Piece, Relay, Reply, Timer, UpstreamFailure, Watch};
+use crate::{
+    ask::Ask,
+    catalog::Candidate,
+    egress::Client,
+    providers::{Class, Provider, Reader, Refusal, Request, Whole},
+};
+
+/// The longest answer that is not a stream.
+const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
+/// What is set aside for an answer on its word that it will be so long.
+const MOST_RESERVED: usize = 1024 * 1024;
+/// The longest refusal.
+const LONGEST_REFUSAL: usize = 1024 * 1024;
+
+/// An attempt as headers and the request log tell of it.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    pub candidate: Candidate,
+    pub fate: Fate,
+    /// What the upstream said, if it did.
+    pub status: Option<StatusCode>,
+    pub started: Instant,
+    /// Until the answer began, or it was clear that there would be none.
+    pub took: Duration,
+}
+
+/// How an attempt ended.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is not kept")]
+pub(super) enum Ended {
+    Answered(Reply),
+    Refused(Refusal),
+    Failed(UpstreamFailure),
+}
+
+impl Ended {
+    pub(super) fn fate(&self, status: Option<StatusCode>) -> Fate {
+        match self {
+            Self::Answered(_) => Fate::Answered,
+            Self::Refused(refusal) => Fate::of_refusal(refusal.class),
+            Self::Failed(failure) => Fate::of_failure(failure, status),
+        }
+    }
+}
+
+/// What all attempts of a call have in common.
+pub(super) struct Sending<'a> {
+    pub client: &'a Client,
+    pub calling: &'a Arc<Calling>,
+    pub ask: &'a Ask,
+    /// When the call has to be over.
+    pub end: Instant,
+}
+
+impl Sending<'_> {
+    /// Sends `request`, and returns when the client can be told something. `status` is
+    /// what the upstream said, also when the rest of its answer is none.
+    pub async fn send(
+        &self,
+        candidate: &Candidate,
+        request: Request,
+        status: &mut Option<StatusCode>,
+    ) -> Result<Ended, UpstreamFailure> {
+        let Self { client, calling, ask, end } = *self;
+        let timeouts = &calling.timeouts;
+        let first_byte = end.min(Instant::now() + timeouts.first_byte);
+        let pace = Pace { first_byte, idle: timeouts.idle, end, silence: timeouts.ping };
+        let mut timer = Timer::new(first_byte);
+        let response = timer.limit(first_byte, client.request(request)).await;
+        let late =
+            if first_byte == end { UpstreamFailure::Total } else { UpstreamFailure::FirstByte };
+        let (head, body) = response.ok_or(late)??.into_parts();
+        *status = Some(head.status);
+        if let Some(failure) = UpstreamFailure::of(head.status) {
+            return Err(failure);
+        }
+        if is_compressed(&head.headers) {
+            return Err(UpstreamFailure::Compressed);
+        }
+        let provider = candidate.model.upstream.speaks();
+        if let Some(content_type) = events(head.status, &head.headers) {
+            let mut body = Paced::new(body, timer, pace);
+            let mut reader = provider.reader(ask);
+            let first = first_output(&mut body, reader.as_mut()).await?;
+            let watch = Watch::new(calling, candidate.credential.id);
+            let relay = Relay::new(first, body, reader, watch);
+            return Ok(Ended::Answered(Reply::Stream { content_type, relay }));
+        }
+        if !head.status.is_success() {
+            let body = whole(body, timer, pace, LONGEST_REFUSAL).await?;
+            return refused(provider, head.status, &head.headers, body);
+        }
+        let body = whole(body, timer, pace, LONGEST_ANSWER).await?;
+        let Whole { body, usage } = provider.answer(ask, body)?;
+        Ok(Ended::Answered(Reply::Whole { status: head.status, retry_after: None, body, usage }))
+    }
+}
+
+/// What is our own or the upstream's trouble is never told in its words.
+fn refused(
+    provider: &dyn Provider,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<Ended, UpstreamFailure> {
+    let refusal = provider.refusal(status, headers, body)?;
+    match refusal.class {
+        Class::Credential => Err(UpstreamFailure::Credential(status)),
+        Class::Server => Err(UpstreamFailure::Server { status, retry_after: refusal.retry_after }),
+        Class::Request | Class::TooLong | Class::Model | Class::RateLimited => {
+            Ok(Ended::Refused(refusal))
+        }
+    }
+}
+
+/// We ask for none, and what we cannot read we cannot meter.
+fn is_compressed(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_ENCODING).is_some_and(|it| it != "identity")
+}
+
+/// The content type of an answer that is a stream of events.
+fn events(status: StatusCode, headers: &HeaderMap) -> Option<HeaderValue> {
+    const EVENTS: &[u8] = b"text/event-stream";
+    let content_type = headers.get(header::CONTENT_TYPE)?;
+    let begins = content_type.as_bytes().get(..EVENTS.len());
+    let is_events = status.is_success() && begins.is_some_and(|it| it.eq_ignore_ascii_case(EVENTS));
+    is_events.then(|| content_type.clone())
+}
+
+/// The beginning of a stream as the client gets it. Until it is there, another upstream
+/// may still be asked and nobody notices.
+async fn first_output(
+    body: &mut Paced<Incoming>,
+    reader: &mut dyn Reader,
+) -> Result<Bytes, UpstreamFailure> {
+    while let Some(piece) = body.next().await {
+        let Piece::Bytes(bytes) = piece? else { continue };
+        let output = reader.read(bytes)?;
+        if !output.is_empty() {
+            return Ok(output);
+        }
+    }
+    Err(UpstreamFailure::Truncated)
+}
+
+/// Reading it through also finds an answer that was cut where nothing else shows it: one
+/// that ends with its connection.
+async fn whole(
+    body: Incoming,
+    timer: Timer,
+    pace: Pace,
+    longest: usize,
+) -> Result<Bytes, UpstreamFailure> {
+    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if declared > longest {
+        return Err(UpstreamFailure::TooLong);
+    }
+    let mut body = Paced::new(body, timer, pace);
+    let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
+    while let Some(piece) = body.next().await.transpose()? {
+        let Piece::Bytes(bytes) = piece else { continue };
+        if first.len() + rest.len() + bytes.len() > longest {
+            return Err(UpstreamFailure::TooLong);
+        }
+        if first.is_empty() && rest.is_empty() {
+            // Most answers come as one piece, which nobody has to copy.
+            first = bytes;
+            continue;
+        }
+        if rest.is_empty() {
+            rest.reserve(declared.clamp(first.len() + bytes.len(), MOST_RESERVED));
+            rest.extend_from_slice(&std::mem::take(&mut first));
+        }
+        rest.extend_from_slice(&bytes);
+    }
+    Ok(if first.is_empty() { rest.freeze() } else { first })
+}

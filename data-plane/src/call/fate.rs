@@ -1,0 +1,148 @@
+//! What an attempt has come to, and what follows from it: for the next candidate, for the
+//! site, and for asking there again. One table, so that no cell of it is forgotten.
+
+use http::StatusCode;
+
+use super::{UpstreamFailure, breaker::Verdict};
+use crate::providers::Class;
+
+/// How an attempt ended, as metrics, headers and the request log name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Answered,
+    /// The request is at fault, and would be so anywhere.
+    Request,
+    TooLong,
+    Model,
+    Credential,
+    RateLimited,
+    Server,
+    Unreachable,
+    Lost,
+    TimedOut,
+    NotAnAnswer,
+    /// Nothing was sent: the dialect has no words for it.
+    Unsaid,
+    /// Nothing was sent: the site has failed too often.
+    LeftAlone,
+}
+
+impl Fate {
+    pub const ALL: [Self; 13] = [
+        Self::Answered,
+        Self::Request,
+        Self::TooLong,
+        Self::Model,
+        Self::Credential,
+        Self::RateLimited,
+        Self::Server,
+        Self::Unreachable,
+        Self::Lost,
+        Self::TimedOut,
+        Self::NotAnAnswer,
+        Self::Unsaid,
+        Self::LeftAlone,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Request => "request",
+            Self::TooLong => "too_long",
+            Self::Model => "model",
+            Self::Credential => "credential",
+            Self::RateLimited => "rate_limited",
+            Self::Server => "server",
+            Self::Unreachable => "unreachable",
+            Self::Lost => "lost",
+            Self::TimedOut => "timed_out",
+            Self::NotAnAnswer => "not_an_answer",
+            Self::Unsaid => "unsaid",
+            Self::LeftAlone => "left_alone",
+        }
+    }
+
+    pub(super) fn of_refusal(class: Class) -> Self {
+        match class {
+            Class::Request => Self::Request,
+            Class::TooLong => Self::TooLong,
+            Class::Model => Self::Model,
+            Class::Credential => Self::Credential,
+            Class::RateLimited => Self::RateLimited,
+            Class::Server => Self::Server,
+        }
+    }
+
+    /// A page of HTML is no answer, but its status still tells what happened.
+    pub(super) fn of_failure(failure: &UpstreamFailure, status: Option<StatusCode>) -> Self {
+        match failure {
+            UpstreamFailure::Answer(_) | UpstreamFailure::Compressed => {
+                match status.map(|it| it.as_u16()) {
+                    Some(429) => Self::RateLimited,
+                    Some(408 | 500..) => Self::Server,
+                    Some(_) | None => Self::NotAnAnswer,
+                }
+            }
+            UpstreamFailure::Connect(_) => Self::Unreachable,
+            UpstreamFailure::Lost(_) | UpstreamFailure::Broken(_) | UpstreamFailure::Truncated => {
+                Self::Lost
+            }
+            UpstreamFailure::ConnectTimeout(_)
+            | UpstreamFailure::FirstByte
+            | UpstreamFailure::Idle
+            | UpstreamFailure::Total => Self::TimedOut,
+            UpstreamFailure::Credential(_) => Self::Credential,
+            UpstreamFailure::Server { .. } => Self::Server,
+            UpstreamFailure::Redirect(_) | UpstreamFailure::TooLong => Self::NotAnAnswer,
+            UpstreamFailure::Unsaid(_) => Self::Unsaid,
+            UpstreamFailure::LeftAlone(_) | UpstreamFailure::Leaving => Self::LeftAlone,
+        }
+    }
+
+    /// Whether no other candidate could do better.
+    pub(super) const fn is_final(self) -> bool {
+        matches!(self, Self::Answered | Self::Request)
+    }
+
+    /// Whether the same site may do better in a moment, and asking twice is safe.
+    pub(super) const fn may_pass(self) -> bool {
+        matches!(self, Self::RateLimited | Self::Server | Self::Unreachable | Self::Lost)
+    }
+
+    /// What is told to the caller when everything failed: rather what an upstream did than
+    /// that nobody asked it.
+    pub(super) const fn weight(self) -> u8 {
+        match self {
+            Self::Unsaid => 0,
+            Self::LeftAlone => 1,
+            Self::Answered
+            | Self::Request
+            | Self::TooLong
+            | Self::Model
+            | Self::Credential
+            | Self::RateLimited
+            | Self::Server
+            | Self::Unreachable
+            | Self::Lost
+            | Self::TimedOut
+            | Self::NotAnAnswer => 2,
+        }
+    }
+
+    /// What it says of the site.
+    pub(super) const fn verdict(self) -> Verdict {
+        match self {
+            Self::Answered => Verdict::Good,
+            Self::Request | Self::TooLong | Self::Model | Self::Unsaid | Self::LeftAlone => {
+                Verdict::Alive
+            }
+            Self::Credential
+            | Self::RateLimited
+            | Self::Server
+            | Self::Unreachable
+            | Self::Lost
+            | Self::TimedOut
+            | Self::NotAnAnswer => Verdict::Bad,
+        }
+    }
+}

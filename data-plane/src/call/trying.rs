@@ -1,0 +1,104 @@
+//! Going through the candidates until one answers.
+//!
+//! Each is tried once, in the plan's order. When all have failed, one that may do better in
+//! a moment is asked once more: the first such, after as long as it wished or a random
+//! pause, if the retries allow it. So a call is sent as often as it has candidates and
+//! once more at most, twice to the same site, and never again after its client has been
+//! given anything.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Attempt, Fate,
+    attempt::{Ended, Sending},
+    retries::pause,
+};
+use crate::{call::UpstreamFailure, catalog::Candidate};
+
+pub(super) struct Trying<'a> {
+    pub sending: Sending<'a>,
+    pub attempts: Vec<Attempt>,
+}
+
+/// A candidate and what it has come to.
+type Tried<'c> = (&'c Candidate, Ended);
+
+impl Trying<'_> {
+    /// `None` when there is no candidate.
+    pub async fn each<'c>(&mut self, candidates: &'c [Candidate]) -> Option<Tried<'c>> {
+        let mut told: Option<(Tried, Fate)> = None;
+        let mut again = None;
+        for candidate in candidates {
+            let (ended, fate) = self.attempt(candidate).await;
+            if fate.is_final() || Instant::now() >= self.sending.end {
+                return Some((candidate, ended));
+            }
+            again = again.or_else(|| Some((candidate, pause_after(&ended, fate)?)));
+            if told.as_ref().is_none_or(|(_, it)| it.weight() <= fate.weight()) {
+                told = Some(((candidate, ended), fate));
+            }
+        }
+        if let Some((candidate, pause)) = again
+            && self.may_ask_again(pause)
+        {
+            sleep(pause).await;
+            let (ended, fate) = self.attempt(candidate).await;
+            if fate != Fate::LeftAlone {
+                return Some((candidate, ended));
+            }
+        }
+        told.map(|(tried, _)| tried)
+    }
+
+    async fn attempt(&mut self, candidate: &Candidate) -> (Ended, Fate) {
+        let (started, mut status) = (Instant::now(), None);
+        let calling = self.sending.calling;
+        let (ended, fate) = match calling.breakers.admit(candidate.credential.id, started) {
+            Err(rest) => (Ended::Failed(UpstreamFailure::LeftAlone(rest)), Fate::LeftAlone),
+            Ok(pass) => {
+                let provider = candidate.model.upstream.speaks();
+                let ended = match provider.request(self.sending.ask, candidate) {
+                    Ok(request) => self.sending.send(candidate, request, &mut status).await,
+                    Err(unsaid) => Err(unsaid.into()),
+                };
+                let ended = ended.unwrap_or_else(Ended::Failed);
+                let fate = ended.fate(status);
+                // A probe that was never sent has not probed.
+                if fate != Fate::Unsaid {
+                    pass.judge(fate.verdict(), Instant::now());
+                }
+                (ended, fate)
+            }
+        };
+        calling.metrics.attempted(fate);
+        let took = started.elapsed();
+        self.attempts.push(Attempt { candidate: candidate.clone(), fate, status, started, took });
+        (ended, fate)
+    }
+
+    fn may_ask_again(&self, pause: Duration) -> bool {
+        let (calling, now) = (self.sending.calling, Instant::now());
+        if now + pause >= self.sending.end {
+            return false;
+        }
+        let is_granted = calling.retries.grant(now);
+        let counter = match is_granted {
+            true => &calling.metrics.retries,
+            false => &calling.metrics.retries_denied,
+        };
+        counter.inc();
+        is_granted
+    }
+}
+
+/// How long until the same site may be asked again, if it may.
+fn pause_after(ended: &Ended, fate: Fate) -> Option<Duration> {
+    let wished = match ended {
+        Ended::Refused(refusal) => refusal.retry_after,
+        Ended::Failed(UpstreamFailure::Server { retry_after, .. }) => *retry_after,
+        Ended::Answered(_) | Ended::Failed(_) => None,
+    };
+    if fate.may_pass() { pause(wished, fastrand::f64()) } else { None }
+}

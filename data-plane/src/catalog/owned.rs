@@ -1,0 +1,65 @@
+//! What one organization has of its own, or the platform for everybody: models at
+//! upstreams, and policies.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use shared::{
+    ids::{PolicyId, UpstreamId},
+    snapshot::Policy,
+};
+
+use super::Model;
+
+#[derive(Clone, Default)]
+pub(super) struct Owned {
+    /// By name; several of its upstreams may serve models of one name.
+    models: BTreeMap<String, Vec<Arc<Model>>>,
+    policies: BTreeMap<String, Arc<Policy>>,
+}
+
+impl Owned {
+    pub fn is_empty(&self) -> bool {
+        self.models.is_empty() && self.policies.is_empty()
+    }
+
+    pub fn models_called(&self, name: &str) -> &[Arc<Model>] {
+        self.models.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// One model of each name.
+    pub fn models(&self) -> impl Iterator<Item = (&str, &Arc<Model>)> {
+        self.models.iter().filter_map(|(name, all)| Some((name.as_str(), all.first()?)))
+    }
+
+    pub fn policy(&self, name: &str) -> Option<&Arc<Policy>> {
+        self.policies.get(name)
+    }
+
+    pub fn policies(&self) -> impl Iterator<Item = (&str, &Arc<Policy>)> {
+        self.policies.iter().map(|(name, policy)| (name.as_str(), policy))
+    }
+
+    pub fn put_models(&mut self, models: Vec<Arc<Model>>) {
+        for model in models {
+            let called = self.models.entry(model.name.clone()).or_default();
+            called.push(model);
+            // The same order on every proxy, whatever came first.
+            called.sort_by_key(|it| it.upstream.id);
+        }
+    }
+
+    pub fn drop_upstream(&mut self, id: UpstreamId) {
+        self.models.retain(|_, called| {
+            called.retain(|it| it.upstream.id != id);
+            !called.is_empty()
+        });
+    }
+
+    pub fn put_policy(&mut self, policy: Policy) {
+        self.policies.insert(policy.name.clone(), Arc::new(policy));
+    }
+
+    pub fn drop_policy(&mut self, id: PolicyId) {
+        self.policies.retain(|_, it| it.id != id);
+    }
+}

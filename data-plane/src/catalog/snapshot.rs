@@ -1,0 +1,403 @@
+//! Everything at one revision, and how it becomes the next one, record by record.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    sync::Arc,
+};
+
+use serde::de::DeserializeOwned;
+use shared::{
+    ids::{OrganizationId, PolicyId, ProjectId, UpstreamId},
+    keys::KeyHash,
+    snapshot::{
+        Change, Digest, Entity, Genuine, Key, Limits, Policy, Project, RecordId, SetSum, Tenant,
+        Upstream as Published, unpack,
+    },
+};
+use time::OffsetDateTime;
+use tracing::warn;
+
+use super::{
+    KnownSecret, Model, Opener, Rejected,
+    owned::Owned,
+    shards::Shards,
+    upstreams::{self, Unusable},
+};
+
+/// Everything at one revision. A copy shares all that a change leaves alone.
+#[derive(Clone)]
+pub struct Snapshot {
+    pub revision: i64,
+    pub taken_at: OffsetDateTime,
+    /// The first so many records that are left out.
+    pub quarantined: Vec<Quarantined>,
+    /// What the next delta follows.
+    pub(super) chain: Digest,
+    /// What the records were said to add up to,
+    said: SetSum,
+    /// and what those that we took do.
+    sum: SetSum,
+    held: Shards<RecordId, Held>,
+    keys: Shards<KeyHash, KnownSecret>,
+    owned: Shards<OrganizationId, Arc<Owned>>,
+    platform: Arc<Owned>,
+    tenants: Shards<OrganizationId, Limits>,
+    projects: Shards<ProjectId, Limits>,
+    /// Secrets that opened something and were stopped by the fast lane, and the revision
+    /// that will have seen why.
+    stopped: Arc<HashMap<KeyHash, i64>>,
+}
+
+/// A record that is left out, and why. Neither holds anything secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    pub record: String,
+    pub reason: String,
+    id: RecordId,
+}
+
+/// So many are listed. What is wrong with the thousandth is wrong with the first.
+const MOST_LISTED: usize = 1_000;
+
+/// That we have a record, and what we made of it.
+#[derive(Clone)]
+struct Held {
+    sum: SetSum,
+    made: Made,
+}
+
+/// What a record became, as far as it takes to undo it.
+#[derive(Clone, Default)]
+enum Made {
+    /// It could not be read, or is of a kind that we do not know.
+    #[default]
+    Nothing,
+    Key(Arc<Key>),
+    Upstream(Option<OrganizationId>),
+    Policy(Option<OrganizationId>),
+    Organization,
+    Project,
+}
+
+impl Snapshot {
+    /// Before there was anything.
+    pub(super) fn empty() -> Self {
+        Self {
+            revision: 0,
+            taken_at: OffsetDateTime::UNIX_EPOCH,
+            quarantined: Vec::new(),
+            chain: Digest::NOTHING,
+            said: SetSum::default(),
+            sum: SetSum::default(),
+            held: Shards::default(),
+            keys: Shards::default(),
+            owned: Shards::default(),
+            platform: Arc::default(),
+            tenants: Shards::default(),
+            projects: Shards::default(),
+            stopped: Arc::default(),
+        }
+    }
+
+    pub fn secret(&self, hash: &KeyHash) -> Option<&KnownSecret> {
+        if self.stopped.contains_key(hash) {
+            return None;
+        }
+        self.keys.get(hash)
+    }
+
+    /// Where the model `name` is served to `organization`: its own upstreams first.
+    pub fn serving(
+        &self,
+        organization: OrganizationId,
+        name: &str,
+    ) -> impl Iterator<Item = &Arc<Model>> {
+        let own = self.owned.get(&organization).map_or(&[][..], |it| it.models_called(name));
+        own.iter().chain(self.platform.models_called(name))
+    }
+
+    /// Where `name` leads for `organization`: its own policy, or the platform's.
+    pub fn policy(&self, organization: OrganizationId, name: &str) -> Option<&Arc<Policy>> {
+        let own = self.owned.get(&organization).and_then(|it| it.policy(name));
+        own.or_else(|| self.platform.policy(name))
+    }
+
+    /// Every policy that `organization` can ask for, each name once, in order.
+    pub fn policies(&self, organization: OrganizationId) -> impl Iterator<Item = &Arc<Policy>> {
+        let mut policies: BTreeMap<_, _> = self.platform.policies().collect();
+        policies.extend(self.owned.get(&organization).into_iter().flat_map(|it| it.policies()));
+        policies.into_values()
+    }
+
+    /// What holds for all of an organization.
+    pub fn organization_limits(&self, organization: OrganizationId) -> Limits {
+        self.tenants.get(&organization).copied().unwrap_or_default()
+    }
+
+    pub fn project_limits(&self, project: ProjectId) -> Limits {
+        self.projects.get(&project).copied().unwrap_or_default()
+    }
+
+    /// Every model that `organization` can call, each name once, in order.
+    pub fn models(&self, organization: OrganizationId) -> impl Iterator<Item = &Arc<Model>> {
+        let mut models: BTreeMap<_, _> = self.platform.models().collect();
+        models.extend(self.owned.get(&organization).into_iter().flat_map(|it| it.models()));
+        models.into_values()
+    }
+
+    /// How many records we hold, and secrets that open something.
+    pub fn size(&self) -> (usize, usize) {
+        (self.held.len(), self.keys.len())
+    }
+
+    /// Whether what we hold is what was published. Looks at every record.
+    pub(super) fn adds_up(&self) -> bool {
+        let sum = self.held.values().fold(SetSum::default(), |sum, it| sum.with(it.sum));
+        sum == self.said && sum == self.sum
+    }
+
+    /// The sum of all that we hold: the same on every proxy that serves this revision.
+    pub fn sum(&self) -> SetSum {
+        self.sum
+    }
+
+    /// Everything of a full image.
+    pub(super) fn build(full: &Genuine, opener: &Opener) -> Result<Self, Rejected> {
+        let mut snapshot = Self::empty();
+        snapshot.take_all(full, opener)?;
+        Ok(snapshot)
+    }
+
+    /// The revision after this one.
+    pub(super) fn followed_by(&self, delta: &Genuine, opener: &Opener) -> Result<Self, Rejected> {
+        let (expected, came) = (self.revision + 1, delta.head.revision);
+        if came != expected {
+            return Err(Rejected::Gap { expected, came });
+        }
+        if delta.head.chain != self.chain {
+            return Err(Rejected::OtherChain { revision: came });
+        }
+        let mut next = self.clone();
+        next.take_all(delta, opener)?;
+        Ok(next)
+    }
+
+    fn take_all(&mut self, from: &Genuine, opener: &Opener) -> Result<(), Rejected> {
+        let (head, mut bad) = (&from.head, 0);
+        unpack(&from.signed.body, |change| match change {
+            Ok(change) => self.take(change, opener),
+            Err(_) => bad += 1,
+        })?;
+        // A line that is no record was not summed up by its writer either: it is damage.
+        if bad > 0 || self.sum != head.sum {
+            return Err(Rejected::Sum { revision: head.revision });
+        }
+        self.revision = head.revision;
+        self.said = head.sum;
+        self.chain = head.chain_end();
+        let at = i128::from(head.published_at) * 1_000;
+        self.taken_at = OffsetDateTime::from_unix_timestamp_nanos(at).unwrap_or(self.taken_at);
+        self.resume();
+        Ok(())
+    }
+
+    /// What an image without a signature says.
+    pub(super) fn of_image(
+        revision: i64,
+        taken_at: OffsetDateTime,
+        changes: &[Change<'_>],
+        opener: &Opener,
+    ) -> Self {
+        let mut snapshot = Self::empty();
+        for change in changes {
+            snapshot.take(*change, opener);
+        }
+        snapshot.said = snapshot.sum;
+        Self { revision, taken_at, ..snapshot }
+    }
+
+    fn take(&mut self, change: Change<'_>, opener: &Opener) {
+        let Change { id, content } = change;
+        let before = self.held.get(&id).cloned();
+        let (was, made) = before.map_or_else(Default::default, |it| (it.sum, it.made));
+        let sum = SetSum::of(change);
+        self.sum = self.sum.without(was).with(sum);
+        if !self.quarantined.is_empty() {
+            self.quarantined.retain(|it| it.id != id);
+        }
+        match content {
+            None => {
+                self.undo(id, &made);
+                self.held.remove(&id);
+            }
+            Some(content) => {
+                let made = self.make(id, content, made, opener);
+                self.held.insert(id, Held { sum, made });
+            }
+        }
+    }
+
+    /// Makes of a record what is served. One that is wrong leaves what was made of the
+    /// good one before it.
+    fn make(&mut self, id: RecordId, content: &str, before: Made, opener: &Opener) -> Made {
+        let made = match id.entity {
+            Entity::Key => self.make_key(id, content, &before),
+            Entity::Upstream => self.make_upstream(id, content, &before, opener),
+            Entity::Policy => self.make_policy(id, content, &before),
+            Entity::Organization => read::<Tenant>(content).and_then(|it| {
+                is_its_own(id, it.organization.uuid())?;
+                self.tenants.insert(it.organization, it.limits);
+                Ok(Made::Organization)
+            }),
+            Entity::Project => read::<Project>(content).and_then(|it| {
+                is_its_own(id, it.id.uuid())?;
+                self.projects.insert(it.id, it.limits);
+                Ok(Made::Project)
+            }),
+            Entity::Unknown(_) => Ok(Made::Nothing),
+        };
+        made.unwrap_or_else(|why| {
+            self.quarantine(id, format!("{} {}", id.entity.name(), id.id.simple()), &why);
+            before
+        })
+    }
+
+    /// All secrets of a key or none: half a key would be a riddle.
+    fn make_key(&mut self, id: RecordId, content: &str, before: &Made) -> Result<Made, Unusable> {
+        let key: Key = read(content)?;
+        is_its_own(id, key.id.uuid())?;
+        let secrets = key.secrets.iter().map(|it| Ok((hash(&it.hash)?, it.valid_until)));
+        let secrets: Vec<_> = secrets.collect::<Result<_, Unusable>>()?;
+        let is_anothers = |hash| self.keys.get(hash).is_some_and(|it| it.key.id != key.id);
+        if secrets.iter().any(|(hash, _)| is_anothers(hash)) {
+            return Err(Unusable::SharedSecret);
+        }
+        self.undo(id, before);
+        let key = Arc::new(key);
+        for (hash, valid_until) in secrets {
+            self.keys.insert(hash, KnownSecret { key: key.clone(), valid_until });
+        }
+        Ok(Made::Key(key))
+    }
+
+    fn make_upstream(
+        &mut self,
+        id: RecordId,
+        content: &str,
+        before: &Made,
+        opener: &Opener,
+    ) -> Result<Made, Unusable> {
+        let published: Published = read(content)?;
+        is_its_own(id, published.id.uuid())?;
+        let owner = published.organization;
+        let (models, unusable) = upstreams::open(published, opener)?;
+        self.undo(id, before);
+        self.change_owned(owner, |it| it.put_models(models));
+        for (name, why) in unusable {
+            self.quarantine(id, format!("upstream {name}"), &why);
+        }
+        Ok(Made::Upstream(owner))
+    }
+
+    fn make_policy(
+        &mut self,
+        id: RecordId,
+        content: &str,
+        before: &Made,
+    ) -> Result<Made, Unusable> {
+        let policy: Policy = read(content)?;
+        is_its_own(id, policy.id.uuid())?;
+        let owner = policy.organization;
+        self.undo(id, before);
+        self.change_owned(owner, |it| it.put_policy(policy));
+        Ok(Made::Policy(owner))
+    }
+
+    /// Takes away what was made of a record.
+    fn undo(&mut self, id: RecordId, made: &Made) {
+        match made {
+            Made::Nothing => (),
+            Made::Key(key) => {
+                for hash in key.secrets.iter().filter_map(|it| hash(&it.hash).ok()) {
+                    self.keys.remove(&hash);
+                }
+            }
+            Made::Upstream(owner) => {
+                self.change_owned(*owner, |it| it.drop_upstream(UpstreamId::from_uuid(id.id)));
+            }
+            Made::Policy(owner) => {
+                self.change_owned(*owner, |it| it.drop_policy(PolicyId::from_uuid(id.id)));
+            }
+            Made::Organization => self.tenants.remove(&OrganizationId::from_uuid(id.id)),
+            Made::Project => self.projects.remove(&ProjectId::from_uuid(id.id)),
+        }
+    }
+
+    fn change_owned(&mut self, owner: Option<OrganizationId>, change: impl FnOnce(&mut Owned)) {
+        let Some(owner) = owner else {
+            change(Arc::make_mut(&mut self.platform));
+            return;
+        };
+        let is_left = self.owned.entry(owner).is_some_and(|it| {
+            let owned = Arc::make_mut(it);
+            change(owned);
+            !owned.is_empty()
+        });
+        if !is_left {
+            self.owned.remove(&owner);
+        }
+    }
+
+    fn quarantine(&mut self, id: RecordId, record: String, why: &Unusable) {
+        if self.quarantined.len() < MOST_LISTED {
+            let reason = why.to_string();
+            warn!(record, reason, "left out {record}: {reason}");
+            self.quarantined.push(Quarantined { record, reason, id });
+        }
+    }
+
+    /// Refuses secrets until a revision says what became of them.
+    pub(super) fn stopping(&self, secrets: &[(KeyHash, i64)]) -> Self {
+        let mut next = self.clone();
+        let mut stopped = HashMap::clone(&next.stopped);
+        for (hash, until) in secrets.iter().filter(|it| it.1 > self.revision) {
+            let there = stopped.entry(*hash).or_insert(*until);
+            *there = (*there).max(*until);
+        }
+        next.stopped = Arc::new(stopped);
+        next
+    }
+
+    /// Goes on refusing what the snapshot before this one refused.
+    pub(super) fn stopping_as(self, before: &Self) -> Self {
+        let stopped: Vec<_> = before.stopped.iter().map(|(hash, until)| (*hash, *until)).collect();
+        if stopped.is_empty() { self } else { self.stopping(&stopped) }
+    }
+
+    /// Lets a revision have its word about what it has seen.
+    fn resume(&mut self) {
+        if !self.stopped.is_empty() {
+            let open = self.stopped.iter().filter(|it| *it.1 > self.revision);
+            self.stopped = Arc::new(open.map(|(hash, until)| (*hash, *until)).collect());
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(content: &str) -> Result<T, Unusable> {
+    serde_json::from_str(content).map_err(Unusable::Unreadable)
+}
+
+fn is_its_own(record: RecordId, said: uuid::Uuid) -> Result<(), Unusable> {
+    if record.id == said { Ok(()) } else { Err(Unusable::OtherId) }
+}
+
+fn hash(bytes: &[u8]) -> Result<KeyHash, Unusable> {
+    bytes.try_into().map(KeyHash).map_err(|_| Unusable::BadHash)
+}
+
+impl From<io::Error> for Rejected {
+    fn from(error: io::Error) -> Self {
+        Self::Body(error.kind())
+    }
+}

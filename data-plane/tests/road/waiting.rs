@@ -1,0 +1,76 @@
+//! Long silences, slow clients, and the end of a drain.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{io::AsyncReadExt, sync::Notify};
+
+use crate::{
+    plane::Plane,
+    soon,
+    upstream::{EVENTS, Event, LAST_CHUNK, Step, Upstream, chunk},
+};
+
+const CALL: &str = r#"{"model":"auto","stream":true}"#;
+
+fn begun() -> Step {
+    Step::Send([EVENTS.as_bytes(), &chunk("data: {}\n\n")].concat())
+}
+
+async fn until(client: &mut tokio::net::TcpStream, received: &mut String, end: &str) {
+    while !received.contains(end) {
+        let mut bytes = Vec::new();
+        soon(client.read_buf(&mut bytes)).await.unwrap();
+        assert!(!bytes.is_empty(), "the connection closed after {received}");
+        received.push_str(std::str::from_utf8(&bytes).unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_is_filled_with_comments() {
+    let signal = Arc::new(Notify::new());
+    let ended = [&chunk("data: [DONE]\n\n")[..], LAST_CHUNK].concat();
+    let script = vec![begun(), Step::Await(signal.clone()), Step::Send(ended)];
+    let upstream = Upstream::start([script]).await;
+    let short = Duration::from_millis(50);
+    let plane = Plane::with(upstream.address, |it| it.timeouts.ping = short).await;
+    let (mut client, mut received) = (plane.open(CALL).await, String::new());
+    until(&mut client, &mut received, "data: {}\n\n\r\n8\r\n: ping\n\n\r\n8\r\n: ping\n\n\r\n")
+        .await;
+    signal.notify_one();
+    until(&mut client, &mut received, "data: [DONE]\n\n\r\n0\r\n\r\n").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_nothing_is_dropped_and_its_upstream_too() {
+    let mut upstream = Upstream::start([vec![Step::Send(EVENTS.into()), Step::Flood]]).await;
+    let short = Duration::from_millis(300);
+    let plane = Plane::with(upstream.address, |it| it.timeouts.write = short).await;
+    let _client = plane.open(CALL).await;
+    assert!(matches!(upstream.event().await, Event::Request { .. }));
+    let Event::Flooded(taken) = upstream.event().await else { panic!("no flood") };
+    // Ours is 64 KiB of it; the rest waits in the kernel's buffers of three sockets.
+    assert!(taken < 64 * 1024 * 1024, "{taken} bytes were taken for nobody");
+    let metrics = plane.get_privately("/metrics").await;
+    let metrics = std::str::from_utf8(&metrics.body).unwrap();
+    assert!(metrics.contains("turnpike_requests_in_flight 0"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_last_longer_than_the_drain_are_told() {
+    let upstream = Upstream::start([vec![begun(), Step::Hang]]).await;
+    let change = |it: &mut data_plane::config::Config| {
+        it.floor.drain_seconds = 2;
+        it.timeouts.ping = Duration::from_millis(50);
+    };
+    let plane = Plane::with(upstream.address, change).await;
+    let (mut client, mut received) = (plane.open(CALL).await, String::new());
+    until(&mut client, &mut received, "data: {}\n\n").await;
+    let rest = async {
+        let mut rest = String::new();
+        client.read_to_string(&mut rest).await.unwrap();
+        rest
+    };
+    let ((), rest) = soon(async { tokio::join!(plane.running.drain(), rest) }).await;
+    assert!(rest.contains(r#""code":"unavailable""#), "{rest}");
+    assert!(rest.ends_with("0\r\n\r\n") && !rest.contains("[DONE]"), "{rest}");
+}

@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Measures what the gateway costs, beside nginx and beside no proxy at all.
+#
+#   infra/bench.sh
+#
+# Starts the whole product on the provider simulator, with a PostgreSQL, a Redis, ports and
+# data of its own in .run/bench, and nginx as a plain reverse proxy before the same
+# simulator; tests/bench measures the three in turn. Figures: target/bench/bench.md and
+# bench.json. Settings, from the environment:
+#
+#   SECS              how long each run lasts (10)
+#   REPEATS           how many runs a figure is the median of (3)
+#   TURNPIKE_BIN_DIR  measure the programs found there, build nothing
+#
+# A figure that misses its target is told and is no failure; a run that fails is one.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+source infra/lib/say.sh
+source infra/lib/processes.sh
+source infra/lib/ports.sh
+
+readonly OUT=target/bench
+readonly KEYS=10000
+export TURNPIKE_RUN=.run/bench
+
+main() {
+  infra/install.sh services bench || exit 1
+  mkdir -p $OUT $TURNPIKE_RUN/nginx
+  nginx_pid=
+  trap 'leave' EXIT
+  trap 'exit 130' INT TERM HUP
+  start_turnpike
+  make_keys
+  start_nginx
+  measure
+}
+
+# As in production, but for two: each proxy gets as many threads as nginx has workers, and
+# the simulator keeps no calls, so that it costs as little as it can.
+start_turnpike() {
+  # Somebody else's PostgreSQL and Redis are not for measuring on.
+  unset TURNPIKE_{,OWNER_,ADMIN_}DATABASE_URL TURNPIKE_REDIS_URL
+  DETACH=1 TURNPIKE_WORKERS=2 TURNPIKE_LOG_FORMAT=json \
+    TURNPIKE_SIMULATOR_WORKERS=2 TURNPIKE_SIMULATOR_NO_RECORD=1 infra/run.sh up >/dev/null || exit 1
+  # shellcheck source=/dev/null
+  source $TURNPIKE_RUN/demo.env
+}
+
+# A proxy that knows three keys costs less than one that knows many.
+make_keys() {
+  local before made
+  before=$(revision)
+  made=$(infra/stack.sh psql $TURNPIKE_RUN --quiet --no-psqlrc --tuples-only --no-align --set=ON_ERROR_STOP=1 \
+    --set=keys=$KEYS --file=tests/bench/keys.sql turnpike) || fail 'the keys could not be made'
+  ((made == 0)) || eventually 30 serves_newer_than "$before" || fail 'the proxy does not hear of the new keys'
+}
+
+serves_newer_than() { (($(revision) > $1)); } # REVISION
+
+revision() { curl --silent --fail --max-time 2 "$TURNPIKE_DATA_URL/readyz" | jq .revision; }
+
+start_nginx() {
+  local here=$TURNPIKE_RUN/nginx
+  nginx_port=$(choose_port $TURNPIKE_RUN/ports.env nginx 7404)
+  sed "s/@port@/$nginx_port/; s/@simulator@/${TURNPIKE_SIMULATOR_URL#http://}/" tests/bench/nginx.conf >"$here/nginx.conf"
+  # Debian has it where a user's PATH does not look.
+  PATH=$PATH:/usr/sbin nginx -p "$here" -c nginx.conf -e error.log </dev/null &
+  nginx_pid=$!
+  eventually 10 listens "$nginx_port" || fail "nginx did not start; its log: $here/error.log"
+}
+
+measure() {
+  ulimit -n "$(ulimit -Hn)"
+  TURNPIKE_API_KEY=$TURNPIKE_API_KEY "$(programs)/bench" \
+    --simulator "${TURNPIKE_SIMULATOR_URL#http://}" --simulator-pid "$TURNPIKE_SIMULATOR_PID" \
+    --nginx "127.0.0.1:$nginx_port" --nginx-pid "$nginx_pid" \
+    --ours "${TURNPIKE_DATA_URL#http://}" --ours-pid "$TURNPIKE_DATA_PID" \
+    --seconds "${SECS:-10}" --repeats "${REPEATS:-3}" --commit "$(commit)" \
+    --keys $KEYS --script tests/bench/calls.lua --out $OUT || fail 'a run failed'
+  say "The figures are in $OUT/bench.md and $OUT/bench.json."
+}
+
+programs() { realpath -m "${TURNPIKE_BIN_DIR:-${CARGO_TARGET_DIR:-target}/release}"; }
+
+commit() {
+  git describe --always --dirty 2>/dev/null || echo 'an unknown commit'
+}
+
+leave() {
+  [[ -z $nginx_pid ]] || end_process "$nginx_pid" 5 QUIT
+  infra/run.sh stop
+}
+
+main "$@"
