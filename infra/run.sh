@@ -166,7 +166,8 @@ export_control_plane_settings() {
   export TURNPIKE_DATABASE_URL=$database_url TURNPIKE_REDIS_URL=$redis_url \
     TURNPIKE_PUBLIC_URL=http://127.0.0.1:$control_port TURNPIKE_DATA_URL=http://127.0.0.1:$data_port \
     TURNPIKE_MASTER_KEY TURNPIKE_CREDENTIAL_KEY TURNPIKE_SIGNING_KEY TURNPIKE_VERIFYING_KEY TURNPIKE_SNAPSHOT_KEY \
-    TURNPIKE_AUDIT_CHECKPOINTS=$PWD/$RUN/audit-checkpoints TURNPIKE_DEV=1
+    TURNPIKE_AUDIT_CHECKPOINTS=$PWD/$RUN/audit-checkpoints TURNPIKE_DEV=1 \
+    TURNPIKE_ALLOW_PRIVATE_UPSTREAMS=1 # models may run on the same machine
 }
 
 # Where each plane listens, and how it behaves before a person who waits for it to stop.

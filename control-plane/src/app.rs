@@ -19,9 +19,9 @@ use tokio::sync::Notify;
 use tracing::info;
 
 use crate::{
-    access::Doors, audit, config::Config, cost_centers, docs, fleet, health, identity, keys, mail,
-    members, operator, organizations, platform::Platform, projects, requests, snapshots, teams,
-    tokens, web,
+    access::Doors, audit, config::Config, cost_centers, docs, fleet, health, identity, keys,
+    limits, mail, members, models, operator, organizations, platform::Platform, policies, projects,
+    requests, snapshots, teams, tokens, upstreams, web,
 };
 
 /// Every route of the control plane.
@@ -38,6 +38,10 @@ pub fn doors() -> Doors {
     cost_centers::doors(&mut doors);
     keys::doors(&mut doors);
     requests::doors(&mut doors);
+    policies::doors(&mut doors);
+    models::doors(&mut doors);
+    upstreams::doors(&mut doors);
+    limits::doors(&mut doors);
     tokens::doors(&mut doors);
     audit::doors(&mut doors);
     mail::doors(&mut doors);

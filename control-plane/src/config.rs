@@ -45,6 +45,11 @@ pub struct Config {
     #[arg(long, env = "TURNPIKE_SNAPSHOT_KEY", hide_env_values = true)]
     pub snapshot_key: SnapshotKey,
 
+    /// Allows providers on this machine and in private networks. For demos and tests, and
+    /// where one company runs its own models.
+    #[arg(long, env = "TURNPIKE_ALLOW_PRIVATE_UPSTREAMS", value_parser = clap::builder::FalseyValueParser::new(), default_value = "0")]
+    pub allow_private_upstreams: bool,
+
     /// Networks whose X-Forwarded-For is believed.
     #[arg(long, env = "TURNPIKE_TRUSTED_PROXIES", value_delimiter = ',')]
     pub trusted_proxies: Vec<IpNet>,

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod app;
 pub mod config;
+pub mod egress;
 pub mod health;
 pub mod names;
 pub mod platform;
@@ -20,15 +21,19 @@ pub mod docs;
 pub mod fleet;
 pub mod identity;
 pub mod keys;
+pub mod limits;
 pub mod mail;
 pub mod members;
+pub mod models;
 pub mod operator;
 pub mod organizations;
+pub mod policies;
 pub mod projects;
 pub mod requests;
 pub mod snapshots;
 pub mod teams;
 pub mod tokens;
+pub mod upstreams;
 
 #[cfg(test)]
 mod testing;

@@ -15,7 +15,9 @@ use sqlx::PgPool;
 use tokio::sync::Notify;
 use url::Url;
 
-use crate::{config::Config, identity::Passwords, snapshots::Publisher, tokens::AccessTokens};
+use crate::{
+    config::Config, egress::Egress, identity::Passwords, snapshots::Publisher, tokens::AccessTokens,
+};
 
 pub struct Platform {
     pub db: PgPool,
@@ -27,6 +29,8 @@ pub struct Platform {
     /// Whether the dev mailbox and the style guide are served.
     pub is_dev: bool,
     pub trusted_proxies: Vec<IpNet>,
+    /// Which addresses of providers may be called.
+    pub egress: Egress,
     pub secrets: Secrets,
     pub access_tokens: AccessTokens,
     pub passwords: Passwords,
@@ -82,6 +86,7 @@ impl Platform {
             data_url: config.data_url.clone(),
             is_dev: config.dev,
             trusted_proxies: config.trusted_proxies.clone(),
+            egress: Egress { allow_private: config.allow_private_upstreams },
             secrets: Secrets::new(&config.master_key, &config.credential_key),
             access_tokens: AccessTokens::new(&config.signing_key)?,
             passwords: Passwords::default(),

@@ -57,6 +57,15 @@ impl Tenant {
 
 impl Fixture {
     pub async fn new(root: PgPool) -> Self {
+        Self::with(root, config()).await
+    }
+
+    /// One whose operator allows providers in private networks.
+    pub async fn allowing_private(root: PgPool) -> Self {
+        Self::with(root, Config { allow_private_upstreams: true, ..config() }).await
+    }
+
+    async fn with(root: PgPool, config: Config) -> Self {
         let options = root.connect_options().as_ref().clone();
         let db = PgPoolOptions::new()
             .max_connections(8)
@@ -65,7 +74,6 @@ impl Fixture {
             .expect("the test database is there");
         let ours = tenant(&root, "ours").await;
         let theirs = tenant(&root, "theirs").await;
-        let config = config();
         let redis = config.stores.redis().expect("the address is well formed");
         let platform = Platform::new(&config, db.clone(), redis).expect("the keys are good");
         Self { root, db, platform: Data::new(platform), ours, theirs }

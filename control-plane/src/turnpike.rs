@@ -8,14 +8,17 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
 use control_plane::{
-    access::{Permission, Role},
+    access::{Actor, Origin, Permission, Role, Work},
     audit,
     config::Stores,
-    demo, docs, identity,
+    demo, docs,
+    egress::Egress,
+    identity,
     snapshots::{Listed, Publisher, Verdict},
     tokens,
+    upstreams::{self, Declared, Draft, Upstream, known_models},
 };
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
@@ -49,6 +52,9 @@ enum Command {
         stores: Stores,
         email: String,
     },
+    /// The platform's own providers, which every organization may call.
+    #[command(subcommand)]
+    Provider(Provider),
     /// Prints the description of the management API.
     Openapi,
     /// Prints which role may do what.
@@ -63,6 +69,48 @@ struct Owner {
 
     #[arg(long, env = "TURNPIKE_DATABASE_URL", value_parser = store_url, hide_env_values = true)]
     database_url: Option<SecretString>,
+}
+
+#[derive(Subcommand)]
+enum Provider {
+    /// Lists them.
+    List {
+        #[command(flatten)]
+        stores: Stores,
+    },
+    /// Adds one, or brings the one of its name up to date.
+    Put(Box<NewProvider>),
+}
+
+#[derive(Args)]
+struct NewProvider {
+    #[command(flatten)]
+    stores: Stores,
+
+    /// 32 random bytes in base64 that seal provider credentials.
+    #[arg(long, env = "TURNPIKE_CREDENTIAL_KEY", hide_env_values = true)]
+    credential_key: MasterKey,
+
+    /// The provider's key.
+    #[arg(long, env = "TURNPIKE_PROVIDER_SECRET", value_parser = secret, hide_env_values = true)]
+    secret: SecretString,
+
+    /// A vendor that we know, like openai or deepseek, or another's word for itself.
+    vendor: String,
+
+    /// The vendor's own where left out; so is the address.
+    #[arg(long, default_value = "")]
+    name: String,
+
+    #[arg(long, default_value = "")]
+    base_url: String,
+
+    #[arg(long, default_value = "")]
+    region: String,
+
+    /// Allows an address on this machine or in a private network.
+    #[arg(long, env = "TURNPIKE_ALLOW_PRIVATE_UPSTREAMS", value_parser = FalseyValueParser::new(), default_value = "0")]
+    allow_private_upstreams: bool,
 }
 
 #[derive(Subcommand)]
@@ -182,10 +230,44 @@ async fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             identity::make_operator(&db, &email).await?;
             say(&format!("{email} is an operator"))?;
         }
+        Command::Provider(Provider::List { stores }) => {
+            let mut work = for_the_platform(&stores).await?;
+            for upstream in upstreams::list(&mut work).await? {
+                let state = if upstream.enabled { "enabled" } else { "disabled" };
+                let Upstream { id, name, base_url, models, .. } = upstream;
+                say(&format!("{id}  {name:<24} {base_url:<48} {models:>4} models  {state}"))?;
+            }
+        }
+        Command::Provider(Provider::Put(new)) => put_provider(&new).await?,
         Command::Openapi => say(&docs::openapi().to_pretty_json()?)?,
         Command::Roles => say(&roles())?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A transaction that sees and changes what is the platform's.
+async fn for_the_platform(stores: &Stores) -> Result<Work, sqlx::Error> {
+    let db = stores.database(1).await?;
+    Work::begin(&db, audit::PLATFORM, Actor::System, Origin::internal()).await
+}
+
+async fn put_provider(new: &NewProvider) -> Result<(), Box<dyn std::error::Error>> {
+    let draft = Draft {
+        vendor: new.vendor.clone(),
+        name: new.name.clone(),
+        dialect: None,
+        base_url: new.base_url.clone(),
+        region: new.region.clone(),
+    };
+    let place = draft.place(Egress { allow_private: new.allow_private_upstreams })?;
+    let models = known_models(&new.vendor);
+    let sealer = new.credential_key.sealer("credentials");
+    let mut work = for_the_platform(&new.stores).await?;
+    let declared = Declared { place, secret: new.secret.clone(), models };
+    let upstream = upstreams::put(&mut work, &sealer, &declared).await?;
+    work.commit().await?;
+    say(&format!("{upstream} serves every organization"))?;
+    Ok(())
 }
 
 fn say(text: &str) -> io::Result<()> {

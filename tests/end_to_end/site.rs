@@ -20,6 +20,8 @@ pub async fn furnish(ada: &mut Person, text: &str) -> Furnished {
         ("/projects/new", "/projects", vec![("name", text)]),
         ("/cost-centers/new", "/cost-centers", vec![("code", "ENG-1"), ("name", text)]),
         ("/members/invite", "/members/invite", vec![("emails", "new@acme.test")]),
+        ("/providers/new?vendor=openai", "/providers", vec![("name", text), ("secret", "sk-1")]),
+        ("/policies/new?model=sim-small", "/policies", vec![("name", "fast"), ("note", text)]),
     ] {
         let path = ada.path(page);
         let answer = ada.browser.fill(&path, action, &typed).await;

@@ -7,11 +7,11 @@ use clap::Parser;
 use control_plane::platform::Platform;
 use secrecy::ExposeSecret;
 use shared::{
-    ids::CredentialId,
+    ids::{CredentialId, PolicyId, UpstreamId},
     seal::MasterKey,
-    snapshot::{Model, Signer, Upstream},
+    snapshot::{Signer, Upstream},
 };
-use sqlx::{ConnectOptions, PgPool, types::Json};
+use sqlx::{ConnectOptions, PgPool};
 use tokio::runtime::{self, Runtime};
 
 use crate::{
@@ -149,19 +149,49 @@ impl Stack {
         let purpose = Upstream::purpose(id, None, &base_url);
         let secret = UPSTREAM_SECRET.to_owned().into();
         let sealed = self.platform.secrets.credentials.seal_text(&secret, &purpose);
-        let models =
-            ["auto", "sim-small"].map(|name| Model::of_text(name, "sim-small", 128_000, 4_096));
+        let upstream = UpstreamId::generate();
         sqlx::query(
-            "INSERT INTO provider_credentials (id, provider, base_url, sealed_secret, models)
-             VALUES ($1, 'simulator', $2, $3, $4)",
+            "INSERT INTO upstreams (id, vendor, name, dialect, base_url)
+             VALUES ($1, 'simulator', 'Simulator', 'open_ai', $2)",
         )
-        .bind(id)
+        .bind(upstream)
         .bind(base_url)
-        .bind(sealed)
-        .bind(Json(models))
         .execute(&self.root)
         .await
         .expect("the test database takes an upstream");
+        sqlx::query(
+            "INSERT INTO upstream_models (upstream_id, name, upstream_name, display_name,
+                                          context_length, max_output_tokens, capabilities,
+                                          input, output, position)
+             VALUES ($1, 'sim-small', 'sim-small', 'sim-small', 128000, 4096, '{streaming}',
+                     '{text}', '{text}', 1)",
+        )
+        .bind(upstream)
+        .execute(&self.root)
+        .await
+        .expect("the test database takes a model");
+        sqlx::query(
+            r#"WITH auto AS (INSERT INTO policies (id, name, version)
+                             VALUES ($1, 'auto', 1) RETURNING id)
+               INSERT INTO policy_versions (policy_id, version, name, tiers, note)
+               SELECT id, 1, 'auto',
+                      '[{"targets": [{"model": "sim-small", "provider": null, "weight": 1}]}]', ''
+                 FROM auto"#,
+        )
+        .bind(PolicyId::generate())
+        .execute(&self.root)
+        .await
+        .expect("the test database takes a policy");
+        sqlx::query(
+            "INSERT INTO provider_credentials (id, upstream_id, label, sealed_secret)
+             VALUES ($1, $2, 'default', $3)",
+        )
+        .bind(id)
+        .bind(upstream)
+        .bind(sealed)
+        .execute(&self.root)
+        .await
+        .expect("the test database takes a credential");
     }
 }
 

@@ -148,6 +148,16 @@ permissions! {
         => [Owner, Admin];
     ViewRequests: "see the calls that were made, without what was said in them"
         => [Owner, Admin, Developer, Viewer];
+    ViewCatalogue: "see providers, models, routing policies and limits"
+        => [Owner, Admin, Billing, Developer, Viewer];
+    ManageProviders: "add providers and their credentials, change and test them"
+        => [Owner, Admin];
+    ManageModels: "choose which models may be called"
+        => [Owner, Admin];
+    ManagePolicies: "create, change and roll back routing policies"
+        => [Owner, Admin];
+    ManageLimits: "limit the calls of the organization and of its projects"
+        => [Owner, Admin];
     ViewCostCenters: "see cost centers and splits"
         => [Owner, Admin, Billing, Developer, Viewer];
     ManageCostCenters: "create and edit cost centers and splits"

@@ -13,8 +13,8 @@ use actix_web::{
 use secrecy::ExposeSecret;
 use shared::{
     ids::{
-        ApiKeyId, ApiTokenId, CostCenterId, InvitationId, PersonId, ProjectId, RequestId,
-        SessionId, TeamId,
+        ApiKeyId, ApiTokenId, CostCenterId, CredentialId, InvitationId, PersonId, PolicyId,
+        ProjectId, RequestId, SessionId, TeamId, UpstreamId,
     },
     keys::{Brand, KeyHash, NewKey},
 };
@@ -149,6 +149,9 @@ impl Walk {
             "UPDATE api_keys SET revoked_at = NULL WHERE organization_id = $1",
             "UPDATE api_tokens SET revoked_at = NULL WHERE organization_id = $1",
             "UPDATE invitations SET revoked_at = NULL WHERE organization_id = $1",
+            "UPDATE upstreams SET archived_at = NULL, enabled = true WHERE organization_id = $1",
+            "UPDATE policies SET archived_at = NULL WHERE organization_id = $1",
+            "DELETE FROM connection_trials WHERE organization_id = $1",
             "INSERT INTO team_members SELECT $1, t.id, m.person_id FROM teams t, memberships m
               WHERE t.organization_id = $1 AND m.organization_id = $1 ON CONFLICT DO NOTHING",
         ] {
@@ -178,6 +181,7 @@ impl Walk {
             .unwrap();
         }
         sqlx::query("DELETE FROM attempts").execute(root).await.unwrap();
+        put_upstream(root, &self.fixture.ours, &self.ours).await;
         for walker in Walker::ALL {
             let Some(person) = self.person(walker) else { continue };
             let session = &self.sessions[&walker];
@@ -342,6 +346,9 @@ fn random_id(parameter: &str) -> String {
         "center" => CostCenterId::generate().to_string(),
         "key" => ApiKeyId::generate().to_string(),
         "token" => ApiTokenId::generate().to_string(),
+        "provider" => UpstreamId::generate().to_string(),
+        "credential" => CredentialId::generate().to_string(),
+        "policy" => PolicyId::generate().to_string(),
         "invitation" => InvitationId::generate().to_string(),
         "request" => RequestId::generate().to_string(),
         _ => PersonId::generate().to_string(),
@@ -383,6 +390,8 @@ async fn things(root: &PgPool, tenant: &Tenant, spare: PersonId) -> Things {
         (TeamId::generate(), ProjectId::generate(), CostCenterId::generate());
     let (key, token, invitation) =
         (ApiKeyId::generate(), ApiTokenId::generate(), InvitationId::generate());
+    let (upstream, credential, policy) =
+        (UpstreamId::generate(), CredentialId::generate(), PolicyId::generate());
     let owner = tenant.person(Role::Owner);
     // Two projects, teams and cost centers, so that archiving one leaves one.
     for statement in [
@@ -422,8 +431,11 @@ async fn things(root: &PgPool, tenant: &Tenant, spare: PersonId) -> Things {
     let event = requests::tests::event(tenant.id, project, key);
     let request = event.request;
     requests::add(&mut root.acquire().await.unwrap(), vec![event]).await.unwrap();
-    Things {
+    let things = Things {
         ids: HashMap::from([
+            ("provider", upstream.to_string()),
+            ("credential", credential.to_string()),
+            ("policy", policy.to_string()),
             ("team", team.to_string()),
             ("project", project.to_string()),
             ("center", center.to_string()),
@@ -433,5 +445,34 @@ async fn things(root: &PgPool, tenant: &Tenant, spare: PersonId) -> Things {
             ("person", spare.to_string()),
             ("request", request.to_string()),
         ]),
+    };
+    put_upstream(root, tenant, &things).await;
+    things
+}
+
+/// A provider with a credential, and a policy, where they are not there yet.
+async fn put_upstream(root: &PgPool, tenant: &Tenant, things: &Things) {
+    for statement in [
+        "INSERT INTO upstreams (organization_id, id, vendor, name, dialect, base_url)
+         VALUES ($1, $2, 'acme', 'Acme', 'open_ai', 'https://127.0.0.1:9/v1')
+         ON CONFLICT DO NOTHING",
+        "INSERT INTO provider_credentials
+                (organization_id, upstream_id, id, label, sealed_secret)
+         VALUES ($1, $2, $3, 'walk', 'unopenable') ON CONFLICT DO NOTHING",
+        "INSERT INTO policies (organization_id, id, name, version)
+         VALUES ($1, $4, 'auto', 1) ON CONFLICT DO NOTHING",
+        "INSERT INTO policy_versions (organization_id, policy_id, version, name, tiers, note)
+         VALUES ($1, $4, 1, 'auto', '[]', '') ON CONFLICT DO NOTHING",
+    ] {
+        let statement =
+            format!("WITH ids AS (SELECT $1::uuid, $2::uuid, $3::uuid, $4::uuid) {statement}");
+        sqlx::query(sqlx::AssertSqlSafe(statement))
+            .bind(tenant.id)
+            .bind(things.ids["provider"].parse::<UpstreamId>().unwrap())
+            .bind(things.ids["credential"].parse::<CredentialId>().unwrap())
+            .bind(things.ids["policy"].parse::<PolicyId>().unwrap())
+            .execute(root)
+            .await
+            .unwrap();
     }
 }

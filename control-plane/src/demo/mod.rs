@@ -11,7 +11,7 @@ use shared::{
     failure::Classified,
     ids::{CostCenterId, OrganizationId, PersonId, ProjectId},
     keys::NewKey,
-    seal::MasterKey,
+    seal::{MasterKey, Sealer},
 };
 use sqlx::{Connection, PgPool};
 use time::{Duration, OffsetDateTime, macros::date};
@@ -19,11 +19,12 @@ use url::Url;
 
 use crate::{
     access::{Actor, Origin, Role, Work},
+    audit,
     config::Stores,
     cost_centers::{self, BasisPoints, Day, Draft, splits},
     identity::{EmailAddress, Password, Passwords, people},
     keys::{self, Mode, NewApiKey, Terms},
-    members, organizations, projects, snapshots, teams,
+    members, organizations, policies, projects, teams, upstreams,
 };
 
 /// What seeding needs: less than serving does.
@@ -77,19 +78,27 @@ pub async fn seed(settings: &Settings) -> Result<(), DemoError> {
         Some(owner) => owner,
         None => found(&db, logins).await?,
     };
+    let sealer = settings.credential_key.sealer("credentials");
+    serve_everybody(&db, &sealer, &settings.simulator_url).await?;
     let Some(slug) = place_of(&db, owner).await? else { return Ok(()) };
     let Some(membership) = organizations::membership(&db, &slug, owner).await? else {
         return Ok(());
     };
     let mut work = begin(&db, membership.organization, owner, &logins.owner_email).await?;
-    let sealer = settings.credential_key.sealer("credentials");
-    for upstream in providers::in_environment() {
-        snapshots::add_upstream(&mut work, &sealer, &upstream).await?;
+    for declared in providers::in_environment()? {
+        upstreams::put(&mut work, &sealer, &declared).await?;
     }
+    policies::ensure(&mut work, &providers::support_chat()?).await?;
     work.commit().await?;
-    // The platform's, so that whoever signs up can make a call at once.
-    let simulator = providers::simulated(&settings.simulator_url);
-    snapshots::add_platform_upstream(&db, &sealer, &simulator).await?;
+    Ok(())
+}
+
+/// What is the platform's, so that whoever signs up can make a call at once.
+async fn serve_everybody(db: &PgPool, sealer: &Sealer, simulator: &Url) -> Result<(), DemoError> {
+    let mut work = Work::begin(db, audit::PLATFORM, Actor::System, Origin::internal()).await?;
+    upstreams::put(&mut work, sealer, &providers::simulated(simulator)?).await?;
+    policies::ensure(&mut work, &providers::auto()?).await?;
+    work.commit().await?;
     Ok(())
 }
 

@@ -4,96 +4,89 @@
 use std::env;
 
 use secrecy::SecretString;
-use shared::snapshot::Model;
+use shared::snapshot::{Capability, Modality, Model, Target, Tier};
 use url::Url;
 
-use crate::snapshots::NewUpstream;
+use super::DemoError;
+use crate::{
+    egress::Egress,
+    policies,
+    upstreams::{Declared, Draft, known_models},
+};
 
-/// A provider that speaks OpenAI's dialect: the variable with its key, its name here,
-/// its address, and some of its models with context and longest answer.
-struct Known {
-    variable: &'static str,
-    provider: &'static str,
-    base_url: &'static str,
-    models: &'static [(&'static str, u32, u32)],
-}
-
-const KNOWN: &[Known] = &[
-    Known {
-        variable: "OPENAI_API_KEY",
-        provider: "openai",
-        base_url: "https://api.openai.com/v1",
-        models: &[
-            ("gpt-4o-mini", 128_000, 16_384),
-            ("gpt-4.1", 1_047_576, 32_768),
-            ("gpt-5-mini", 400_000, 128_000),
-        ],
-    },
-    Known {
-        variable: "ANTHROPIC_API_KEY",
-        provider: "anthropic",
-        base_url: "https://api.anthropic.com/v1",
-        models: &[("claude-sonnet-4-5", 200_000, 64_000), ("claude-haiku-4-5", 200_000, 64_000)],
-    },
-    Known {
-        variable: "GEMINI_API_KEY",
-        provider: "google",
-        base_url: "https://generativelanguage.googleapis.com/v1beta/openai",
-        models: &[("gemini-2.5-flash", 1_048_576, 65_536), ("gemini-2.5-pro", 1_048_576, 65_536)],
-    },
-    Known {
-        variable: "DEEPSEEK_API_KEY",
-        provider: "deepseek",
-        base_url: "https://api.deepseek.com/v1",
-        models: &[("deepseek-chat", 128_000, 8_192)],
-    },
-    Known {
-        variable: "MISTRAL_API_KEY",
-        provider: "mistral",
-        base_url: "https://api.mistral.ai/v1",
-        models: &[("mistral-small-latest", 128_000, 32_768)],
-    },
-    Known {
-        variable: "GROQ_API_KEY",
-        provider: "groq",
-        base_url: "https://api.groq.com/openai/v1",
-        models: &[("llama-3.3-70b-versatile", 131_072, 32_768)],
-    },
+/// The variables that hold vendors' keys, and the vendors.
+const KNOWN: [(&str, &str); 9] = [
+    ("OPENAI_API_KEY", "openai"),
+    ("ANTHROPIC_API_KEY", "anthropic"),
+    ("GEMINI_API_KEY", "gemini"),
+    ("DEEPSEEK_API_KEY", "deepseek"),
+    ("DASHSCOPE_API_KEY", "qwen"),
+    ("MISTRAL_API_KEY", "mistral"),
+    ("GROQ_API_KEY", "groq"),
+    ("OPENROUTER_API_KEY", "openrouter"),
+    ("XAI_API_KEY", "xai"),
 ];
 
-pub fn in_environment() -> Vec<NewUpstream> {
-    let known = KNOWN.iter().filter_map(|known| {
-        let secret = env::var(known.variable).ok().filter(|it| !it.is_empty())?;
-        Some(NewUpstream {
-            provider: known.provider.to_owned(),
-            base_url: known.base_url.parse().ok()?,
-            secret: secret.into(),
-            models: known
-                .models
-                .iter()
-                .map(|(name, context, most)| Model::of_text(name, name, *context, *most))
-                .collect(),
-        })
-    });
-    known.collect()
+pub fn in_environment() -> Result<Vec<Declared>, DemoError> {
+    let mut declared = Vec::new();
+    for (variable, vendor) in KNOWN {
+        let Some(secret) = env::var(variable).ok().filter(|it| !it.is_empty()) else { continue };
+        let draft = Draft { vendor: vendor.to_owned(), ..Draft::default() };
+        let place = draft.place(Egress { allow_private: false })?;
+        declared.push(Declared { place, secret: secret.into(), models: known_models(vendor) });
+    }
+    Ok(declared)
 }
 
-pub fn simulated(base: &Url) -> NewUpstream {
-    let base_url = format!("{}/v1", base.as_str().trim_end_matches('/'));
-    NewUpstream {
-        provider: "simulator".to_owned(),
-        base_url: base_url.parse().unwrap_or_else(|_| base.clone()),
+/// What answers when nobody has paid for anything: on this machine, and allowed to be.
+pub fn simulated(base: &Url) -> Result<Declared, DemoError> {
+    let draft = Draft {
+        vendor: "simulator".to_owned(),
+        name: "Simulator".to_owned(),
+        base_url: format!("{}/v1", base.as_str().trim_end_matches('/')),
+        ..Draft::default()
+    };
+    Ok(Declared {
+        place: draft.place(Egress { allow_private: true })?,
         // The simulator takes any; what is sealed and sent is seen to arrive.
         secret: SecretString::from("sim-no-secret-needed"),
-        models: [
-            ("auto", "sim-small"),
-            ("echo", "echo"),
-            ("sim-small", "sim-small"),
-            ("sim-large", "sim-large"),
-            ("sim-reasoning", "sim-reasoning"),
-            ("sim-slow", "sim-slow"),
-        ]
-        .map(|(name, upstream)| Model::of_text(name, upstream, 128_000, 16_384))
-        .into(),
+        models: ["sim-small", "sim-large", "sim-reasoning", "sim-slow", "echo"].map(model).into(),
+    })
+}
+
+fn model(name: &str) -> Model {
+    let mut capabilities = vec![Capability::Streaming, Capability::Tools, Capability::JsonSchema];
+    if name == "sim-reasoning" {
+        capabilities.push(Capability::Reasoning);
     }
+    Model {
+        capabilities,
+        input: vec![Modality::Text, Modality::Image],
+        ..Model::of_text(name, name, 128_000, 16_384)
+    }
+}
+
+/// The name that our examples use: the small model, and the large one where that fails.
+pub fn auto() -> Result<policies::Draft, DemoError> {
+    policy("auto", "Small first", &[&[("sim-small", 1)], &[("sim-large", 1)]])
+}
+
+/// A trial of the large model, with a tenth of the calls.
+pub fn support_chat() -> Result<policies::Draft, DemoError> {
+    let note = "A tenth of the calls tries the large model";
+    policy("support-chat", note, &[&[("sim-small", 9), ("sim-large", 1)], &[("sim-slow", 1)]])
+}
+
+fn policy(name: &str, note: &str, tiers: &[&[(&str, u16)]]) -> Result<policies::Draft, DemoError> {
+    let target = |(model, weight): &(&str, u16)| Target {
+        model: (*model).to_owned(),
+        provider: None,
+        weight: *weight,
+    };
+    let tier = |it: &&[(&str, u16)]| Tier { targets: it.iter().map(target).collect() };
+    Ok(policies::Draft {
+        name: name.parse()?,
+        tiers: tiers.iter().map(tier).collect(),
+        note: note.to_owned(),
+    })
 }

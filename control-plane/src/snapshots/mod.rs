@@ -11,17 +11,13 @@ mod publisher;
 mod stops;
 mod store;
 
-use secrecy::{ExposeSecret, SecretString};
 use shared::{
     failure::{Classified, Kind},
-    ids::CredentialId,
-    seal::Sealer,
-    snapshot::{Entity, Model, RecordId, Snapshot, Upstream},
+    ids::{OrganizationId, PolicyId, ProjectId, UpstreamId},
+    snapshot::{Entity, RecordId, Snapshot},
 };
 use sqlx::{PgConnection, PgPool};
-use subtle::ConstantTimeEq;
 use time::OffsetDateTime;
-use url::Url;
 use uuid::Uuid;
 
 pub use self::{
@@ -29,11 +25,7 @@ pub use self::{
     publisher::{Publisher, Verdict},
     stops::tell,
 };
-use crate::{
-    access::{Actor, Origin, Work},
-    audit::{self, Entry},
-    platform::Platform,
-};
+use crate::{limits, platform::Platform, policies, upstreams};
 
 /// Publishes what was committed and is not published yet.
 pub async fn publish(platform: &Platform) -> Result<(), SnapshotError> {
@@ -53,110 +45,25 @@ async fn gather(
     conn: &mut PgConnection,
     wanted: Option<&[RecordId]>,
 ) -> Result<Snapshot, SnapshotError> {
-    let of = |entity| wanted.map(|it| ids_of(it, entity));
+    let keys = wanted.map(|it| ids(it, Entity::Key, |id| id));
+    let upstreams = wanted.map(|it| ids(it, Entity::Upstream, UpstreamId::from_uuid));
+    let policies = wanted.map(|it| ids(it, Entity::Policy, PolicyId::from_uuid));
+    let organizations = wanted.map(|it| ids(it, Entity::Organization, OrganizationId::from_uuid));
+    let projects = wanted.map(|it| ids(it, Entity::Project, ProjectId::from_uuid));
     Ok(Snapshot {
         revision: 0,
         taken_at: OffsetDateTime::now_utc(),
-        upstreams: store::upstreams(conn, of(Entity::Upstream).as_deref()).await?,
-        keys: store::keys(conn, of(Entity::Key).as_deref()).await?,
-        policies: vec![],
-        tenants: vec![],
-        projects: vec![],
+        upstreams: upstreams::published(conn, upstreams.as_deref()).await?,
+        keys: store::keys(conn, keys.as_deref()).await?,
+        policies: policies::published(conn, policies.as_deref()).await?,
+        tenants: limits::published_organizations(conn, organizations.as_deref()).await?,
+        projects: limits::published_projects(conn, projects.as_deref()).await?,
     })
 }
 
-fn ids_of(records: &[RecordId], entity: Entity) -> Vec<Uuid> {
-    records.iter().filter(|it| it.entity == entity).map(|it| it.id).collect()
-}
-
-/// A place that serves models, with the secret that opens it.
-#[derive(Clone, Debug)]
-pub struct NewUpstream {
-    pub provider: String,
-    pub base_url: Url,
-    pub secret: SecretString,
-    pub models: Vec<Model>,
-}
-
-impl NewUpstream {
-    /// As callers of it append to it.
-    fn base(&self) -> &str {
-        self.base_url.as_str().trim_end_matches('/')
-    }
-}
-
-/// Adds an upstream to the organization, or gives the one at that address another
-/// secret and other models. Does nothing where nothing is different.
-pub async fn add_upstream(
-    work: &mut Work,
-    sealer: &Sealer,
-    new: &NewUpstream,
-) -> Result<CredentialId, SnapshotError> {
-    let organization = work.organization;
-    let there = store::upstream_at(work, organization, &new.provider, new.base()).await?;
-    if let Some(there) = &there
-        && is_same(sealer, there, new)
-    {
-        return Ok(credential_of(there));
-    }
-    let id = there.as_ref().map_or_else(CredentialId::generate, credential_of);
-    let purpose = Upstream::purpose(id, Some(organization), new.base());
-    let sealed = sealer.seal_text(&new.secret, &purpose);
-    store::put_upstream(work, organization, id, new, &sealed).await?;
-    let action = if there.is_some() { "provider.changed" } else { "provider.added" };
-    let models: Vec<_> = new.models.iter().map(|it| &it.name).collect();
-    let entry = Entry::new(action, id, &new.provider)
-        .after(serde_json::json!({ "base_url": new.base(), "models": models }));
-    audit::record(work, entry).await?;
-    Ok(id)
-}
-
-/// The same for the platform's own, which every organization may call. For the command
-/// line: no page does it.
-pub async fn add_platform_upstream(
-    db: &PgPool,
-    sealer: &Sealer,
-    new: &NewUpstream,
-) -> Result<CredentialId, SnapshotError> {
-    let mut tx = db.begin().await?;
-    let all = store::upstreams(&mut tx, None).await?;
-    let there = all.into_iter().find(|it| {
-        it.organization.is_none() && it.provider == new.provider && it.base_url == new.base()
-    });
-    if let Some(there) = &there
-        && is_same(sealer, there, new)
-    {
-        return Ok(credential_of(there));
-    }
-    let id = there.as_ref().map_or_else(CredentialId::generate, credential_of);
-    let sealed = sealer.seal_text(&new.secret, &Upstream::purpose(id, None, new.base()));
-    store::put_platform_upstream(&mut tx, id, new, &sealed).await?;
-    let action = if there.is_some() { "provider.changed" } else { "provider.added" };
-    let entry = Entry::new(action, id, &new.provider);
-    audit::record_platform(&mut tx, &Actor::System, Origin::internal(), entry).await?;
-    tx.commit().await?;
-    Ok(id)
-}
-
-/// An upstream and its one credential have one row, and one id.
-fn credential_of(upstream: &Upstream) -> CredentialId {
-    CredentialId::from_uuid(upstream.id.uuid())
-}
-
-fn is_same(sealer: &Sealer, there: &Upstream, new: &NewUpstream) -> bool {
-    let purpose = Upstream::purpose(credential_of(there), there.organization, &there.base_url);
-    let sealed = there.credentials.first().map(|it| it.sealed_secret.as_slice());
-    let secret = sealer.open(sealed.unwrap_or_default(), &purpose).unwrap_or_default();
-    let is_same_secret: bool = secret.ct_eq(new.secret.expose_secret().as_bytes()).into();
-    is_same_secret
-        && serde_json::to_value(&there.models).ok() == serde_json::to_value(&new.models).ok()
-}
-
-/// A model that answers chats and that the organization may call, for examples.
-pub async fn first_model(work: &mut Work) -> Result<Option<String>, sqlx::Error> {
-    let organization = work.organization;
-    let models = store::models(work, organization).await?;
-    Ok(models.into_iter().find(|it| it.max_output_tokens > 0).map(|it| it.name))
+/// Those of the records that are of one kind, by their ids.
+fn ids<T>(records: &[RecordId], entity: Entity, id: impl Fn(Uuid) -> T) -> Vec<T> {
+    records.iter().filter(|it| it.entity == entity).map(|it| id(it.id)).collect()
 }
 
 /// Told by a job, not by a page: the words hold the cause.

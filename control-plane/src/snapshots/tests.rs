@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::StreamExt;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use shared::snapshot::{
     Change, Entity, Form, Genuine, Places, SetSum, Signed, Signer, Verifier, unpack,
 };
@@ -127,10 +127,6 @@ fn keys_in(records: &Records) -> Vec<shared::snapshot::Key> {
     keys.map(|(_, content)| serde_json::from_str(content).unwrap()).collect()
 }
 
-async fn everything(fixture: &Fixture) -> Snapshot {
-    gather(&mut fixture.db.acquire().await.unwrap(), None).await.unwrap()
-}
-
 async fn issue(fixture: &Fixture, name: &str) -> keys::Issued {
     let project = project(fixture, &fixture.ours, name).await;
     let mut work = fixture.work(Role::Developer).await;
@@ -138,15 +134,6 @@ async fn issue(fixture: &Fixture, name: &str) -> keys::Issued {
     let issued = keys::issue(&mut work, &new, None).await.unwrap();
     work.commit().await.unwrap();
     issued
-}
-
-fn upstream(secret: &str) -> NewUpstream {
-    NewUpstream {
-        provider: "openai".to_owned(),
-        base_url: "http://127.0.0.1:9/v1/".parse().unwrap(),
-        secret: secret.into(),
-        models: vec![Model::of_text("small", "small-1", 8_000, 1_000)],
-    }
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -335,52 +322,6 @@ async fn a_stop_is_told_before_it_is_published(root: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn an_upstream_is_sealed_for_its_place(root: PgPool) {
-    let fixture = Fixture::new(root).await;
-    let sealer = &fixture.platform.secrets.credentials;
-    let mut work = fixture.work(Role::Owner).await;
-    let id = add_upstream(&mut work, sealer, &upstream("sk-one")).await.unwrap();
-    assert_eq!(first_model(&mut work).await.unwrap().as_deref(), Some("small"));
-    work.commit().await.unwrap();
-
-    let seen = everything(&fixture).await;
-    let [seen] = &seen.upstreams[..] else { panic!("one upstream") };
-    assert_eq!((credential_of(seen), seen.organization), (id, Some(fixture.ours.id)));
-    assert_eq!(seen.base_url, "http://127.0.0.1:9/v1");
-    let purpose = Upstream::purpose(id, seen.organization, &seen.base_url);
-    assert_eq!(sealer.open(&seen.credentials[0].sealed_secret, &purpose).unwrap(), b"sk-one");
-    let moved = Upstream::purpose(id, Some(fixture.theirs.id), &seen.base_url);
-    assert!(sealer.open(&seen.credentials[0].sealed_secret, &moved).is_err());
-}
-
-#[sqlx::test(migrations = "../migrations")]
-async fn adding_the_same_upstream_again_changes_nothing(root: PgPool) {
-    let fixture = Fixture::new(root).await;
-    let sealer = &fixture.platform.secrets.credentials;
-    let mut work = fixture.work(Role::Owner).await;
-    let id = add_upstream(&mut work, sealer, &upstream("sk-one")).await.unwrap();
-    let before = chain::noted(&mut work, 1_000).await.unwrap();
-    assert_eq!(add_upstream(&mut work, sealer, &upstream("sk-one")).await.unwrap(), id);
-    assert_eq!(chain::noted(&mut work, 1_000).await.unwrap(), before);
-    assert_eq!(add_upstream(&mut work, sealer, &upstream("sk-two")).await.unwrap(), id);
-    assert!(chain::noted(&mut work, 1_000).await.unwrap() > before);
-}
-
-#[sqlx::test(migrations = "../migrations")]
-async fn another_tenants_upstream_is_out_of_reach(root: PgPool) {
-    let fixture = Fixture::new(root).await;
-    let sealer = &fixture.platform.secrets.credentials;
-    let mut work = fixture.work(Role::Owner).await;
-    add_upstream(&mut work, sealer, &upstream("sk-one")).await.unwrap();
-    work.commit().await.unwrap();
-
-    let mut theirs = fixture.work_of(&fixture.theirs, Role::Owner).await;
-    let seen = store::upstream_at(&mut theirs, fixture.ours.id, "openai", "http://127.0.0.1:9/v1");
-    assert!(seen.await.unwrap().is_none());
-    assert_eq!(first_model(&mut theirs).await.unwrap(), None);
-}
-
-#[sqlx::test(migrations = "../migrations")]
 async fn a_key_whose_owner_may_not_use_it_is_not_published(root: PgPool) {
     let fixture = Fixture::new(root).await;
     let project = project(&fixture, &fixture.ours, "web").await;
@@ -411,27 +352,4 @@ async fn a_key_whose_owner_may_not_use_it_is_not_published(root: PgPool) {
         assert_eq!(published().await, 1, "{back}");
     }
     corner.forget().await;
-}
-
-#[sqlx::test(migrations = "../migrations")]
-async fn the_platforms_upstream_is_everybodys_and_nobodys_to_change(root: PgPool) {
-    let fixture = Fixture::new(root).await;
-    let sealer = &fixture.platform.secrets.credentials;
-    let id = add_platform_upstream(&fixture.db, sealer, &upstream("one")).await.unwrap();
-    let again = add_platform_upstream(&fixture.db, sealer, &upstream("two")).await.unwrap();
-    assert_eq!(id, again, "the same place is the same upstream");
-
-    let mut conn = fixture.db.acquire().await.unwrap();
-    let all = store::upstreams(&mut conn, None).await.unwrap();
-    let [there] = all.as_slice() else { panic!("{} upstreams", all.len()) };
-    let purpose = Upstream::purpose(id, None, &there.base_url);
-    assert_eq!(sealer.open(&there.credentials[0].sealed_secret, &purpose).unwrap(), b"two");
-
-    let mut work = fixture.work(Role::Owner).await;
-    assert_eq!(first_model(&mut work).await.unwrap().as_deref(), Some("small"));
-    let changed = sqlx::query("UPDATE provider_credentials SET base_url = 'http://evil.test'")
-        .execute(&mut *work)
-        .await
-        .unwrap();
-    assert_eq!(changed.rows_affected(), 0);
 }

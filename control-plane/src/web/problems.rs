@@ -33,6 +33,17 @@ impl Problems {
         result.map_err(|error| self.add(field, error)).ok()
     }
 
+    /// Both values, or everything that is wrong with either.
+    pub fn both<A, B>(one: Result<A, Self>, other: Result<B, Self>) -> Result<(A, B), Self> {
+        match (one, other) {
+            (Ok(one), Ok(other)) => Ok((one, other)),
+            (one, other) => {
+                let (one, other) = (one.err(), other.err());
+                Err(Self(one.into_iter().chain(other).flat_map(|it| it.0).collect()))
+            }
+        }
+    }
+
     /// Ends the collecting: to be called before the values are used.
     pub fn check(&self) -> Result<(), Self> {
         if self.0.is_empty() { Ok(()) } else { Err(self.clone()) }

@@ -39,10 +39,13 @@ const AT_ONCE: usize = 256;
 /// Redis keeps while no control plane reads.
 const MOST_IN_STREAM: usize = 50_000;
 
+/// Handed on by its pointer, so that the road copies no more than that.
+type Told = Box<Event>;
+
 /// Takes events from the road and carries them to Redis.
 pub struct Emitter {
     proxy: ProxyId,
-    waiting: Mutex<Vec<Box<Event>>>,
+    waiting: Mutex<Vec<Told>>,
     most: usize,
     metrics: EventMetrics,
 }
@@ -57,7 +60,7 @@ impl Emitter {
     }
 
     /// Puts an event into the queue, or drops it where there is no room.
-    fn emit(&self, event: Box<Event>) {
+    fn emit(&self, event: Told) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() < self.most {
             waiting.push(event);
@@ -97,12 +100,12 @@ impl Emitter {
         Ok(())
     }
 
-    fn take(&self) -> Vec<Box<Event>> {
+    fn take(&self) -> Vec<Told> {
         std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Before what has come since, of which the newest go where there is no room for all.
-    fn put_back(&self, older: Vec<Box<Event>>) {
+    fn put_back(&self, older: Vec<Told>) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let newer = std::mem::replace(&mut *waiting, older);
         waiting.extend(newer);
@@ -113,7 +116,7 @@ impl Emitter {
     }
 }
 
-async fn send(redis: &Pool, place: &str, events: &[Box<Event>]) -> Result<(), FeedError> {
+async fn send(redis: &Pool, place: &str, events: &[Told]) -> Result<(), FeedError> {
     let mut pipeline = pipe();
     for event in events {
         let stream = stream(place, shard(event.organization));

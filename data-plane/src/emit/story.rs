@@ -11,7 +11,7 @@ use shared::{
 };
 use time::OffsetDateTime;
 
-use super::{Emitter, client, tags};
+use super::{Emitter, Told, client, tags};
 use crate::{
     authenticate::Caller,
     call::{self, Served},
@@ -31,7 +31,7 @@ pub struct Story {
     began: Instant,
     started_at: OffsetDateTime,
     has_ended: bool,
-    event: Option<Box<Event>>,
+    event: Option<Told>,
 }
 
 impl Story {

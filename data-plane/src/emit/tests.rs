@@ -39,7 +39,7 @@ fn candidate() -> Candidate {
     Candidate { model, credential }
 }
 
-fn told(emitter: &Arc<Emitter>, how: impl FnOnce(&mut Story)) -> Vec<Box<Event>> {
+fn told(emitter: &Arc<Emitter>, how: impl FnOnce(&mut Story)) -> Vec<Told> {
     let mut story = Story::begin(emitter, RequestId::generate(), "chat");
     how(&mut story);
     drop(story);
@@ -151,7 +151,8 @@ async fn in_streams(redis: &Pool, place: &str) -> Vec<Event> {
     let mut events = Vec::new();
     for shard in 0..SHARDS {
         let stream = stream(place, shard);
-        let entries: Vec<(String, Vec<(String, Vec<u8>)>)> = redis::cmd("XRANGE")
+        type Entry = (String, Vec<(String, Vec<u8>)>);
+        let entries: Vec<Entry> = redis::cmd("XRANGE")
             .arg(&stream)
             .arg("-")
             .arg("+")

@@ -61,7 +61,7 @@ pub enum Dialect {
 }
 
 /// A model that callers can ask for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Model {
     /// What callers say.
     pub name: String,

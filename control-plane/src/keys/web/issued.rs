@@ -7,7 +7,7 @@ use shared::{ids::ApiKeyId, snapshot::Scope};
 use crate::{
     access::{Grant, Work},
     keys::{Issued, Terms},
-    snapshots,
+    policies,
     web::{Failure, Frame, Section},
 };
 
@@ -34,7 +34,7 @@ pub(super) async fn page<P>(
     let allowed = terms.allowed_models.as_ref().and_then(|it| it.first().cloned());
     let model = match allowed {
         Some(model) => model,
-        None => snapshots::first_model(work).await?.unwrap_or_else(|| "auto".to_owned()),
+        None => policies::example(work).await?.unwrap_or_else(|| "auto".to_owned()),
     };
     let frame = grant.frame(Section::Keys);
     let secret = issued.secret.expose_secret().to_owned();

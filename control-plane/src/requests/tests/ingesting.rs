@@ -117,7 +117,8 @@ async fn any_number_may_take_at_once(root: PgPool) {
     }
     let (one, other) = (streams.ingester(&desk), streams.ingester(&desk));
     let (a, b) = tokio::join!(one.run(), other.run());
-    (a.unwrap(), b.unwrap());
+    a.unwrap();
+    b.unwrap();
     one.run().await.unwrap();
     assert_eq!((desk.logged().await, streams.left().await), (700, 0));
 }

@@ -1,0 +1,57 @@
+//! Upstreams as proxies are given them.
+
+use shared::{
+    ids::{CredentialId, OrganizationId, UpstreamId},
+    snapshot::{Credential, Upstream},
+};
+use sqlx::PgConnection;
+use tracing::error;
+
+use super::{store, words};
+
+/// Every upstream that can be called, or those of `only` that can. One that cannot be
+/// read is left out, for it must not keep everybody's changes from being published.
+pub async fn published(
+    conn: &mut PgConnection,
+    only: Option<&[UpstreamId]>,
+) -> Result<Vec<Upstream>, sqlx::Error> {
+    let rows = store::published(conn, only).await?;
+    Ok(rows.into_iter().filter_map(upstream).collect())
+}
+
+/// An upstream as its row tells it.
+pub(super) struct Row {
+    pub id: UpstreamId,
+    pub organization: Option<OrganizationId>,
+    pub vendor: String,
+    pub dialect: String,
+    pub base_url: String,
+    pub region: Option<String>,
+    pub models: serde_json::Value,
+    pub credentials: Vec<CredentialId>,
+    pub weights: Vec<i16>,
+    pub sealed_secrets: Vec<Vec<u8>>,
+}
+
+fn upstream(row: Row) -> Option<Upstream> {
+    let models = serde_json::from_value(row.models);
+    let models = models.inspect_err(|cause| {
+        error!(upstream.id = %row.id, %cause, "left out {}", row.id);
+    });
+    let credentials = row.credentials.into_iter().zip(row.weights).zip(row.sealed_secrets);
+    let credential = |((id, weight), sealed_secret): ((CredentialId, i16), Vec<u8>)| Credential {
+        id,
+        weight: u16::try_from(weight).unwrap_or(0),
+        sealed_secret,
+    };
+    Some(Upstream {
+        id: row.id,
+        organization: row.organization,
+        provider: row.vendor,
+        dialect: words::of_name(&words::DIALECTS, &row.dialect)?,
+        base_url: row.base_url,
+        region: row.region,
+        credentials: credentials.map(credential).collect(),
+        models: models.ok()?,
+    })
+}

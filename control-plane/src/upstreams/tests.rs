@@ -1,0 +1,286 @@
+//! Upstreams as the application sees them, with row security in force.
+
+mod pages;
+
+use sqlx::PgPool;
+
+use super::*;
+use crate::{
+    access::{Actor, Origin, Role},
+    egress::Egress,
+    testing::Fixture,
+};
+
+/// An upstream of no vendor's, at an address.
+pub(crate) fn declared(name: &str, base_url: &str, secret: &str) -> Declared {
+    let draft = Draft {
+        vendor: "acme".to_owned(),
+        name: name.to_owned(),
+        base_url: base_url.to_owned(),
+        ..Draft::default()
+    };
+    Declared {
+        place: draft.place(Egress { allow_private: true }).unwrap(),
+        secret: secret.to_owned().into(),
+        models: vec![
+            Model::of_text("small", "small-1", 8_000, 1_000),
+            Model::of_text("large", "large-1", 64_000, 4_000),
+        ],
+    }
+}
+
+const BASE: &str = "https://llm.example.com/v1";
+const SECRET: &str = "sk-0123456789abcdefWXYZ";
+
+struct Scene {
+    fixture: Fixture,
+    upstream: UpstreamId,
+}
+
+impl Scene {
+    async fn new(root: PgPool) -> Self {
+        let fixture = Fixture::new(root).await;
+        let mut work = fixture.work(Role::Admin).await;
+        let sealer = &fixture.platform.secrets.credentials;
+        let upstream = put(&mut work, sealer, &declared("Acme", BASE, SECRET)).await.unwrap();
+        work.commit().await.unwrap();
+        Self { fixture, upstream }
+    }
+
+    fn sealer(&self) -> &Sealer {
+        &self.fixture.platform.secrets.credentials
+    }
+
+    async fn work(&self) -> Work {
+        self.fixture.work(Role::Admin).await
+    }
+
+    async fn published(&self, work: &mut Work) -> Option<shared::snapshot::Upstream> {
+        published(work, Some(&[self.upstream])).await.unwrap().pop()
+    }
+
+    async fn first(&self, work: &mut Work) -> Credential {
+        credentials::list(work, self.upstream).await.unwrap().remove(0)
+    }
+}
+
+async fn of_the_platform(fixture: &Fixture, secret: &str) -> UpstreamId {
+    let (db, platform) = (&fixture.db, audit::PLATFORM);
+    let mut work = Work::begin(db, platform, Actor::System, Origin::internal()).await.unwrap();
+    let sealer = &fixture.platform.secrets.credentials;
+    let declared = declared("Simulator", "http://127.0.0.1:9/v1", secret);
+    let upstream = put(&mut work, sealer, &declared).await.unwrap();
+    work.commit().await.unwrap();
+    upstream
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_secret_is_sealed_for_its_place(root: PgPool) {
+    let scene = Scene::new(root).await;
+    let mut work = scene.work().await;
+    let seen = scene.published(&mut work).await.unwrap();
+    assert_eq!((seen.organization, seen.provider.as_str()), (Some(work.organization), "acme"));
+    assert_eq!(seen.base_url, BASE);
+    assert_eq!(seen.models, declared("Acme", BASE, SECRET).models);
+    let [credential] = &seen.credentials[..] else { panic!("one credential") };
+    let opens = |organization, base_url: &str| {
+        let purpose = shared::snapshot::Upstream::purpose(credential.id, organization, base_url);
+        scene.sealer().open(&credential.sealed_secret, &purpose)
+    };
+    assert_eq!(opens(seen.organization, BASE).unwrap(), SECRET.as_bytes());
+    assert!(opens(Some(scene.fixture.theirs.id), BASE).is_err());
+    assert!(opens(None, BASE).is_err());
+    assert!(opens(seen.organization, "https://evil.example/v1").is_err());
+    assert_eq!(scene.first(&mut work).await.hint, "WXYZ");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_secret_follows_nobody_to_another_address(root: PgPool) {
+    let scene = Scene::new(root).await;
+    let mut work = scene.work().await;
+    let renamed = declared("Acme EU", BASE, SECRET).place;
+    assert_eq!(change(&mut work, scene.upstream, &renamed).await.unwrap(), 0);
+    let moved = declared("Acme EU", "https://evil.example/v1", SECRET).place;
+    assert_eq!(change(&mut work, scene.upstream, &moved).await.unwrap(), 1);
+    assert!(credentials::list(&mut work, scene.upstream).await.unwrap().is_empty());
+    assert!(scene.published(&mut work).await.is_none(), "nothing opens it");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_is_declared_again_changes_nothing(root: PgPool) {
+    let scene = Scene::new(root).await;
+    let mut work = scene.work().await;
+    let before = scene.published(&mut work).await.unwrap();
+    let put_again = async |work: &mut Work, secret| {
+        put(work, scene.sealer(), &declared("Acme", BASE, secret)).await.unwrap()
+    };
+    assert_eq!(put_again(&mut work, SECRET).await, scene.upstream);
+    let after = scene.published(&mut work).await.unwrap();
+    assert_eq!(before.credentials[0].sealed_secret, after.credentials[0].sealed_secret);
+    assert_eq!(put_again(&mut work, "sk-another").await, scene.upstream);
+    let after = scene.published(&mut work).await.unwrap();
+    assert_ne!(before.credentials[0].sealed_secret, after.credentials[0].sealed_secret);
+    assert_eq!(before.credentials[0].id, after.credentials[0].id);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_is_switched_off_is_not_published(root: PgPool) {
+    let scene = Scene::new(root).await;
+    let mut work = scene.work().await;
+    set_enabled(&mut work, scene.upstream, false).await.unwrap();
+    assert!(scene.published(&mut work).await.is_none());
+    set_enabled(&mut work, scene.upstream, true).await.unwrap();
+    assert!(scene.published(&mut work).await.is_some());
+
+    models::set_enabled(&mut work, scene.upstream, "small", false).await.unwrap();
+    let names = scene.published(&mut work).await.unwrap().models;
+    assert_eq!(names.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["large"]);
+    assert_eq!(first_model(&mut work).await.unwrap().as_deref(), Some("large"));
+
+    let credential = scene.first(&mut work).await.id;
+    let off = credentials::Change { enabled: Some(false), ..Default::default() };
+    credentials::change(&mut work, scene.upstream, credential, off).await.unwrap();
+    assert!(scene.published(&mut work).await.is_none());
+    let on = credentials::Change { enabled: Some(true), weight: Some(7), label: None };
+    credentials::change(&mut work, scene.upstream, credential, on).await.unwrap();
+    assert_eq!(scene.published(&mut work).await.unwrap().credentials[0].weight, 7);
+
+    archive(&mut work, scene.upstream).await.unwrap();
+    assert!(scene.published(&mut work).await.is_none());
+    let refused = set_enabled(&mut work, scene.upstream, false).await.unwrap_err();
+    assert_eq!(refused.code(), code::ARCHIVED);
+    restore(&mut work, scene.upstream).await.unwrap();
+    assert!(scene.published(&mut work).await.is_some());
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_changes_what_is_published_asks_for_a_snapshot(root: PgPool) {
+    let scene = Scene::new(root).await;
+    let mut work = scene.work().await;
+    let wanted = async |work: &mut Work| -> i64 {
+        sqlx::query_scalar("SELECT wanted FROM snapshot_state")
+            .fetch_one(&mut **work)
+            .await
+            .unwrap()
+    };
+    let start = wanted(&mut work).await;
+    let credential = scene.first(&mut work).await.id;
+    let organization = work.organization;
+    store::note_result(&mut work, organization, credential, Connection::Ok).await.unwrap();
+    assert_eq!(wanted(&mut work).await, start, "a test of a connection is no change");
+    models::set_enabled(&mut work, scene.upstream, "small", false).await.unwrap();
+    let switched = wanted(&mut work).await;
+    assert!(switched > start);
+    let secret = "sk-another".to_owned().into();
+    credentials::rotate(&mut work, scene.sealer(), scene.upstream, credential, &secret)
+        .await
+        .unwrap();
+    assert!(wanted(&mut work).await > switched);
+    assert_eq!(scene.first(&mut work).await.last_result, None, "a new secret is not tested");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn another_tenants_upstream_is_out_of_reach(root: PgPool) {
+    let scene = Scene::new(root).await;
+    let ours = scene.fixture.ours.id;
+    let mut own = scene.work().await;
+    let credential = scene.first(&mut own).await.id;
+    drop(own);
+    let mut work = scene.fixture.work_of(&scene.fixture.theirs, Role::Owner).await;
+    assert!(matches!(find(&mut work, scene.upstream).await, Err(UpstreamError::NotFound)));
+    assert!(list(&mut work).await.unwrap().is_empty());
+    assert!(served(&mut work).await.unwrap().is_empty());
+    assert!(archive(&mut work, scene.upstream).await.is_err());
+    // Even where a statement names the wrong organization.
+    assert!(store::find(&mut work, ours, scene.upstream).await.unwrap().is_none());
+    store::set_enabled(&mut work, ours, scene.upstream, false).await.unwrap();
+    assert_eq!(store::drop_credentials(&mut work, ours, scene.upstream).await.unwrap(), 0);
+    assert!(store::secret(&mut work, ours, scene.upstream, credential).await.unwrap().is_none());
+    assert!(!store::delete_model(&mut work, ours, scene.upstream, "small").await.unwrap());
+    work.commit().await.unwrap();
+    assert!(scene.published(&mut scene.work().await).await.is_some());
+    // A credential of one organization cannot open an upstream of another.
+    let mut work = scene.fixture.work_of(&scene.fixture.theirs, Role::Owner).await;
+    let theirs = work.organization;
+    let new = NewCredential::first();
+    let id = shared::ids::CredentialId::generate();
+    let kept = credentials::Kept { hint: String::new(), sealed: b"x".to_vec() };
+    let put = store::insert_credential(&mut work, theirs, scene.upstream, id, &new, &kept);
+    assert!(put.await.is_err());
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn the_platforms_upstream_is_everybodys_and_nobodys_to_change(root: PgPool) {
+    let scene = Scene::new(root).await;
+    let platforms = of_the_platform(&scene.fixture, "one").await;
+    assert_eq!(of_the_platform(&scene.fixture, "two").await, platforms);
+    let mut work = scene.fixture.work_of(&scene.fixture.theirs, Role::Owner).await;
+    let seen = find(&mut work, platforms).await.unwrap();
+    assert!(seen.is_platforms && seen.models == 2);
+    assert_eq!(seen.credentials, 0, "its secrets are nobody's to count");
+    assert_eq!(seen.base_url, "", "nor is its address anybody's to know");
+    assert_eq!(served(&mut work).await.unwrap().len(), 2);
+    assert_eq!(first_model(&mut work).await.unwrap().as_deref(), Some("small"));
+    assert!(credentials::list(&mut work, platforms).await.unwrap().is_empty());
+    let refused = archive(&mut work, platforms).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Forbidden);
+    for statement in [
+        "UPDATE upstreams SET base_url = 'https://evil.test'",
+        "UPDATE upstream_models SET upstream_name = 'evil'",
+        "DELETE FROM upstream_models",
+        "UPDATE provider_credentials SET sealed_secret = ''",
+    ] {
+        let done = sqlx::query(statement).execute(&mut *work).await.unwrap();
+        assert_eq!(done.rows_affected(), 0, "{statement}");
+    }
+    let platform = published(&mut work, Some(&[platforms])).await.unwrap().remove(0);
+    let purpose =
+        shared::snapshot::Upstream::purpose(platform.credentials[0].id, None, &platform.base_url);
+    let open = scene.sealer().open(&platform.credentials[0].sealed_secret, &purpose);
+    assert_eq!(open.unwrap(), b"two");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn names_are_taken_once(root: PgPool) {
+    let scene = Scene::new(root).await;
+    let mut work = scene.work().await;
+    let place = declared("Acme", "https://other.example/v1", SECRET).place;
+    assert!(matches!(add(&mut work, &place, &[]).await, Err(UpstreamError::NameTaken)));
+    let mut work = scene.work().await;
+    let secret = SECRET.to_owned().into();
+    let again = NewCredential::first();
+    let refused =
+        credentials::add(&mut work, scene.sealer(), scene.upstream, &again, &secret).await;
+    assert!(matches!(refused, Err(UpstreamError::LabelTaken)));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn connections_are_tried_a_few_times_a_minute(root: PgPool) {
+    let fixture = Fixture::new(root).await;
+    let mut work = fixture.work(Role::Admin).await;
+    let (organization, now) = (work.organization, OffsetDateTime::now_utc());
+    for count in 1..=connection::A_MINUTE + 1 {
+        let seen = store::count_trial(&mut work, organization, now).await.unwrap();
+        assert_eq!(seen, count);
+    }
+    let later = now + time::Duration::seconds(61);
+    assert_eq!(store::count_trial(&mut work, organization, later).await.unwrap(), 1);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn no_secret_is_in_the_audit_log(root: PgPool) {
+    let scene = Scene::new(root).await;
+    let mut work = scene.work().await;
+    let credential = scene.first(&mut work).await.id;
+    let secret = "sk-another-secret".to_owned().into();
+    credentials::rotate(&mut work, scene.sealer(), scene.upstream, credential, &secret)
+        .await
+        .unwrap();
+    credentials::remove(&mut work, scene.upstream, credential).await.unwrap();
+    let told: Vec<String> =
+        sqlx::query_scalar("SELECT body FROM audit_entries").fetch_all(&mut *work).await.unwrap();
+    assert!(told.len() >= 4);
+    for body in told {
+        assert!(!body.contains("sk-") && !body.contains("WXYZ"), "{body}");
+    }
+}

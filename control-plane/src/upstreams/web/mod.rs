@@ -1,0 +1,446 @@
+//! The pages of providers.
+
+mod credentials;
+mod models;
+
+use actix_web::{HttpResponse, web::Path};
+use askama::Template;
+pub(super) use credentials::credential_in;
+use serde::Deserialize;
+use shared::{
+    ids::UpstreamId,
+    vendors::{self, Vendor},
+};
+
+use super::{
+    Connection, Credential, Draft, NewCredential, OfferedModel, Upstream, UpstreamError, archive,
+    commit, known_models, restore, set_enabled, words,
+};
+use crate::{
+    access::{Doors, Grant, Permission, may},
+    web::{
+        Failure, Form, Frame, Moment, Nothing, Page, Problems, Search, Section, or_problems,
+        see_other_saying,
+    },
+};
+
+pub fn doors(doors: &mut Doors) {
+    doors.get("/orgs/{org}/providers", list);
+    doors.get("/orgs/{org}/providers/new", new);
+    doors.post("/orgs/{org}/providers", create);
+    doors.get("/orgs/{org}/providers/{provider}", show);
+    doors.get("/orgs/{org}/providers/{provider}/edit", edit);
+    doors.post("/orgs/{org}/providers/{provider}", change);
+    doors.post("/orgs/{org}/providers/{provider}/enable", enable);
+    doors.post("/orgs/{org}/providers/{provider}/disable", disable);
+    doors.post("/orgs/{org}/providers/{provider}/archive", put_away);
+    doors.post("/orgs/{org}/providers/{provider}/restore", bring_back);
+    credentials::doors(doors);
+    models::doors(doors);
+}
+
+#[derive(Template)]
+#[template(path = "upstreams/list.html")]
+struct UpstreamsPage {
+    frame: Frame,
+    ours: Vec<Line>,
+    platforms: Vec<Line>,
+}
+
+#[derive(Template)]
+#[template(path = "upstreams/vendors.html")]
+struct VendorsPage {
+    frame: Frame,
+    vendors: &'static [Vendor],
+}
+
+#[derive(Template)]
+#[template(path = "upstreams/new.html")]
+struct NewUpstreamPage {
+    frame: Frame,
+    vendor: &'static Vendor,
+    form: UpstreamForm,
+    models: Vec<ModelChoice>,
+    problems: Problems,
+}
+
+#[derive(Template)]
+#[template(path = "upstreams/show.html")]
+struct UpstreamPage {
+    frame: Frame,
+    line: Line,
+    dialect: &'static str,
+    credentials: Vec<CredentialLine>,
+    models: Vec<ModelLine>,
+    /// Whether it is the reader's to change.
+    may_change: bool,
+    form: credentials::CredentialForm,
+    problems: Problems,
+}
+
+#[derive(Template)]
+#[template(path = "upstreams/edit.html")]
+struct EditUpstreamPage {
+    frame: Frame,
+    upstream: Upstream,
+    form: UpstreamForm,
+    problems: Problems,
+}
+
+/// An upstream as the pages show it.
+struct Line {
+    upstream: Upstream,
+    badge: &'static str,
+    state: &'static str,
+    tested: Option<Moment>,
+}
+
+impl Line {
+    fn of(upstream: Upstream, zone: &str) -> Self {
+        let (badge, state) = state(&upstream);
+        let tested = upstream.last_tested_at.map(|it| Moment::new(it, zone));
+        Self { upstream, badge, state, tested }
+    }
+}
+
+/// What there is to know about an upstream first: why it serves nothing, where that is so.
+fn state(upstream: &Upstream) -> (&'static str, &'static str) {
+    match upstream.last_result {
+        _ if upstream.is_archived() => ("", "Archived"),
+        _ if !upstream.enabled => ("", "Disabled"),
+        _ if upstream.is_platforms => ("ok", "Active"),
+        _ if upstream.credentials == 0 => ("warn", "No credential"),
+        _ if upstream.models == 0 => ("warn", "No models"),
+        Some(result) => (badge_of(result), result.title()),
+        None => ("", "Not tested"),
+    }
+}
+
+const fn badge_of(result: Connection) -> &'static str {
+    match result {
+        Connection::Ok => "ok",
+        Connection::KeyRefused | Connection::Unreachable => "bad",
+    }
+}
+
+struct CredentialLine {
+    credential: Credential,
+    badge: &'static str,
+    state: &'static str,
+    tested: Option<Moment>,
+    created: Moment,
+}
+
+impl CredentialLine {
+    fn of(credential: Credential, zone: &str) -> Self {
+        let (badge, state) = match credential.last_result {
+            _ if !credential.enabled => ("", "Disabled"),
+            Some(result) => (badge_of(result), result.title()),
+            None => ("", "Not tested"),
+        };
+        Self {
+            badge,
+            state,
+            tested: credential.last_tested_at.map(|it| Moment::new(it, zone)),
+            created: Moment::new(credential.created_at, zone),
+            credential,
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self.credential.hint.as_str() {
+            "" => "hidden".to_owned(),
+            hint => format!("…{hint}"),
+        }
+    }
+}
+
+/// A model as the pages show it.
+struct ModelLine {
+    offered: OfferedModel,
+    capabilities: String,
+}
+
+impl ModelLine {
+    fn of(offered: OfferedModel) -> Self {
+        let titles: Vec<_> = offered
+            .model
+            .capabilities
+            .iter()
+            .map(|it| words::title_of(&words::CAPABILITIES, it))
+            .collect();
+        Self { capabilities: titles.join(", "), offered }
+    }
+
+    /// As the page that changes it is asked for.
+    fn query(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("name", &self.offered.model.name).finish()
+    }
+}
+
+struct ModelChoice {
+    name: String,
+    is_chosen: bool,
+}
+
+/// What is typed about an upstream, when adding one and when changing one.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct UpstreamForm {
+    vendor: String,
+    name: String,
+    base_url: String,
+    region: String,
+    secret: String,
+    models: Vec<String>,
+}
+
+impl UpstreamForm {
+    fn of(upstream: &Upstream) -> Self {
+        let Draft { vendor, name, base_url, region, .. } = Draft::of(upstream);
+        Self { vendor, name, base_url, region, ..Self::default() }
+    }
+
+    /// With what is known of a vendor filled in.
+    fn preset(vendor: &Vendor) -> Self {
+        Self {
+            vendor: vendor.slug.to_owned(),
+            name: vendor.name.to_owned(),
+            base_url: vendor.base_url.unwrap_or_default().to_owned(),
+            models: known_models(vendor.slug).into_iter().map(|it| it.name).collect(),
+            ..Self::default()
+        }
+    }
+
+    fn draft(&self) -> Draft {
+        Draft {
+            vendor: self.vendor.clone(),
+            name: self.name.clone(),
+            dialect: None,
+            base_url: self.base_url.clone(),
+            region: self.region.clone(),
+        }
+    }
+
+    fn choices(&self) -> Vec<ModelChoice> {
+        let choice = |name: String| ModelChoice { is_chosen: self.models.contains(&name), name };
+        known_models(&self.vendor).into_iter().map(|it| choice(it.name)).collect()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VendorQuery {
+    #[serde(default)]
+    vendor: String,
+}
+
+async fn list(grant: Grant<may::ViewCatalogue>) -> Result<Page<UpstreamsPage>, Failure> {
+    let mut work = grant.begin().await?;
+    let all = super::list(&mut work).await?;
+    let lines = all.into_iter().map(|it| Line::of(it, grant.zone()));
+    let (platforms, ours) = lines.partition(|it| it.upstream.is_platforms);
+    Ok(Page(UpstreamsPage { frame: grant.frame(Section::Providers), ours, platforms }))
+}
+
+async fn new(
+    grant: Grant<may::ManageProviders>,
+    query: Search<VendorQuery>,
+) -> Result<HttpResponse, Failure> {
+    let frame = grant.frame(Section::Providers);
+    Ok(match vendors::find(&query.vendor) {
+        Some(vendor) => {
+            let form = UpstreamForm::preset(vendor);
+            let models = form.choices();
+            Page(NewUpstreamPage { frame, vendor, form, models, problems: Problems::none() })
+                .with(actix_web::http::StatusCode::OK)
+        }
+        None => {
+            Page(VendorsPage { frame, vendors: vendors::ALL }).with(actix_web::http::StatusCode::OK)
+        }
+    })
+}
+
+async fn create(
+    grant: Grant<may::ManageProviders>,
+    form: Form<UpstreamForm>,
+) -> Result<HttpResponse, Failure> {
+    let Some(vendor) = vendors::find(&form.vendor) else {
+        let frame = grant.frame(Section::Providers);
+        return Ok(Page(VendorsPage { frame, vendors: vendors::ALL }).again());
+    };
+    let mut work = grant.begin().await?;
+    let outcome = async {
+        let place = form.draft().place(grant.platform.egress);
+        let secret = super::credentials::first_secret(vendor, &form.secret);
+        let (place, secret) = Problems::both(place, secret)?;
+        let mut models = known_models(vendor.slug);
+        models.retain(|it| form.models.contains(&it.name));
+        let upstream = super::add(&mut work, &place, &models).await?;
+        let sealer = &grant.platform.secrets.credentials;
+        let first = NewCredential::first();
+        super::credentials::add(&mut work, sealer, upstream, &first, &secret).await?;
+        Ok::<_, UpstreamError>(upstream)
+    }
+    .await;
+    match or_problems(outcome)? {
+        Ok(upstream) => {
+            commit(&grant, work).await?;
+            Ok(back(&grant, upstream, "Provider added: test its connection"))
+        }
+        Err(problems) => {
+            let frame = grant.frame(Section::Providers);
+            let form = UpstreamForm { secret: String::new(), ..form.0 };
+            let models = form.choices();
+            Ok(Page(NewUpstreamPage { frame, vendor, form, models, problems }).again())
+        }
+    }
+}
+
+async fn show(
+    grant: Grant<may::ViewCatalogue>,
+    path: Path<(String, String)>,
+) -> Result<Page<UpstreamPage>, Failure> {
+    let upstream = upstream_in(&path.1)?;
+    let form = credentials::CredentialForm::usual();
+    Ok(Page(page(&grant, upstream, form, Problems::none()).await?))
+}
+
+async fn edit(
+    grant: Grant<may::ManageProviders>,
+    path: Path<(String, String)>,
+) -> Result<Page<EditUpstreamPage>, Failure> {
+    let upstream = upstream_in(&path.1)?;
+    Ok(Page(edit_page(&grant, upstream, None, Problems::none()).await?))
+}
+
+async fn change(
+    grant: Grant<may::ManageProviders>,
+    path: Path<(String, String)>,
+    form: Form<UpstreamForm>,
+) -> Result<HttpResponse, Failure> {
+    let upstream = upstream_in(&path.1)?;
+    let mut work = grant.begin().await?;
+    let outcome = async {
+        let before = super::find(&mut work, upstream).await?;
+        let kept = Draft::of(&before);
+        let draft = Draft { vendor: kept.vendor, dialect: kept.dialect, ..form.draft() };
+        let place = draft.place(grant.platform.egress)?;
+        super::change(&mut work, upstream, &place).await
+    }
+    .await;
+    match or_problems(outcome)? {
+        Ok(dropped) => {
+            commit(&grant, work).await?;
+            Ok(back(
+                &grant,
+                upstream,
+                match dropped {
+                    0 => "Provider saved",
+                    _ => "Provider saved: its address changed, so add its credentials again",
+                },
+            ))
+        }
+        Err(problems) => {
+            drop(work);
+            Ok(Page(edit_page(&grant, upstream, Some(form.0), problems).await?).again())
+        }
+    }
+}
+
+async fn enable(
+    grant: Grant<may::ManageProviders>,
+    path: Path<(String, String)>,
+    _: Form<Nothing>,
+) -> Result<HttpResponse, Failure> {
+    let upstream = upstream_in(&path.1)?;
+    let mut work = grant.begin().await?;
+    set_enabled(&mut work, upstream, true).await?;
+    commit(&grant, work).await?;
+    Ok(back(&grant, upstream, "Provider enabled"))
+}
+
+async fn disable(
+    grant: Grant<may::ManageProviders>,
+    path: Path<(String, String)>,
+    _: Form<Nothing>,
+) -> Result<HttpResponse, Failure> {
+    let upstream = upstream_in(&path.1)?;
+    let mut work = grant.begin().await?;
+    set_enabled(&mut work, upstream, false).await?;
+    commit(&grant, work).await?;
+    Ok(back(&grant, upstream, "Provider disabled: no new call goes there"))
+}
+
+async fn put_away(
+    grant: Grant<may::ManageProviders>,
+    path: Path<(String, String)>,
+    _: Form<Nothing>,
+) -> Result<HttpResponse, Failure> {
+    let upstream = upstream_in(&path.1)?;
+    let mut work = grant.begin().await?;
+    archive(&mut work, upstream).await?;
+    commit(&grant, work).await?;
+    Ok(back(&grant, upstream, "Provider archived"))
+}
+
+async fn bring_back(
+    grant: Grant<may::ManageProviders>,
+    path: Path<(String, String)>,
+    _: Form<Nothing>,
+) -> Result<HttpResponse, Failure> {
+    let upstream = upstream_in(&path.1)?;
+    let mut work = grant.begin().await?;
+    restore(&mut work, upstream).await?;
+    commit(&grant, work).await?;
+    Ok(back(&grant, upstream, "Provider restored"))
+}
+
+/// The upstream's page, with what was typed into its form where that was refused.
+async fn page<P>(
+    grant: &Grant<P>,
+    id: UpstreamId,
+    form: credentials::CredentialForm,
+    problems: Problems,
+) -> Result<UpstreamPage, Failure> {
+    let mut work = grant.begin().await?;
+    let upstream = super::find(&mut work, id).await?;
+    let credentials = super::credentials::list(&mut work, id).await?;
+    let models = super::models::list(&mut work, id).await?;
+    let zone = grant.zone();
+    Ok(UpstreamPage {
+        frame: grant.frame(Section::Providers),
+        dialect: words::title_of(&words::DIALECTS, &upstream.dialect),
+        credentials: credentials.into_iter().map(|it| CredentialLine::of(it, zone)).collect(),
+        models: models.into_iter().map(ModelLine::of).collect(),
+        may_change: upstream.is_ours() && grant.may(Permission::ManageProviders),
+        line: Line::of(upstream, zone),
+        form,
+        problems,
+    })
+}
+
+async fn edit_page<P>(
+    grant: &Grant<P>,
+    id: UpstreamId,
+    typed: Option<UpstreamForm>,
+    problems: Problems,
+) -> Result<EditUpstreamPage, Failure> {
+    let mut work = grant.begin().await?;
+    let upstream = super::find(&mut work, id).await?;
+    if upstream.is_platforms {
+        return Err(UpstreamError::Platforms.into());
+    }
+    let form = typed.unwrap_or_else(|| UpstreamForm::of(&upstream));
+    Ok(EditUpstreamPage { frame: grant.frame(Section::Providers), upstream, form, problems })
+}
+
+/// An id that is none of ours is an upstream that nobody has.
+pub(super) fn upstream_in(text: &str) -> Result<UpstreamId, UpstreamError> {
+    text.parse().map_err(|_| UpstreamError::NotFound)
+}
+
+fn back<P>(grant: &Grant<P>, upstream: UpstreamId, notice: &str) -> HttpResponse {
+    see_other_saying(&grant.path(&format!("/providers/{upstream}")), notice)
+}
