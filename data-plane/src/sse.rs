@@ -1,49 +1,130 @@
-//! Where a stream of server-sent events stands, however the network cut it.
-//!
-//! Only watches: the bytes go on to the client untouched and at once.
+//! Server-sent events, however the network cut them: lines may end with CR, LF or both,
+//! data may take several lines, comments and a byte order mark may stand in between.
 
-/// `data: [DONE]` with either spacing, and no line that we look for is longer.
-const LONGEST: usize = 12;
+use std::borrow::Cow;
 
-/// Notices the line with which an OpenAI stream says that it is complete.
+use bytes::{Bytes, BytesMut};
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// Keeps the beginning of an event until the rest is there, and gives events whole, as the
+/// bytes that they came in. What came whole is not copied.
 #[derive(Default)]
-pub struct Ending {
-    /// How the present line begins, as far as it matters.
-    line: [u8; LONGEST + 1],
-    length: usize,
-    is_complete: bool,
+pub struct Assembler {
+    held: BytesMut,
 }
 
-impl Ending {
-    pub fn push(&mut self, bytes: &[u8]) {
-        let mut rest = bytes;
-        while let Some(end) = rest.iter().position(|it| matches!(it, b'\n' | b'\r')) {
-            let (line, after) = rest.split_at(end);
-            self.extend(line);
-            self.is_complete |= self.is_done_line();
-            self.length = 0;
-            rest = after.get(1..).unwrap_or_default();
+impl Assembler {
+    /// Takes what came and gives all events that are complete: none, one, or several.
+    pub fn push(&mut self, bytes: Bytes) -> Bytes {
+        let mut bytes = bytes;
+        if self.held.is_empty() {
+            let Some(end) = last_end(&bytes, 0) else {
+                self.held.extend_from_slice(&bytes);
+                return Bytes::new();
+            };
+            let complete = bytes.split_to(end);
+            self.held.extend_from_slice(&bytes);
+            return complete;
         }
-        self.extend(rest);
+        let before = self.held.len();
+        self.held.extend_from_slice(&bytes);
+        last_end(&self.held, before).map(|end| self.held.split_to(end).freeze()).unwrap_or_default()
     }
 
-    /// Whether all of the answer was there, even if the stream's last line end was not.
-    pub fn is_complete(&self) -> bool {
-        self.is_complete || self.is_done_line()
+    /// The beginning of an event.
+    pub fn held(&self) -> &[u8] {
+        &self.held
     }
 
-    fn extend(&mut self, bytes: &[u8]) {
-        let room = self.line.get_mut(self.length..).unwrap_or_default();
-        let fits = room.len().min(bytes.len());
-        for (to, from) in room.iter_mut().zip(bytes) {
-            *to = *from;
+    /// Gives up the beginning of an event, but for the last `kept` bytes.
+    pub fn release(&mut self, kept: usize) -> Bytes {
+        self.held.split_to(self.held.len().saturating_sub(kept)).freeze()
+    }
+}
+
+/// Where the last event ends in `bytes`, if that is behind `known`. What is before `known`
+/// holds no end of an event; `bytes` begin where a line does.
+fn last_end(bytes: &[u8], known: usize) -> Option<usize> {
+    let mut end = bytes.len();
+    loop {
+        let line_end = known + memchr::memrchr2(b'\n', b'\r', bytes.get(known..end)?)?;
+        let is_pair = bytes.get(line_end) == Some(&b'\n')
+            && line_end.checked_sub(1).and_then(|it| bytes.get(it)) == Some(&b'\r');
+        let start = line_end - usize::from(is_pair);
+        let is_blank = match start.checked_sub(1) {
+            Some(before) => matches!(bytes.get(before), Some(b'\n' | b'\r')),
+            None => true,
+        };
+        if is_blank {
+            return Some(line_end + 1);
         }
-        self.length += fits;
+        end = start;
     }
+}
 
-    fn is_done_line(&self) -> bool {
-        matches!(self.line.get(..self.length), Some(b"data: [DONE]" | b"data:[DONE]"))
+/// The events of `bytes`, each with the blank line that ends it.
+pub fn events(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let (event, after) = rest.split_at_checked(event_length(rest)?)?;
+        rest = after;
+        Some(event)
+    })
+}
+
+/// How long the first event is, if its end is there.
+fn event_length(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let rest = bytes.get(at..)?;
+        let end = memchr::memchr2(b'\n', b'\r', rest)?;
+        let is_pair = rest.get(end..end + 2) == Some(b"\r\n");
+        at += end + 1 + usize::from(is_pair);
+        if end == 0 {
+            return Some(at);
+        }
     }
+}
+
+/// The lines of an event that are not empty.
+pub fn lines(event: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let event = event.strip_prefix(BYTE_ORDER_MARK).unwrap_or(event);
+    let mut rest = Some(event);
+    let lines = std::iter::from_fn(move || {
+        let present = rest?;
+        match memchr::memchr2(b'\n', b'\r', present) {
+            Some(end) => {
+                rest = present.get(end + 1..);
+                present.get(..end)
+            }
+            None => {
+                rest = None;
+                Some(present)
+            }
+        }
+    });
+    lines.filter(|it| !it.is_empty())
+}
+
+/// What an event says: all of its lines of data. `None` where it has none, as a comment.
+pub fn data(event: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let mut fields = lines(event).filter_map(|it| {
+        let value = it.strip_prefix(b"data")?;
+        match value.split_first() {
+            None => Some(value),
+            Some((b':', value)) => Some(value.strip_prefix(b" ").unwrap_or(value)),
+            Some(_) => None,
+        }
+    });
+    let first = fields.next()?;
+    let mut data = Cow::Borrowed(first);
+    for more in fields {
+        let data = data.to_mut();
+        data.push(b'\n');
+        data.extend_from_slice(more);
+    }
+    Some(data)
 }
 
 #[cfg(test)]
@@ -52,48 +133,87 @@ mod tests {
 
     use super::*;
 
-    fn is_complete<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> bool {
-        let mut ending = Ending::default();
-        pieces.into_iter().for_each(|it| ending.push(it));
-        ending.is_complete()
+    fn said<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
+        let mut assembler = Assembler::default();
+        let mut said = Vec::new();
+        for piece in pieces {
+            let whole = assembler.push(Bytes::copy_from_slice(piece));
+            said.extend(
+                events(&whole)
+                    .filter_map(data)
+                    .map(|it| String::from_utf8(it.into_owned()).unwrap()),
+            );
+        }
+        said
     }
 
     #[track_caller]
-    fn check(stream: &str, expected: bool) {
-        assert_eq!(is_complete([stream.as_bytes()]), expected, "{stream:?}");
-        let bytes: Vec<_> = stream.as_bytes().chunks(1).collect();
-        assert_eq!(is_complete(bytes), expected, "{stream:?} byte by byte");
+    fn check(stream: &str, expected: &[&str]) {
+        assert_eq!(said([stream.as_bytes()]), expected, "{stream:?}");
+        assert_eq!(said(stream.as_bytes().chunks(1)), expected, "{stream:?} byte by byte");
     }
 
     #[test]
-    fn a_stream_is_complete_with_its_done_line() {
-        check("data: {}\n\ndata: [DONE]\n\n", true);
-        check("data: {}\r\n\r\ndata: [DONE]\r\n\r\n", true);
-        check("data: {}\r\rdata:[DONE]\r\r", true);
-        check("data: {}\n\ndata: [DONE]", true);
-        check("data: [DONE]\n\n: bye\n\n", true);
+    fn events_end_with_a_blank_line_of_any_kind() {
+        check("data: a\n\ndata: b\n\n", &["a", "b"]);
+        check("data: a\r\n\r\ndata: b\r\n\r\n", &["a", "b"]);
+        check("data: a\r\rdata: b\r\r", &["a", "b"]);
+        check("data: a\n\r\ndata: b\r\n\n", &["a", "b"]);
+        check("data: a\n\ndata: b\n", &["a"]);
+        check("\n\n\ndata: a\n\n", &["a"]);
     }
 
     #[test]
-    fn a_stream_that_only_speaks_of_it_is_not() {
-        check("", false);
-        check("data: {}\n\n", false);
-        check("data: {}\n\ndata: [DONE", false);
-        check("data: {\"content\":\"data: [DONE]", false);
-        check("data: [DONE] or not\n\n", false);
+    fn fields_are_read_as_the_standard_says() {
+        check("data:a\ndata: b\ndata:  c\n\n", &["a\nb\n c"]);
+        check("\u{FEFF}data: a\n\n", &["a"]);
+        check(": data: no\nevent: x\nid: 7\nretry: 9\ndata: a\ndatum: b\n\n", &["a"]);
+        check(": only a comment\n\n", &[]);
+        check("data\n\ndata:\n\n", &["", ""]);
     }
 
-    const STREAM: &[u8] =
-        b": hi\n\ndata: {\"a\":\"data: [DONE]\"}\r\n\r\nevent: x\ndata: {}\n\ndata: [DONE]\n\n";
+    #[test]
+    fn what_came_whole_is_not_copied() {
+        let bytes = Bytes::from_static(b"data: a\n\ndata: b\n\n");
+        let (start, mut assembler) = (bytes.as_ptr(), Assembler::default());
+        assert_eq!(assembler.push(bytes).as_ptr(), start);
+        assert!(assembler.held().is_empty());
+    }
+
+    fn stream() -> impl Strategy<Value = String> {
+        let line = prop_oneof![
+            Just("data: {\"a\":\"…\"}".to_owned()),
+            Just("data: [DONE]".to_owned()),
+            Just(": ping".to_owned()),
+            Just("event: x".to_owned()),
+            Just(String::new()),
+            "[dat: äö\u{1F600}]{0,6}",
+        ];
+        let end = prop_oneof![Just("\n"), Just("\r"), Just("\r\n")];
+        let lines = prop::collection::vec((line, end), 0..12);
+        lines.prop_map(|it| it.iter().flat_map(|(line, end)| [line.as_str(), end]).collect())
+    }
 
     proptest! {
-        /// Where the network cuts the stream makes no difference.
+        /// Where the network cuts the stream makes no difference, to the bytes neither.
         #[test]
-        fn cuts_do_not_matter(end in 0..=STREAM.len(), cut in 0..STREAM.len(), again in 0..STREAM.len()) {
-            let (stream, a, b) = (&STREAM[..end], cut.min(again).min(end), cut.max(again).min(end));
-            let whole = is_complete([stream]);
-            prop_assert_eq!(is_complete([&stream[..a], &stream[a..b], &stream[b..]]), whole);
-            prop_assert_eq!(whole, end >= STREAM.len() - 2);
+        fn cuts_do_not_matter(stream in stream(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
+            let bytes = stream.as_bytes();
+            let mut cuts: Vec<_> = cuts.iter().map(|it| it.index(bytes.len() + 1)).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let pieces: Vec<_> = cuts.windows(2).map(|it| &bytes[it[0]..it[1]]).collect();
+            prop_assert_eq!(said(pieces.iter().copied()), said([bytes]));
+
+            let mut assembler = Assembler::default();
+            let mut passed: Vec<u8> = Vec::new();
+            for piece in pieces {
+                let whole = assembler.push(Bytes::copy_from_slice(piece));
+                prop_assert_eq!(events(&whole).map(<[u8]>::len).sum::<usize>(), whole.len());
+                passed.extend_from_slice(&whole);
+            }
+            passed.extend_from_slice(assembler.held());
+            prop_assert_eq!(passed, bytes);
         }
     }
 }

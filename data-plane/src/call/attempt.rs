@@ -106,6 +106,7 @@ impl Sending<'_> {
     }
 }
 
+/// What is our own or the upstream's trouble is never told in its words.
 fn refused(
     provider: &dyn Provider,
     status: StatusCode,
@@ -115,7 +116,8 @@ fn refused(
     let refusal = provider.refusal(status, headers, body)?;
     match refusal.class {
         Class::Credential => Err(UpstreamFailure::Credential(status)),
-        Class::Request | Class::TooLong | Class::Model | Class::RateLimited | Class::Server => {
+        Class::Server => Err(UpstreamFailure::Server { status, retry_after: refusal.retry_after }),
+        Class::Request | Class::TooLong | Class::Model | Class::RateLimited => {
             Ok(Ended::Refused(refusal))
         }
     }

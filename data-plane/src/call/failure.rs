@@ -38,6 +38,8 @@ pub enum UpstreamFailure {
     Total,
     #[error("our credential was refused with {0}")]
     Credential(StatusCode),
+    #[error("it has said that it failed, with {status}")]
+    Server { status: StatusCode, retry_after: Option<Duration> },
     #[error("the answer was the redirect {0}")]
     Redirect(StatusCode),
     #[error("the answer was compressed, which we did not ask for")]
@@ -72,6 +74,7 @@ impl UpstreamFailure {
             | Self::Broken(_)
             | Self::Truncated
             | Self::Credential(_)
+            | Self::Server { .. }
             | Self::Redirect(_)
             | Self::Compressed
             | Self::Answer(_)
@@ -95,6 +98,7 @@ impl UpstreamFailure {
             | Self::Idle
             | Self::Total
             | Self::Credential(_)
+            | Self::Server { .. }
             | Self::Redirect(_)
             | Self::Compressed
             | Self::Answer(_)
@@ -115,6 +119,7 @@ impl UpstreamFailure {
             | Self::Lost(_)
             | Self::Broken(_)
             | Self::Truncated
+            | Self::Server { .. }
             | Self::Redirect(_)
             | Self::Compressed
             | Self::Answer(_)
@@ -177,6 +182,7 @@ impl Classified for CallFailed {
             | UpstreamFailure::Idle
             | UpstreamFailure::Total
             | UpstreamFailure::Credential(_)
+            | UpstreamFailure::Server { .. }
             | UpstreamFailure::Redirect(_)
             | UpstreamFailure::Compressed
             | UpstreamFailure::Answer(_)
@@ -218,6 +224,8 @@ mod tests {
         check(UpstreamFailure::Truncated, 502, "upstream_error");
         check(UpstreamFailure::Redirect(moved), 502, "upstream_error");
         check(UpstreamFailure::Credential(auth), 502, "provider_auth_error");
+        let server = UpstreamFailure::Server { status: StatusCode::BAD_GATEWAY, retry_after: None };
+        check(server, 502, "upstream_error");
         check(UpstreamFailure::FirstByte, 504, "upstream_timeout");
         check(UpstreamFailure::Total, 504, "upstream_timeout");
         check(UpstreamFailure::LeftAlone(Duration::ZERO), 503, "upstream_overloaded");

@@ -92,6 +92,7 @@ impl Fate {
             | UpstreamFailure::Idle
             | UpstreamFailure::Total => Self::TimedOut,
             UpstreamFailure::Credential(_) => Self::Credential,
+            UpstreamFailure::Server { .. } => Self::Server,
             UpstreamFailure::Redirect(_) | UpstreamFailure::TooLong => Self::NotAnAnswer,
             UpstreamFailure::Unsaid(_) => Self::Unsaid,
             UpstreamFailure::LeftAlone(_) | UpstreamFailure::Leaving => Self::LeftAlone,

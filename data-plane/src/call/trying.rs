@@ -97,6 +97,7 @@ impl Trying<'_> {
 fn pause_after(ended: &Ended, fate: Fate) -> Option<Duration> {
     let wished = match ended {
         Ended::Refused(refusal) => refusal.retry_after,
+        Ended::Failed(UpstreamFailure::Server { retry_after, .. }) => *retry_after,
         Ended::Answered(_) | Ended::Failed(_) => None,
     };
     if fate.may_pass() { pause(wished, fastrand::f64()) } else { None }

@@ -7,6 +7,7 @@ use shared::{
     ids::{CredentialId, OrganizationId, UpstreamId},
     seal::CannotOpen,
     snapshot::{self as published, Dialect},
+    vendors::Quirks,
 };
 use url::Url;
 
@@ -25,6 +26,7 @@ pub struct Upstream {
     pub provider: String,
     pub dialect: Dialect,
     pub region: Option<String>,
+    pub quirks: Quirks,
     /// At least one.
     pub credentials: Vec<Arc<Credential>>,
 }
@@ -118,7 +120,8 @@ pub(super) fn open(
 
     let published::Upstream { id, organization, provider, dialect, base_url, region, .. } =
         published;
-    let upstream = Upstream { id, organization, provider, dialect, region, credentials };
+    let quirks = Quirks::of(&provider);
+    let upstream = Upstream { id, organization, provider, dialect, region, quirks, credentials };
     let upstream = Arc::new(upstream);
     let mut models = Vec::with_capacity(published.models.len());
     for it in published.models {

@@ -1,20 +1,36 @@
 //! One file per wire format. Each only translates: bytes in, bytes out, no network, no
 //! clock. Sending, retrying and timing live in `call`, once for all of them.
 
-pub mod openai;
+mod anthropic;
+mod azure;
+mod chat;
+mod gemini;
+#[cfg(test)]
+mod golden;
+mod openai;
+mod passing;
+mod refusal;
+mod scrub;
+mod told;
+mod translating;
+mod usage;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header::InvalidHeaderValue,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
+    header::{self, InvalidHeaderValue},
     uri::InvalidUri,
 };
 use http_body_util::Full;
 use secrecy::SecretString;
 use shared::{snapshot::Dialect, usage::Usage};
 
-use crate::{ask::Ask, catalog::Candidate};
+use crate::{
+    ask::{Ask, Form},
+    catalog::Candidate,
+};
 
 pub type Request = http::Request<Full<Bytes>>;
 
@@ -50,21 +66,69 @@ pub trait Provider: Send + Sync {
 
 pub fn provider(dialect: Dialect) -> &'static dyn Provider {
     match dialect {
-        Dialect::OpenAi | Dialect::AzureOpenAi | Dialect::Anthropic | Dialect::Gemini => {
-            &openai::OpenAi
+        Dialect::OpenAi => &openai::OpenAi,
+        Dialect::AzureOpenAi => &azure::AzureOpenAi,
+        Dialect::Anthropic => &anthropic::Anthropic,
+        Dialect::Gemini => &gemini::Gemini,
+    }
+}
+
+/// Where a model is asked, in the forms that the dialect has.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    pub chat: Uri,
+    /// The same, but where the dialect asks for a stream elsewhere.
+    pub stream: Uri,
+    pub completions: Option<Uri>,
+    pub embeddings: Option<Uri>,
+    pub moderations: Option<Uri>,
+}
+
+impl Addresses {
+    /// Where `ask` goes.
+    pub fn of(&self, ask: &Ask) -> Option<&Uri> {
+        match ask.form {
+            Form::Chat if ask.is_streaming => Some(&self.stream),
+            Form::Chat => Some(&self.chat),
+            Form::Completions => self.completions.as_ref(),
+            Form::Embeddings => self.embeddings.as_ref(),
+            Form::Moderations => self.moderations.as_ref(),
         }
     }
 }
 
-/// Where a model is asked.
-#[derive(Clone, Debug)]
-pub struct Addresses {
-    pub chat: Uri,
-    /// The same where the dialect asks for a stream elsewhere.
-    pub stream: Uri,
-    pub completions: Uri,
-    pub embeddings: Uri,
-    pub moderations: Uri,
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const ACCEPT: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("turnpike/", env!("CARGO_PKG_VERSION")));
+
+/// Posts `body` with the candidate's secret. The headers are written here and nowhere
+/// else: of the client's own, none goes to an upstream.
+fn post(address: &Uri, body: Bytes, to: &Candidate) -> Request {
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = address.clone();
+    let headers = request.headers_mut();
+    headers.insert(header::CONTENT_TYPE, JSON);
+    headers.insert(header::ACCEPT, ACCEPT);
+    headers.insert(header::USER_AGENT, USER_AGENT);
+    let (name, value) = to.credential.authorization.clone();
+    headers.insert(name, value);
+    request
+}
+
+/// A name as one segment of a path.
+fn segment(name: &str) -> String {
+    let mut segment = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                segment.push(byte.into());
+            }
+            _ => segment.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    segment
 }
 
 /// An answer that is not a stream.

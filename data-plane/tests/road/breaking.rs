@@ -82,7 +82,7 @@ async fn a_stream_that_falls_silent_ends_with_an_error() {
     let plane = Plane::with(upstream.address, |it| it.timeouts.idle = short).await;
     let answer = plane.chat(CALL).await;
     let body = std::str::from_utf8(&answer.body).unwrap();
-    assert!(body.starts_with("data: {\"a\":1}\n\ndata: {\"b\n\ndata: {\"error\":{"), "{body}");
+    assert!(body.starts_with("data: {\"a\":1}\n\n\n\ndata: {\"error\":{"), "{body}");
     assert!(body.contains("\"code\":\"upstream_timeout\"") && body.ends_with("}}\n\n"), "{body}");
     assert!(!body.contains("[DONE]"), "{body}");
 
@@ -102,7 +102,8 @@ fn last_event(body: &str) -> &str {
     body.trim_end().rsplit("\n\n").next().unwrap_or_default()
 }
 
-async fn check_cuts(head: &str, body: &[u8]) {
+/// The first event is whole after `first_event` bytes of `body`.
+async fn check_cuts(head: &str, body: &[u8], first_event: usize) {
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{head}\r\n");
     let upstream = Upstream::start([]).await;
     let plane = patient(&upstream).await;
@@ -113,7 +114,7 @@ async fn check_cuts(head: &str, body: &[u8]) {
         let text = std::str::from_utf8(&answer.body).unwrap();
         if answer.status == 502 {
             assert_eq!(answer.code(), "upstream_error");
-            assert!(end < 10, "{end} bytes are a beginning");
+            assert!(end < first_event, "{end} bytes hold an event");
         } else if last_event(text).starts_with("data: {\"error\":{") {
             assert!(!text.contains("\ndata: [DONE]\n"), "after {end} bytes: {text}");
             assert!(end < body.len(), "all of it was there: {text}");
@@ -128,12 +129,12 @@ async fn check_cuts(head: &str, body: &[u8]) {
 async fn a_stream_cut_at_any_byte_never_looks_complete() {
     let (one, two) = ("data: {\"a\":\"data: [DONE]\"}\n\n", "data: {\"b\":2}\n\ndata: [DONE]\n\n");
     let chunked = [&chunk(one)[..], &chunk(two), LAST_CHUNK].concat();
-    check_cuts("transfer-encoding: chunked\r\n", &chunked).await;
-    check_cuts("", format!("{one}{two}").as_bytes()).await;
+    check_cuts("transfer-encoding: chunked\r\n", &chunked, chunk(one).len()).await;
+    check_cuts("", format!("{one}{two}").as_bytes(), one.len()).await;
 }
 
 async fn check_whole_cuts(head: &str, body: &[u8]) {
-    const REPLY: &str = r#"{"a":[1,"x"]}"#;
+    const REPLY: &str = r#"{"choices":[1,"x"]}"#;
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{head}\r\n");
     let whole = [head.as_bytes(), body].concat();
     let upstream = Upstream::start([]).await;
@@ -152,8 +153,8 @@ async fn check_whole_cuts(head: &str, body: &[u8]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_cut_at_any_byte_is_an_error() {
-    let (one, two) = (r#"{"a":[1,"#, r#""x"]}"#);
-    check_whole_cuts("content-length: 13\r\n", format!("{one}{two}").as_bytes()).await;
+    let (one, two) = (r#"{"choices":[1,"#, r#""x"]}"#);
+    check_whole_cuts("content-length: 19\r\n", format!("{one}{two}").as_bytes()).await;
     let chunked = [&chunk(one)[..], &chunk(two), LAST_CHUNK].concat();
     check_whole_cuts("transfer-encoding: chunked\r\n", &chunked).await;
     check_whole_cuts("", format!("{one}{two}").as_bytes()).await;
@@ -163,12 +164,13 @@ async fn an_answer_cut_at_any_byte_is_an_error() {
 /// own answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_answer_spoils_no_other() {
-    const REPLY: &str = r#"{"id":"own"}"#;
+    const REPLY: &str = r#"{"choices":["own"]}"#;
     let good = || staying(answer("200 OK", JSON, REPLY));
     let raw = |bytes: Vec<u8>| staying(vec![Step::Send(bytes)]);
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
-    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-    let smuggled = format!("{head}content-length: 2\r\n\r\n{{}}");
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+    let deep = format!("{{\"choices\":{deep}}}");
+    let smuggled = format!("{head}content-length: 14\r\n\r\n{{\"choices\":[]}}");
     let upstream = Upstream::start([]).await;
     let plane = patient(&upstream).await;
     for (bad, status) in [

@@ -141,7 +141,7 @@ async fn an_outage_is_not_made_much_worse() {
     let mut upstream = Upstream::start([refusal("500 Oops")]).await;
     let plane = Plane::with(upstream.address, |it| it.breaker_calls = u32::MAX).await;
     for _ in 0..40 {
-        assert_eq!(plane.chat(CALL).await.status, 500);
+        assert_eq!(plane.chat(CALL).await.status, 502);
     }
     let requests = upstream.requests();
     assert!((41..=48).contains(&requests), "{requests} for 40 calls");
@@ -153,7 +153,7 @@ async fn a_place_that_fails_is_left_alone_until_it_is_well() {
     let plane = Plane::with(upstream.address, |it| it.breaker_calls = 4).await;
     let refused = loop {
         let answer = plane.chat(CALL).await;
-        if answer.status != 500 {
+        if answer.status != 502 {
             break answer;
         }
     };

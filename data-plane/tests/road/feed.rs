@@ -27,7 +27,7 @@ use crate::{plane, soon};
 const NEVER: Duration = Duration::from_secs(3_600);
 const OFTEN: Duration = Duration::from_millis(20);
 
-fn redis_url() -> SecretString {
+pub fn redis_url() -> SecretString {
     const NAME: &str = "TURNPIKE_TEST_REDIS_URL";
     const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.run/test/stack.env");
     let named = std::env::var(NAME).ok().or_else(|| {

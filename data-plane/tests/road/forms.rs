@@ -15,6 +15,9 @@ const FORMS: [(&str, &str); 4] = [
     ("moderations", "/v1/moderations"),
 ];
 
+/// An answer of every form at once.
+const ANSWER: &str = r#"{"choices":[],"data":[],"results":[]}"#;
+
 async fn post(plane: &Plane, path: &str) -> Answer {
     let request = Request::post(format!("http://{}{path}", plane.address))
         .header("authorization", plane.bearer());
@@ -23,7 +26,7 @@ async fn post(plane: &Plane, path: &str) -> Answer {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_form_has_its_own_address() {
-    let mut upstream = Upstream::start([answer("200 OK", JSON, r#"{"data":[]}"#)]).await;
+    let mut upstream = Upstream::start([answer("200 OK", JSON, ANSWER)]).await;
     let plane = Plane::start(upstream.address).await;
     for (_, path) in FORMS {
         assert_eq!(post(&plane, path).await.status, StatusCode::OK, "{path}");
@@ -34,7 +37,7 @@ async fn every_form_has_its_own_address() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_opens_what_it_is_for() {
-    let upstream = Upstream::start([answer("200 OK", JSON, r#"{"data":[]}"#)]).await;
+    let upstream = Upstream::start([answer("200 OK", JSON, ANSWER)]).await;
     let plane = Plane::bare(|_| ()).await;
     plane.serve_scopes(upstream.address, &[Scope::Embeddings]);
     for (scope, path) in FORMS {

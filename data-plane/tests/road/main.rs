@@ -1,8 +1,9 @@
 //! The data plane in this process, between a client and an upstream that follows a
-//! script. There is no Redis here: what is served is offered to the catalog directly.
+//! script. Most need no Redis: what is served is offered to the catalog directly.
 #![expect(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 
 mod breaking;
+mod counting;
 mod failing_over;
 mod feed;
 mod forms;

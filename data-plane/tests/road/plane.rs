@@ -5,7 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use clap::Parser;
 use data_plane::{
-    app::{Running, start},
+    app::{Running, start_from},
+    catalog::feed::Source,
     config::Config,
 };
 use http::{HeaderMap, Request, StatusCode};
@@ -69,10 +70,15 @@ pub fn config(master: &MasterKey) -> Config {
 impl Plane {
     /// Starts without anything to serve.
     pub async fn bare(change: impl FnOnce(&mut Config)) -> Self {
+        // Nobody listens there.
+        Self::bare_from(Source::standard("redis://127.0.0.1:1".into()), change).await
+    }
+
+    pub async fn bare_from(source: Source, change: impl FnOnce(&mut Config)) -> Self {
         let master = MasterKey::generate();
         let mut config = config(&master);
         change(&mut config);
-        let running = start(config).await.unwrap();
+        let running = start_from(source, config).await.unwrap();
         let (address, private) = (running.address, running.metrics_address.unwrap());
         Self { running, address, private, key: NewKey::generate(Brand::Live), master }
     }

@@ -45,7 +45,7 @@ async fn secrets_prompts_and_replies() {
 
     let begun = [EVENTS.as_bytes(), &chunk("data: the-reply\n\n")].concat();
     let upstream = Upstream::start([
-        answer("200 OK", JSON, r#"{"text":"the-reply"}"#),
+        answer("200 OK", JSON, r#"{"choices":[{"text":"the-reply"}]}"#),
         answer("401 No", JSON, r#"{"error":"the-reply"}"#),
         answer("500 No", "", "the-reply"),
         vec![Step::Send(begun)],

@@ -1,0 +1,273 @@
+//! A request as far as the road needs to understand it: which model it asks for, how the
+//! answer shall come, and how long it may get.
+//!
+//! Everything else goes to an upstream of the same dialect as it came, byte for byte:
+//! fields that we have never heard of, the order of keys, white space, the spelling of
+//! numbers. What we read is read once and said once: a field that stands there twice is
+//! refused, for the upstream may read the other.
+
+mod edit;
+mod estimate;
+mod fields;
+mod members;
+
+use std::{borrow::Cow, ops::Range, time::SystemTime};
+
+use bytes::Bytes;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use shared::failure::{Classified, Kind, Problem};
+
+use self::{
+    edit::{Edit, edited},
+    fields::Fields,
+};
+
+/// The model that moderates where none was named.
+const MODERATOR: &str = "omni-moderation-latest";
+
+/// What an answer is taken to come to whose length nobody said.
+const UNCAPPED_OUTPUT: u64 = 1_024;
+
+/// Which of our endpoints was asked, and so which form request and answer have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Chat,
+    Completions,
+    Embeddings,
+    Moderations,
+}
+
+impl Form {
+    /// Whether the answer is written by a model, and so may stream and has a length.
+    pub const fn writes(self) -> bool {
+        matches!(self, Self::Chat | Self::Completions)
+    }
+}
+
+/// A body that is a JSON object and names a model.
+#[derive(Debug)]
+pub struct Ask {
+    pub form: Form,
+    pub model: String,
+    /// Models to be asked when the first cannot answer: our own addition to the dialect.
+    pub fallbacks: Vec<String>,
+    pub is_streaming: bool,
+    /// Whether the caller wants to read in the stream what was used.
+    pub wants_usage: bool,
+    /// How many tokens each choice may have, as the caller said.
+    pub output_cap: Option<u64>,
+    /// How many answers are asked for.
+    pub choices: u32,
+    /// What we allow a choice to have, whatever the caller said.
+    pub most_output: Option<u64>,
+    /// When it came, in seconds since 1970: translated answers tell it.
+    pub asked_at: u64,
+    places: Places,
+    body: Bytes,
+}
+
+/// Where in the body stands what may have to be rewritten.
+#[derive(Debug, Default)]
+struct Places {
+    /// Behind the object's first brace.
+    inside: usize,
+    /// Whether there is anything in the object that stays.
+    is_empty: bool,
+    /// The model's name, with its quotes.
+    model: Option<Range<usize>>,
+    /// `models` with its comma.
+    models: Option<Range<usize>>,
+    stream_options: Option<Range<usize>>,
+    output_caps: Vec<(Range<usize>, u64)>,
+}
+
+/// How the body has to differ for an upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent<'a> {
+    /// What the upstream calls the model.
+    pub model: &'a str,
+    /// Whether a stream can be asked to say what was used.
+    pub takes_stream_options: bool,
+    /// The field for [`Ask::most_output`], where the caller used none.
+    pub output_cap: &'static str,
+}
+
+impl Ask {
+    pub fn parse(form: Form, body: Bytes) -> Result<Self, NotAnAsk> {
+        let text = std::str::from_utf8(&body).map_err(|_| NotAnAsk::NotUtf8)?;
+        let start = members::beginning(text);
+        // Only what is an object has members.
+        if text.as_bytes().get(start) == Some(&b'[') {
+            return Err(NotAnAsk::NotAnObject);
+        }
+        serde_json::from_str::<IgnoredAny>(text)?;
+        if members::is_too_deep(text) {
+            return Err(NotAnAsk::TooDeep);
+        }
+        if members::has_unstorable_text(text) {
+            return Err(NotAnAsk::BadText);
+        }
+        let Fields { model, models, stream, include_usage, output_cap, choices, places } =
+            Fields::read(form, text, start)?;
+        let model = match (model, form) {
+            (Some(model), _) => model,
+            (None, Form::Moderations) => MODERATOR.to_owned(),
+            (None, Form::Chat | Form::Completions | Form::Embeddings) => {
+                return Err(NotAnAsk::NoModel);
+            }
+        };
+        Ok(Self {
+            form,
+            model,
+            fallbacks: models,
+            is_streaming: stream,
+            wants_usage: include_usage,
+            output_cap,
+            choices,
+            most_output: None,
+            asked_at: now(),
+            places,
+            body,
+        })
+    }
+
+    /// How many tokens the request will be, roughly.
+    pub fn estimated_input(&self) -> u64 {
+        estimate::tokens(&self.body)
+    }
+
+    /// How many tokens a choice may have, by the caller's word and ours.
+    pub fn cap(&self) -> Option<u64> {
+        [self.output_cap, self.most_output].into_iter().flatten().min()
+    }
+
+    /// What the call may come to, as limits count it before it is made.
+    pub fn estimated_tokens(&self) -> u64 {
+        let output = match self.cap() {
+            Some(cap) => cap,
+            None if self.form.writes() => UNCAPPED_OUTPUT,
+            None => 0,
+        };
+        let choices = u64::from(self.choices);
+        self.estimated_input().saturating_add(output.saturating_mul(choices))
+    }
+
+    /// The whole request, for who has to say it in other words.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("only UTF-8 is parsed")
+    }
+
+    /// The body as an upstream of the same dialect wants it.
+    pub fn body_for(&self, sent: &Sent) -> Bytes {
+        let mut edits = Vec::new();
+        let mut added = String::new();
+        self.ask_for_usage(sent, &mut edits, &mut added);
+        self.keep_within_cap(sent, &mut edits, &mut added);
+        self.name_the_model(sent, &added, &mut edits);
+        edits.extend(self.places.models.clone().map(|at| Edit { at, to: Cow::Borrowed("") }));
+        edited(&self.body, edits)
+    }
+
+    /// A name that is right keeps its spelling. What is added stands behind it, where it
+    /// needs no thought about commas.
+    fn name_the_model<'a>(&self, sent: &Sent, added: &str, edits: &mut Vec<Edit<'a>>) {
+        if sent.model == self.model && added.is_empty() {
+            return;
+        }
+        let name = Value::from(sent.model).to_string();
+        let Some(at) = self.places.model.clone() else {
+            let comma = if self.places.is_empty { "" } else { "," };
+            let inside = self.places.inside;
+            let to = format!("\"model\":{name}{added}{comma}").into();
+            return edits.push(Edit { at: inside..inside, to });
+        };
+        let present = self.text().get(at.clone()).unwrap_or_default();
+        let name = if sent.model == self.model { present } else { &name };
+        edits.push(Edit { at, to: format!("{name}{added}").into() });
+    }
+
+    fn ask_for_usage(&self, sent: &Sent, edits: &mut Vec<Edit>, added: &mut String) {
+        const OPTIONS: &str = r#"{"include_usage":true}"#;
+        if !self.is_streaming || !sent.takes_stream_options {
+            return;
+        }
+        match &self.places.stream_options {
+            None => {
+                added.push_str(",\"stream_options\":");
+                added.push_str(OPTIONS);
+            }
+            Some(_) if self.wants_usage => (),
+            Some(at) => edits.push(fields::with_usage(self.text(), at.clone(), OPTIONS)),
+        }
+    }
+
+    fn keep_within_cap(&self, sent: &Sent, edits: &mut Vec<Edit>, added: &mut String) {
+        let Some(most) = self.most_output.filter(|_| self.form.writes()) else { return };
+        if self.places.output_caps.is_empty() {
+            let field = match self.form {
+                Form::Completions => "max_tokens",
+                Form::Chat | Form::Embeddings | Form::Moderations => sent.output_cap,
+            };
+            added.push_str(&format!(",\"{field}\":{most}"));
+        }
+        let above = self.places.output_caps.iter().filter(|(_, said)| *said > most);
+        edits.extend(above.map(|(at, _)| Edit { at: at.clone(), to: most.to_string().into() }));
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |it| it.as_secs())
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum NotAnAsk {
+    #[error("The body is not UTF-8.")]
+    NotUtf8,
+    #[error("The body is not a JSON object that we can read: {0}.")]
+    NotJson(#[from] serde_json::Error),
+    #[error("The body is a JSON array. Send an object: {{\"model\": \"auto\", …}}.")]
+    NotAnObject,
+    #[error("The body is nested deeper than {} levels.", members::DEEPEST)]
+    TooDeep,
+    #[error("A text in the body holds \\u0000 or half of a surrogate pair.")]
+    BadText,
+    #[error("The body names no model. Say which one: {{\"model\": \"auto\", …}}.")]
+    NoModel,
+    #[error("The model has to be a text that is not empty.")]
+    BadModel,
+    #[error("`{0}` stands in the body twice.")]
+    Twice(&'static str),
+    #[error("`{field}` has to be {what}.")]
+    BadField { field: &'static str, what: &'static str },
+    #[error("`{0}` is not for callers to say: an admin decides where a call goes.")]
+    Steers(&'static str),
+}
+
+impl NotAnAsk {
+    fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::NotUtf8
+            | Self::NotJson(_)
+            | Self::NotAnObject
+            | Self::TooDeep
+            | Self::BadText => None,
+            Self::NoModel | Self::BadModel => Some("model"),
+            Self::Twice(field) | Self::BadField { field, .. } | Self::Steers(field) => Some(field),
+        }
+    }
+}
+
+impl Classified for NotAnAsk {
+    fn kind(&self) -> Kind {
+        Kind::Invalid
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        let problem = |field| Problem { field, message: self.to_string() };
+        self.field().map(problem).into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;
