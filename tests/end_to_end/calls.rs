@@ -68,7 +68,10 @@ async fn a_stream_arrives_byte_for_byte(root: PgPool) {
     let key = ada.first_key().await;
     stack.published().await;
 
-    let through = stack.program(&key).call(Method::POST, CHAT, &hello(true)).await;
+    // A stream that asks for its usage, since we ask for it whoever does not.
+    let mut hello = hello(true);
+    hello["stream_options"] = json!({ "include_usage": true });
+    let through = stack.program(&key).call(Method::POST, CHAT, &hello).await;
     assert_eq!(through.status, StatusCode::OK, "{through:?}");
     let seen = stack.simulator.call_that(|it| it.path().ends_with("/chat/completions")).await;
     let asked: Value = serde_json::from_slice(seen.body()).unwrap();

@@ -5,8 +5,6 @@ use std::{cell::RefCell, collections::BTreeSet};
 use harness::html::{Document, Element};
 
 const MOST_BYTES: usize = 40_000;
-/// The reference of the whole API is one page, to be searched as one.
-const MOST_BYTES_OF_THE_REFERENCE: usize = 160_000;
 
 /// What is wrong with a page, one line each.
 pub fn faults(page: &Document) -> Vec<String> {
@@ -19,9 +17,7 @@ pub fn faults(page: &Document) -> Vec<String> {
     let headings = page.all("h1").count();
     fault(headings != 1, format!("{headings} first headings"));
     let title = page.title();
-    let is_reference = title.starts_with("API reference");
-    let most = if is_reference { MOST_BYTES_OF_THE_REFERENCE } else { MOST_BYTES };
-    fault(page.size > most, format!("{} bytes", page.size));
+    fault(page.size > MOST_BYTES, format!("{} bytes", page.size));
     fault(!title.ends_with(" · Turnpike") || title.len() < 13, format!("titled {title:?}"));
     fault(page.all("main").count() != 1, "not one main part".to_owned());
     let language = page.all("html").next().and_then(|it| it.attribute("lang"));

@@ -36,7 +36,7 @@ async fn a_call_is_in_the_log_with_its_reason_and_without_its_words(root: PgPool
         (&list, "sim-small"),
         (&list, "404 Refused"),
         (&served, "Why this request went to sim-small"),
-        (&served, "Asked simulator for auto"),
+        (&served, "Asked simulator for sim-small"),
         (&refused, "no-such-model"),
         (&refused, "Why this request was refused"),
     ] {

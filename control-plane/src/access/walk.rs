@@ -219,6 +219,7 @@ impl Walk {
             let id = match name {
                 "org" => slug,
                 "code" => "not_found",
+                "tag" => "projects",
                 _ => self.ours.ids.get(name).map_or("none", String::as_str),
             };
             path.replace(&format!("{{{name}}}"), id)

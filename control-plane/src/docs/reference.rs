@@ -1,6 +1,6 @@
 //! The API reference as its page shows it, drawn from the OpenAPI document.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use serde_json::{Map, Value, json};
 
@@ -11,6 +11,24 @@ pub(super) struct Reference {
     pub groups: Vec<Group>,
     /// The bodies that operations take and give, by name.
     pub shapes: Vec<Shape>,
+}
+
+impl Reference {
+    /// The bodies of a group's operations and all that these are made of, in order.
+    pub fn shapes_of(&self, group: &Group) -> Vec<&Shape> {
+        let mut names: BTreeSet<&str> =
+            group.operations.iter().flat_map(Operation::shapes).collect();
+        loop {
+            let known = names.len();
+            let found = self.shapes.iter().filter(|it| names.contains(it.name.as_str()));
+            let parts: Vec<_> = found.flat_map(Shape::parts).collect();
+            names.extend(parts);
+            if names.len() == known {
+                break;
+            }
+        }
+        self.shapes.iter().filter(|it| names.contains(it.name.as_str())).collect()
+    }
 }
 
 /// The operations about one thing.
@@ -35,6 +53,12 @@ pub(super) struct Operation {
 }
 
 impl Operation {
+    /// The bodies that it takes and gives.
+    fn shapes(&self) -> impl Iterator<Item = &str> {
+        let answers = self.answers.iter().filter_map(|it| it.body.as_ref());
+        self.body.iter().chain(answers).filter_map(|it| it.shape.as_deref())
+    }
+
     /// The call as one can type it.
     pub fn example(&self, origin: &str) -> String {
         let path: String = self
@@ -76,6 +100,14 @@ pub(super) struct Shape {
     pub fields: Vec<Field>,
     /// What it is, where it is no object.
     pub kind: Kind,
+}
+
+impl Shape {
+    /// What it is made of.
+    fn parts(&self) -> impl Iterator<Item = &str> {
+        let kinds = self.fields.iter().map(|it| &it.kind).chain([&self.kind]);
+        kinds.filter_map(|it| it.shape.as_deref())
+    }
 }
 
 pub(super) struct Field {

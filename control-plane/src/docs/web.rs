@@ -7,7 +7,7 @@ use time::macros::datetime;
 
 use super::{
     openapi,
-    reference::{Reference, reference},
+    reference::{Group, Reference, Shape, reference},
 };
 use crate::{
     access::{Doors, Visitor},
@@ -18,6 +18,7 @@ pub fn doors(doors: &mut Doors) {
     doors.get("/", landing);
     doors.get("/docs", index);
     doors.get("/docs/api", api);
+    doors.get("/docs/api/{tag}", api_group);
     doors.get("/docs/errors", errors);
     doors.get("/docs/errors/{code}", error);
     doors.get("/openapi.json", document);
@@ -41,6 +42,15 @@ struct DocsPage {
 struct ApiPage {
     frame: Frame,
     reference: &'static Reference,
+}
+
+#[derive(Template)]
+#[template(path = "docs/api_group.html")]
+struct ApiGroupPage {
+    frame: Frame,
+    group: &'static Group,
+    /// The bodies that its operations take and give.
+    shapes: Vec<&'static Shape>,
     /// What the addresses in examples begin with.
     origin: String,
 }
@@ -81,8 +91,13 @@ async fn index(visitor: Visitor) -> impl Responder {
 }
 
 async fn api(visitor: Visitor) -> impl Responder {
+    Page(ApiPage { frame: visitor.frame(), reference: reference() })
+}
+
+async fn api_group(visitor: Visitor, tag: Path<String>) -> Result<impl Responder, Failure> {
+    let group = reference().groups.iter().find(|it| it.tag == *tag).ok_or(NoSuchPage)?;
     let (frame, origin) = (visitor.frame(), visitor.visit.link(""));
-    Page(ApiPage { frame, reference: reference(), origin })
+    Ok(Page(ApiGroupPage { frame, group, shapes: reference().shapes_of(group), origin }))
 }
 
 async fn errors(visitor: Visitor) -> impl Responder {
@@ -141,7 +156,10 @@ mod tests {
         browser.get("/docs").await.says(StatusCode::OK, "curl http://127.0.0.1:7401/v1/models");
         let reference = browser.get("/docs/api").await;
         reference.says(StatusCode::OK, "/api/v1/orgs/{org}/cost-centers/{center}");
-        reference.says(StatusCode::OK, "http://127.0.0.1:7400/api/v1/orgs/$ORG/projects");
+        let projects = browser.get("/docs/api/projects").await;
+        projects.says(StatusCode::OK, "http://127.0.0.1:7400/api/v1/orgs/$ORG/projects");
+        projects.says(StatusCode::OK, "id=\"shape-Splits\"");
+        assert_eq!(browser.get("/docs/api/nothing").await.status, StatusCode::NOT_FOUND);
         let document = browser.get("/openapi.json").await;
         assert_eq!(document.header("content-type"), "application/json");
         assert_eq!(document.body, openapi::json());
