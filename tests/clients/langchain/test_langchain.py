@@ -8,7 +8,7 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 
-from stack import DOT, KEY, LIMITED_KEY, URL, WRONG_KEY, fault, not_yet
+from stack import DOT, KEY, LIMITED_KEY, URL, WRONG_KEY, fault
 
 
 class Invoice(BaseModel):
@@ -101,7 +101,6 @@ class Failures(unittest.TestCase):
         with fault("429", model="sim-large"), self.assertRaises(openai.RateLimitError):
             chat("sim-large").invoke("Say hello")
 
-    @not_yet
     def test_a_key_that_has_had_its_share(self):
         limited = chat(key=LIMITED_KEY)
         with self.assertRaises(openai.RateLimitError):

@@ -10,7 +10,7 @@ from llama_index.embeddings.openai_like import OpenAILikeEmbedding
 from llama_index.llms.openai_like import OpenAILike
 from pydantic import BaseModel
 
-from stack import DOT, KEY, LIMITED_KEY, URL, WRONG_KEY, fault, not_yet
+from stack import DOT, KEY, LIMITED_KEY, URL, WRONG_KEY, fault
 
 
 class Invoice(BaseModel):
@@ -104,7 +104,6 @@ class Failures(unittest.TestCase):
         with fault("429", model="sim-large"), self.assertRaises(openai.RateLimitError):
             model("sim-large").chat(said("Say hello"))
 
-    @not_yet
     def test_a_key_that_has_had_its_share(self):
         limited = model(key=LIMITED_KEY)
         with self.assertRaises(openai.RateLimitError):

@@ -190,7 +190,6 @@ class Failures(unittest.TestCase):
         with fault("429", model="sim-large"):
             self.refused(openai.RateLimitError, model="sim-large")
 
-    @not_yet
     def test_a_key_that_has_had_its_share(self):
         limited = openai.OpenAI(base_url=URL, api_key=LIMITED_KEY, max_retries=0)
         with self.assertRaises(openai.RateLimitError) as caught:
