@@ -8,8 +8,9 @@ source infra/lib/say.sh
 readonly PAGES=(--include=*.html --include=*.svg web-templates)
 readonly CODE=(--include=*.rs control-plane/src data-plane/src shared/src)
 
-# Tests may write what the code may not; the second is the walk over every route.
-readonly EXEMPT='/tests\.rs:|^control-plane/src/access/walk\.rs:'
+# Tests may write what the code may not; the second is the walk over every route; the third
+# is a method of ours of that name.
+readonly EXEMPT='/tests\.rs:|^control-plane/src/access/walk\.rs:|fn query\(&self\)'
 
 main() {
   local broken=0
