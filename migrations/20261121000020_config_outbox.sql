@@ -71,8 +71,6 @@ CREATE TRIGGER note_change AFTER DELETE OR UPDATE OF archived_at ON projects
     FOR EACH ROW EXECUTE FUNCTION app.note_change('project', 'id');
 CREATE TRIGGER note_change AFTER DELETE OR UPDATE OF archived_at ON organizations
     FOR EACH ROW EXECUTE FUNCTION app.note_change('organization', 'id');
-CREATE TRIGGER note_change AFTER INSERT OR UPDATE OR DELETE ON provider_credentials
-    FOR EACH ROW EXECUTE FUNCTION app.note_change('upstream', 'id');
 
 -- To find the keys of a person, and a key by its id alone.
 CREATE INDEX api_keys_owner ON api_keys (owner_id);
@@ -147,44 +145,3 @@ $$;
 ALTER FUNCTION app.snapshot_keys(uuid[]) OWNER TO turnpike_jobs;
 REVOKE ALL ON FUNCTION app.snapshot_keys(uuid[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION app.snapshot_keys(uuid[]) TO turnpike_app;
-
--- The records that what is in the outbox may have changed, whether they still are or
--- not: an entity that has others under it stands for them too.
-CREATE FUNCTION app.snapshot_touched() RETURNS TABLE (entity text, id uuid)
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $$
-    WITH noted AS (SELECT DISTINCT entity, record FROM config_outbox)
-    SELECT entity, record FROM noted WHERE entity <> 'person'
-    UNION
-    SELECT 'key', k.id FROM noted n JOIN api_keys k ON k.owner_id = n.record
-     WHERE n.entity = 'person'
-    UNION
-    SELECT 'key', k.id FROM noted n JOIN projects p ON p.id = n.record
-      JOIN api_keys k ON (k.organization_id, k.project_id) = (p.organization_id, p.id)
-     WHERE n.entity = 'project'
-    UNION
-    SELECT 'key', k.id FROM noted n JOIN api_keys k ON k.organization_id = n.record
-     WHERE n.entity = 'organization'
-    UNION
-    SELECT 'project', p.id FROM noted n JOIN projects p ON p.organization_id = n.record
-     WHERE n.entity = 'organization'
-    UNION
-    SELECT 'upstream', c.id FROM noted n JOIN provider_credentials c ON c.organization_id = n.record
-     WHERE n.entity = 'organization'
-$$;
-ALTER FUNCTION app.snapshot_touched() OWNER TO turnpike_jobs;
-GRANT SELECT ON config_outbox TO turnpike_jobs;
-REVOKE ALL ON FUNCTION app.snapshot_touched() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION app.snapshot_touched() TO turnpike_app;
-
-DROP FUNCTION app.snapshot_upstreams();
-CREATE FUNCTION app.snapshot_upstreams(wanted uuid[])
-    RETURNS SETOF provider_credentials
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $$
-    SELECT c.* FROM provider_credentials c
-      LEFT JOIN organizations o ON o.id = c.organization_id
-     WHERE o.archived_at IS NULL AND (wanted IS NULL OR c.id = ANY (wanted))
-     ORDER BY c.id
-$$;
-ALTER FUNCTION app.snapshot_upstreams(uuid[]) OWNER TO turnpike_jobs;
-REVOKE ALL ON FUNCTION app.snapshot_upstreams(uuid[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION app.snapshot_upstreams(uuid[]) TO turnpike_app;

@@ -70,8 +70,7 @@ SELECT DISTINCT ON (c.id, m.name)
             max_output_tokens, capabilities, input, output, deprecated_on, successor, position);
 
 DROP FUNCTION app.put_platform_upstream(uuid, text, text, bytea, jsonb);
-DROP FUNCTION IF EXISTS app.snapshot_upstreams();
-DROP FUNCTION IF EXISTS app.snapshot_upstreams(uuid[]);
+DROP FUNCTION app.snapshot_upstreams();
 DROP POLICY platform ON provider_credentials;
 DROP POLICY within_organization ON provider_credentials;
 REVOKE INSERT, UPDATE ON provider_credentials FROM turnpike_jobs;

@@ -6,7 +6,6 @@ CREATE TRIGGER note_change AFTER INSERT OR DELETE OR UPDATE OF
 CREATE TRIGGER note_change AFTER INSERT OR UPDATE OR DELETE ON upstream_models
     FOR EACH ROW EXECUTE FUNCTION app.note_change('upstream', 'upstream_id');
 -- Trying a connection changes nothing that proxies run.
-DROP TRIGGER note_change ON provider_credentials;
 CREATE TRIGGER note_change AFTER INSERT OR DELETE OR UPDATE OF
     upstream_id, weight, enabled, sealed_secret
     ON provider_credentials FOR EACH ROW EXECUTE FUNCTION app.note_change('upstream', 'upstream_id');
@@ -19,8 +18,9 @@ CREATE TRIGGER note_change_of_limits AFTER INSERT OR UPDATE OF
     requests_per_minute, tokens_per_minute, concurrent_requests
     ON projects FOR EACH ROW EXECUTE FUNCTION app.note_change('project', 'id');
 
--- An organization stands for all that is its own.
-CREATE OR REPLACE FUNCTION app.snapshot_touched() RETURNS TABLE (entity text, id uuid)
+-- The records that what is in the outbox may have changed, whether they still are or
+-- not: an entity that has others under it stands for them too.
+CREATE FUNCTION app.snapshot_touched() RETURNS TABLE (entity text, id uuid)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $$
     WITH noted AS (SELECT DISTINCT entity, record FROM config_outbox)
     SELECT entity, record FROM noted WHERE entity <> 'person'
@@ -44,3 +44,7 @@ CREATE OR REPLACE FUNCTION app.snapshot_touched() RETURNS TABLE (entity text, id
     SELECT 'policy', p.id FROM noted n JOIN policies p ON p.organization_id = n.record
      WHERE n.entity = 'organization'
 $$;
+ALTER FUNCTION app.snapshot_touched() OWNER TO turnpike_jobs;
+GRANT SELECT ON config_outbox TO turnpike_jobs;
+REVOKE ALL ON FUNCTION app.snapshot_touched() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION app.snapshot_touched() TO turnpike_app;

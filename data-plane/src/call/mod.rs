@@ -139,7 +139,10 @@ pub async fn call(client: &Client, calling: &Arc<Calling>, plan: Plan) -> Result
 impl From<Refusal> for Reply {
     fn from(refusal: Refusal) -> Self {
         let Refusal { status, retry_after, body, .. } = refusal;
-        let seconds = |it: Duration| it.min(LONGEST_RETRY_AFTER).as_secs_f64().ceil() as u64;
+        let seconds = |it: Duration| {
+            let seconds = it.min(LONGEST_RETRY_AFTER).as_millis().div_ceil(1_000);
+            u64::try_from(seconds).unwrap_or(u64::MAX)
+        };
         Self::Whole {
             status,
             retry_after: retry_after.map(|it| HeaderValue::from(seconds(it))),
