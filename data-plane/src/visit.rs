@@ -94,7 +94,7 @@ impl Visit {
         response.insert_header(("x-turnpike-reason", reason.name()));
         if let Some(policy) = reason.policy() {
             let version = format!("{}@{}", policy.name, policy.version);
-            response.insert_header(("x-turnpike-policy", version));
+            tell(&mut response, "x-turnpike-policy", &version);
         }
         response.insert_header(("server-timing", self.timing(&served)));
         for header in admitted.standing().headers() {
@@ -214,11 +214,18 @@ impl Visit {
 }
 
 fn name_served(response: &mut HttpResponseBuilder, served: &Served) {
-    response
-        .insert_header(("x-turnpike-model", served.model.upstream_name.as_str()))
-        .insert_header(("x-turnpike-provider", served.model.upstream.provider.as_str()))
-        .insert_header(("x-turnpike-requested-model", served.asked.as_str()))
-        .insert_header(("x-turnpike-attempts", served.attempts.len()));
+    tell(response, "x-turnpike-model", &served.model.upstream_name);
+    tell(response, "x-turnpike-provider", &served.model.upstream.provider);
+    tell(response, "x-turnpike-requested-model", &served.asked);
+    response.insert_header(("x-turnpike-attempts", served.attempts.len()));
+}
+
+/// Says something in the head of an answer, or does not: what callers and admins type need
+/// not fit there, and is no reason to fail.
+fn tell(response: &mut HttpResponseBuilder, header: &'static str, words: &str) {
+    if let Ok(value) = HeaderValue::from_bytes(words.as_bytes()) {
+        response.insert_header((header, value));
+    }
 }
 
 /// The two versions of the `http` crate know the same statuses.

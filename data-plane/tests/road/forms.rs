@@ -45,3 +45,17 @@ async fn a_key_opens_what_it_is_for() {
         assert_eq!(post(&plane, path).await.status, expected, "{path}");
     }
 }
+
+/// A name that nobody serves is told in a header all the same, where the caller has named
+/// another model too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_does_not_fit_into_a_header_is_no_failure() {
+    let body = r#"{"id":"1","object":"chat.completion","choices":[]}"#;
+    let upstream = Upstream::start([answer("200 OK", JSON, body)]).await;
+    let plane = Plane::start(upstream.address).await;
+    for asked in ["モデル", r"a\nb", r"\u0007"] {
+        let answer = plane.chat(&format!(r#"{{"model":"{asked}","models":["same"]}}"#)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{asked}: {answer:?}");
+        assert_eq!(answer.headers["x-turnpike-model"], "same");
+    }
+}
