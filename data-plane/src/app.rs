@@ -47,8 +47,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const DISCONNECT: Duration = Duration::from_secs(1);
 /// What waits for a client that takes it slowly. Beyond, the upstream has to wait.
 const WRITE_BUFFER: usize = 16 * 1024;
-/// Streams are told so long before the end of the drain, beside what a silence takes, that
-/// it comes.
+/// Calls are told so long before the end of the drain, beside what a silence of a stream
+/// takes, that it comes.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A data plane that serves.
@@ -165,8 +165,9 @@ impl Running {
         }
     }
 
-    /// Tells the streams that last longer than we may wait. Each notices at its next piece
-    /// or silence, and ends with an error instead of a cut.
+    /// Tells the calls that last longer than we may wait. What waits for an answer is refused
+    /// at once; a stream notices at its next piece or silence, and ends with an error instead
+    /// of a cut.
     async fn say_farewell(&self) {
         let notice = (self.gateway.calling.timeouts.ping + FAREWELL).min(self.drain / 2);
         tokio::time::sleep(self.drain - notice).await;

@@ -27,7 +27,7 @@ use crate::{
     limits::{Asked, LimitReached, Limiter},
     metrics::Metrics,
     models,
-    receive::{Limits, Sending, receive},
+    receive::{Limits, NotReceived, Sending, receive},
     refused::Refused,
     route::route,
 };
@@ -60,7 +60,8 @@ pub async fn ask(
     story.caller(&caller);
     story.client(said(knock, "user-agent"), said(knock, "x-turnpike-tags"));
     let seat = gateway.room.seat(caller.organization())?;
-    let ask = Ask::parse(form, receive(&gateway.limits, sending).await?)?;
+    let body = gateway.calling.unless_leaving(receive(&gateway.limits, sending)).await;
+    let ask = Ask::parse(form, body.unwrap_or(Err(NotReceived::Leaving))?)?;
     story.asks(&ask.model);
     let admitted = gateway.admit(&caller, seat, ask.estimated_tokens()).await?;
     let plan = gateway

@@ -127,6 +127,8 @@ pub enum NotReceived {
     TooSlow,
     #[error("The body ended before it was complete.")]
     Broken,
+    #[error("this proxy is about to stop")]
+    Leaving,
 }
 
 impl Classified for NotReceived {
@@ -134,6 +136,7 @@ impl Classified for NotReceived {
         match self {
             Self::TooLarge { .. } => Kind::TooLarge,
             Self::Compressed | Self::TooSlow | Self::Broken => Kind::Invalid,
+            Self::Leaving => Kind::Unavailable,
         }
     }
 
@@ -142,6 +145,7 @@ impl Classified for NotReceived {
             Self::TooLarge { .. } => code::TOO_LARGE,
             Self::Compressed | Self::Broken => code::INVALID_REQUEST,
             Self::TooSlow => code::REQUEST_TIMEOUT,
+            Self::Leaving => code::UNAVAILABLE,
         }
     }
 }
