@@ -111,6 +111,7 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
     feed.clone().start(&supervisor, address.to_string());
     gateway.last_used.clone().start(&supervisor, redis.clone(), places.last_used.clone());
     gateway.limiter.clone().start(&supervisor);
+    gateway.refusals.clone().start(&supervisor);
     gateway.emitter.clone().start(&supervisor, redis.clone(), places.events.clone());
     let mut servers = vec![server.handle()];
     supervisor.run("serve", server);
@@ -147,6 +148,7 @@ impl Running {
         }
         self.supervisor.shut_down().await;
         self.gateway.limiter.leave().await;
+        self.gateway.refusals.sum_up();
         self.feed.end().await;
         if let Err(error) = self.gateway.last_used.carry(&self.redis, &self.places.last_used).await
         {
@@ -196,6 +198,7 @@ fn gateway(
         limiter: Limiter::new(place, metrics.limits.clone()).map_err(FeedError::from)?,
         metrics,
         last_used: Arc::default(),
+        refusals: Arc::default(),
         proxies: TrustedProxies(config.trusted_proxies.clone()),
         limits: Limits { bytes: config.body_limit_bytes, patience: Patience::default() },
         calling: calling.into(),

@@ -28,6 +28,7 @@ use crate::{
     metrics::Metrics,
     models,
     receive::{Limits, NotReceived, Sending, receive},
+    refusals::Refusals,
     refused::Refused,
     route::route,
 };
@@ -37,6 +38,7 @@ pub struct Gateway {
     pub catalog: Arc<Catalog>,
     pub metrics: Arc<Metrics>,
     pub last_used: Arc<LastUsed>,
+    pub refusals: Arc<Refusals>,
     pub emitter: Arc<Emitter>,
     pub proxies: TrustedProxies,
     pub limits: Limits,
