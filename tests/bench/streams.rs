@@ -94,11 +94,14 @@ async fn read(address: SocketAddr, request: &[u8], counters: &Counters) -> io::R
     stream.write_all(request).await?;
     counters.sent.fetch_add(1, Ordering::Relaxed);
     let mut part = vec![0; 4 << 10];
+    let mut is_first = true;
     loop {
         let read = stream.read(&mut part).await?;
-        if read == 0 {
+        // What is refused, ends here.
+        if read == 0 || is_first && !part.starts_with(b"HTTP/1.1 200") {
             return Ok(());
         }
+        is_first = false;
         counters.received.fetch_add(read as u64, Ordering::Relaxed);
         counters.chunks.fetch_add(events(&part[..read]), Ordering::Relaxed);
     }
