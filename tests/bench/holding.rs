@@ -1,6 +1,9 @@
 //! What memory the proxies take: idle, after much work, and under large bodies.
 
-use std::{io, thread, time::Duration};
+use std::{
+    io, thread,
+    time::{Duration, Instant},
+};
 
 use super::{
     Bench, KEYS, at_most, calls,
@@ -12,8 +15,8 @@ use super::{
 };
 
 const BODIES: u32 = 1_500;
-/// For how long the bodies are held once they are there.
-const HELD: Duration = Duration::from_secs(2);
+/// For so long no more of the bodies comes before they count as held.
+const HELD: Duration = Duration::from_secs(1);
 /// As long as sending them may take.
 const SENDING: Duration = Duration::from_secs(30);
 
@@ -38,18 +41,19 @@ impl Bench {
         let [_, nginx, ours] = self.subjects;
         let [nginx, ours] = [nginx, ours].map(|subject| {
             let bodies = Streams::open(subject.address, request.clone(), BODIES)?;
-            let mut peak = Memory::default();
-            let mut length = Duration::ZERO;
-            while bodies.held()? < u64::from(BODIES) {
-                if length > SENDING {
+            let (mut peak, began) = (Memory::default(), Instant::now());
+            // What was sent may still be on its way: wait until no more comes.
+            loop {
+                let before = peak.pss;
+                peak = peak.or_more(subject.process.peak_memory(HELD)?);
+                let is_sent = bodies.held()? == u64::from(BODIES);
+                if is_sent && peak.pss < before + before / 50 {
+                    break;
+                }
+                if began.elapsed() > SENDING {
                     return Err(io::Error::other("the bodies are not taken"));
                 }
-                let step = Duration::from_millis(200);
-                peak = peak.or_more(subject.process.peak_memory(step)?);
-                length += step;
             }
-            peak = peak.or_more(subject.process.peak_memory(HELD)?);
-            bodies.held()?;
             Ok(peak)
         });
         let name = format!("memory, {} × 150 KB bodies, at most", grouped(BODIES));

@@ -153,35 +153,36 @@ impl Stage {
         made.map_err(failed)
     }
 
-    /// Waits until everything that was committed is published, and says as which revision.
+    /// Waits until everything that was committed is in Redis, and says as which revision.
     pub fn published(&self) -> io::Result<i64> {
-        let began = Instant::now();
-        let published = self.runtime.block_on(async {
-            let mut root = self.root().await?;
-            loop {
-                let (is_left, newest): (bool, Option<i64>) = sqlx::query_as(
-                    "SELECT EXISTS (SELECT FROM config_outbox), (SELECT max(revision) FROM config_revisions)",
-                )
-                .fetch_one(&mut root)
-                .await?;
-                if let Some(newest) = newest.filter(|_| !is_left) {
-                    return Made::Ok(newest);
-                }
-                if began.elapsed() > PATIENCE {
-                    return Err("the control plane does not publish".into());
-                }
-                sleep(Duration::from_millis(20)).await;
+        self.runtime.block_on(self.newest()).map_err(failed)
+    }
+
+    async fn newest(&self) -> Made<i64> {
+        let (began, mut root, mut redis) = (Instant::now(), self.root().await?, self.redis()?);
+        loop {
+            let (is_left, newest): (bool, Option<i64>) = sqlx::query_as(
+                "SELECT EXISTS (SELECT FROM config_outbox),
+                        (SELECT max(revision) FROM config_revisions)",
+            )
+            .fetch_one(&mut root)
+            .await?;
+            let there: Option<i64> = redis.hget(Places::default().head(), "revision")?;
+            if let Some(newest) = newest.filter(|it| !is_left && there == Some(*it)) {
+                return Ok(newest);
             }
-        });
-        published.map_err(failed)
+            if began.elapsed() > PATIENCE {
+                return Err("the control plane does not publish".into());
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Puts what is published now into another database of Redis, where it stays as it is,
     /// and returns the address of that.
     pub fn freeze(&self, database: u8) -> io::Result<SecretString> {
-        let url = self.settings.stores.redis_url.expose_secret();
         let copied = || {
-            let mut redis = redis::Client::open(url)?.get_connection()?;
+            let mut redis = self.redis()?;
             let head = Places::default().head();
             let all = format!("{}*", head.trim_end_matches("head"));
             let keys: Vec<String> = redis.scan_match(all)?.collect::<Result<_, _>>()?;
@@ -190,7 +191,7 @@ impl Stage {
                 copy.arg(&key).arg(&key).arg("DB").arg(database).arg("REPLACE");
                 copy.exec(&mut redis)?;
             }
-            let mut there: Url = url.parse()?;
+            let mut there: Url = self.redis_url().expose_secret().parse()?;
             there.set_path(&database.to_string());
             Made::Ok(there.to_string().into())
         };
@@ -199,6 +200,10 @@ impl Stage {
 
     pub fn redis_url(&self) -> &SecretString {
         &self.settings.stores.redis_url
+    }
+
+    fn redis(&self) -> redis::RedisResult<redis::Connection> {
+        redis::Client::open(self.redis_url().expose_secret())?.get_connection()
     }
 
     async fn root(&self) -> Result<PgConnection, sqlx::Error> {
