@@ -33,7 +33,7 @@ main() {
 choose_toolchain() {
   if [[ ${FUZZ_ON_STABLE:-} ]]; then
     export RUSTC_BOOTSTRAP=1
-  elif RUSTUP_TOOLCHAIN=nightly rustc --version 2>/dev/null | grep -q nightly; then
+  elif rustup toolchain list 2>/dev/null | grep -q '^nightly'; then
     export RUSTUP_TOOLCHAIN=nightly
   elif ! rustc --version | grep -q nightly; then
     say '*** SKIPPED: fuzzing needs a nightly toolchain (rustup toolchain install nightly), or FUZZ_ON_STABLE=1. ***'

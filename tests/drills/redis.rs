@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use harness::{
-    load::Load,
+    load::{Load, report},
     processes::{Installation, NewKey},
 };
 use http::StatusCode;
@@ -59,7 +59,7 @@ async fn shares_hold(turnpike: &Installation, key: &str) {
     }
     let came_back = A_MINUTE * began.elapsed().as_secs_f64() / 60.0;
     let together: f64 = let_in.iter().sum();
-    eprintln!("DRILL shares of {A_MINUTE} a minute without Redis: {let_in:?} let in");
+    report(&format!("{A_MINUTE} calls a minute without Redis: the proxies let {let_in:?} in"));
     assert!(let_in.iter().all(|it| *it >= A_MINUTE / 2.0), "a proxy gave less than its share");
     assert!(together <= A_MINUTE + came_back + 2.0, "{together} were let in");
 }

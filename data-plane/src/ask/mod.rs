@@ -211,8 +211,10 @@ impl Ask {
             };
             added.push_str(&format!(",\"{field}\":{most}"));
         }
+        // What said nothing, beside what said little, must not say more.
+        let cap = self.output_cap.map_or(most, |said| said.min(most));
         let above = self.places.output_caps.iter().filter(|(_, said)| *said > most);
-        edits.extend(above.map(|(at, _)| Edit { at: at.clone(), to: most.to_string().into() }));
+        edits.extend(above.map(|(at, _)| Edit { at: at.clone(), to: cap.to_string().into() }));
     }
 }
 
