@@ -94,3 +94,61 @@ impl Usage {
 fn sum<const N: usize>(counts: [u64; N]) -> u64 {
     counts.into_iter().fold(0, u64::saturating_add)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each class with a count of its own, powers of two so that sums tell them apart.
+    const EACH: Usage = Usage {
+        input: 1,
+        cached_input: 2,
+        cache_write: 4,
+        output: 8,
+        reasoning: 16,
+        cache_write_1h: 32,
+        audio_input: 64,
+        cached_audio_input: 128,
+        audio_output: 256,
+        image_output_tokens: 512,
+        image_output: 1_024,
+        searches: 2_048,
+    };
+
+    #[test]
+    fn totals_are_of_tokens_and_not_of_pieces() {
+        assert_eq!(EACH.total_input(), 1 + 2 + 4 + 32 + 64 + 128);
+        assert_eq!(EACH.total_output(), 8 + 16 + 256 + 512);
+        assert_eq!(EACH.total(), 1_023);
+        let most = Usage { input: u64::MAX, output: u64::MAX, ..EACH };
+        assert_eq!((most.total_input(), most.total()), (u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn what_is_beyond_belief_is_cut_and_said() {
+        assert_eq!(EACH.clamped(512), (EACH, false));
+        assert_eq!(EACH.clamped(511), (Usage { image_output_tokens: 511, ..EACH }, true));
+        let (cut, was) = EACH.clamped(0);
+        assert_eq!(cut, Usage { image_output: 1_024, searches: 2_048, ..Usage::default() });
+        assert!(was);
+        let huge: Usage = serde_json::from_str(
+            &serde_json::to_string(&EACH).unwrap().replace(':', ":1000000000000000"),
+        )
+        .unwrap();
+        let (cut, was) = huge.clamped(u64::MAX);
+        let tokens = Usage { image_output: 0, searches: 0, ..cut };
+        assert_eq!(tokens.total(), 10 * MOST_TOKENS);
+        assert_eq!((cut.image_output, cut.searches), (MOST_PIECES, MOST_PIECES));
+        assert!(was);
+    }
+
+    #[test]
+    fn what_was_not_used_is_not_told_but_for_what_always_was() {
+        let text = serde_json::to_string(&Usage { input: 9, output: 4, ..Usage::default() });
+        let told = r#"{"input":9,"cached_input":0,"cache_write":0,"output":4,"reasoning":0}"#;
+        assert_eq!(text.unwrap(), told);
+        let back: Usage = serde_json::from_str(&serde_json::to_string(&EACH).unwrap()).unwrap();
+        assert_eq!(back, EACH);
+        assert_eq!(serde_json::from_str::<Usage>("{}").unwrap(), Usage::default());
+    }
+}

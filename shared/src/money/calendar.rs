@@ -77,7 +77,8 @@ impl Zone {
         day
     }
 
-    /// The first instant of a day; of one that was skipped, of the day after.
+    /// When a day begins: at its first midnight; where clocks go forward over that, as long
+    /// after it as they go; and one that is skipped when the next does.
     fn begins(&self, day: Date) -> Timestamp {
         let midnight = self.0.to_timestamp(day.at(0, 0, 0, 0));
         midnight.expect("days that are asked for are far from the end of time")
@@ -205,3 +206,212 @@ impl Period {
 /// In the years 1 and 9000.
 const EARLIEST_MS: i64 = -62_120_000_000_000;
 const LATEST_MS: i64 = 221_850_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HOUR: i64 = 3_600_000;
+
+    fn zone(name: &str) -> Zone {
+        name.parse().unwrap()
+    }
+
+    fn ms(text: &str) -> i64 {
+        text.parse::<Timestamp>().unwrap().as_millisecond()
+    }
+
+    #[track_caller]
+    fn check(period: Period, name: &str, at: &str, start: &str, end: &str) {
+        let span = period.span_at(&zone(name), ms(at));
+        let read = |ms| Timestamp::from_millisecond(ms).unwrap().to_string();
+        assert_eq!((read(span.start_ms), read(span.end_ms)), (start.into(), end.into()));
+        assert!(span.contains(ms(at)));
+    }
+
+    #[test]
+    fn days_weeks_and_months_begin_where_the_organization_is() {
+        let at = "2026-11-28T04:00:00Z";
+        let berlin = "Europe/Berlin";
+        check(Period::Day, berlin, at, "2026-11-27T23:00:00Z", "2026-11-28T23:00:00Z");
+        check(Period::Week, berlin, at, "2026-11-22T23:00:00Z", "2026-11-29T23:00:00Z");
+        check(Period::Month, berlin, at, "2026-10-31T23:00:00Z", "2026-11-30T23:00:00Z");
+        check(Period::Day, "UTC", at, "2026-11-28T00:00:00Z", "2026-11-29T00:00:00Z");
+        let angeles = "America/Los_Angeles";
+        check(Period::Day, angeles, at, "2026-11-27T08:00:00Z", "2026-11-28T08:00:00Z");
+        let month = "2026-11-01T07:00:00Z";
+        check(Period::Month, angeles, month, month, "2026-12-01T08:00:00Z");
+        check(
+            Period::Week,
+            "UTC",
+            "2026-11-23T00:00:00Z",
+            "2026-11-23T00:00:00Z",
+            "2026-11-30T00:00:00Z",
+        );
+        check(
+            Period::Month,
+            "UTC",
+            "2024-02-29T12:00:00Z",
+            "2024-02-01T00:00:00Z",
+            "2024-03-01T00:00:00Z",
+        );
+        assert_eq!(Period::Total.span_at(&zone(berlin), ms(at)), Span::ALWAYS);
+    }
+
+    #[test]
+    fn a_day_without_a_midnight_begins_when_clocks_go_forward() {
+        let santiago = "America/Santiago";
+        let (gap, next) = ("2025-09-07T04:00:00Z", "2025-09-08T03:00:00Z");
+        check(Period::Day, santiago, "2025-09-07T04:00:00Z", gap, next);
+        check(Period::Day, santiago, "2025-09-07T03:59:59.999Z", "2025-09-06T04:00:00Z", gap);
+    }
+
+    #[test]
+    fn a_day_with_two_midnights_begins_at_the_first() {
+        let at = "2025-11-02T04:30:00Z";
+        check(Period::Day, "America/Havana", at, "2025-11-02T04:00:00Z", "2025-11-03T05:00:00Z");
+        // Here a minute of the second came before the last hour of the first.
+        let johns = "America/St_Johns";
+        let (start, end) = ("2010-11-07T02:30:00Z", "2010-11-08T03:30:00Z");
+        check(Period::Day, johns, "2010-11-07T02:30:30Z", start, end);
+        check(Period::Day, johns, "2010-11-07T02:45:00Z", start, end);
+    }
+
+    #[test]
+    fn a_day_that_was_skipped_is_in_no_span() {
+        let apia = "Pacific/Apia";
+        let (start, skipped) = ("2011-12-29T10:00:00Z", "2011-12-30T10:00:00Z");
+        check(Period::Day, apia, "2011-12-30T09:59:59Z", start, skipped);
+        check(Period::Day, apia, skipped, skipped, "2011-12-31T10:00:00Z");
+    }
+
+    #[test]
+    fn clocks_that_went_forward_over_midnight_leave_no_gap() {
+        // From 23:30 to 00:30; midnight counts as an hour after the first.
+        let toronto = "America/Toronto";
+        let (day, next) = ("1919-03-30T05:00:00Z", "1919-03-31T05:00:00Z");
+        check(Period::Day, toronto, "1919-03-31T04:45:00Z", day, next);
+        check(Period::Day, toronto, "1919-03-31T05:00:00Z", next, "1919-04-01T04:00:00Z");
+    }
+
+    /// Walks from the first instant of 2010 over twenty years, from span to span, and checks
+    /// that a span's first and last milliseconds know they are in it.
+    fn walk(period: Period, zone: &Zone) -> u32 {
+        let (mut at, end) = (ms("2010-01-01T00:00:00Z"), ms("2030-01-01T00:00:00Z"));
+        let mut count = 0;
+        while at < end {
+            let span = period.span_at(zone, at);
+            assert!(span.contains(at), "{zone} {at}");
+            assert_eq!(period.span_at(zone, span.start_ms), span, "{zone} {at}");
+            assert_eq!(period.span_at(zone, span.end_ms - 1), span, "{zone} {at}");
+            let next = period.span_at(zone, span.end_ms);
+            assert_eq!(next.start_ms, span.end_ms, "{zone} {at}");
+            at = span.end_ms;
+            count += 1;
+        }
+        count
+    }
+
+    #[test]
+    fn spans_part_twenty_years_of_every_zone_there_is() {
+        let mut zones = 0;
+        for name in DATABASE.available().filter_map(|it| it.as_str().parse::<Zone>().ok()) {
+            let months = walk(Period::Month, &name);
+            assert!((240..=242).contains(&months), "{name}: {months}");
+            let weeks = walk(Period::Week, &name);
+            assert!((1_043..=1_046).contains(&weeks), "{name}: {weeks}");
+            zones += 1;
+        }
+        assert!(zones >= 590, "{zones} zones");
+    }
+
+    #[test]
+    fn days_part_twenty_years_of_every_kind_of_zone() {
+        let odd =
+            ["Pacific/Apia", "America/St_Johns", "America/Havana", "Asia/Beirut", "Africa/Cairo"];
+        for name in Zone::COMMON.iter().chain(&odd) {
+            let days = walk(Period::Day, &zone(name));
+            assert!((7_304..=7_306).contains(&days), "{name}: {days}");
+        }
+    }
+
+    fn any_zone() -> impl Strategy<Value = Zone> {
+        let names: Vec<_> = DATABASE.available().map(|it| it.to_string()).collect();
+        prop::sample::select(names).prop_filter_map("a zone", |it| it.parse().ok())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn every_instant_is_in_a_span_of_every_period(zone in any_zone(), at in EARLIEST_MS..LATEST_MS) {
+            for period in Period::ALL {
+                let span = period.span_at(&zone, at);
+                prop_assert!(span.contains(at) || period == Period::Total);
+                if period != Period::Total {
+                    prop_assert_eq!(period.span_at(&zone, span.start_ms), span);
+                    prop_assert_eq!(period.span_at(&zone, span.end_ms).start_ms, span.end_ms);
+                }
+            }
+        }
+
+        #[test]
+        fn days_are_about_as_long_as_days(zone in any_zone(), at in 0..4_000_000_000_000_i64) {
+            let Span { start_ms, end_ms } = Period::Day.span_at(&zone, at);
+            prop_assert!((20 * HOUR..=48 * HOUR).contains(&(end_ms - start_ms)));
+        }
+    }
+
+    #[test]
+    fn time_before_and_after_all_is_no_panic() {
+        for at in [i64::MIN, i64::MAX] {
+            for period in Period::ALL {
+                let span = period.span_at(&Zone::UTC, at);
+                assert!(span.start_ms < span.end_ms);
+            }
+        }
+        let first = Period::Day.span_at(&Zone::UTC, i64::MIN);
+        assert_eq!(first, Period::Day.span_at(&Zone::UTC, EARLIEST_MS));
+        let last = Period::Day.span_at(&Zone::UTC, i64::MAX);
+        assert_eq!(last, Period::Day.span_at(&Zone::UTC, LATEST_MS));
+        assert_eq!(Zone::UTC.day_at(Timestamp::UNIX_EPOCH), date(1970, 1, 1));
+    }
+
+    #[test]
+    fn an_end_is_not_in_its_span() {
+        let span = Span { start_ms: 10, end_ms: 20 };
+        assert_eq!([9, 10, 19, 20].map(|it| span.contains(it)), [false, true, true, false]);
+    }
+
+    #[test]
+    fn names_are_those_of_the_json() {
+        for period in Period::ALL {
+            let json = serde_json::to_string(&period).unwrap();
+            assert_eq!(json, format!("\"{}\"", period.name()));
+        }
+        let berlin = zone(" europe/berlin ");
+        assert_eq!(serde_json::to_string(&berlin).unwrap(), "\"Europe/Berlin\"");
+        assert_eq!(serde_json::from_str::<Zone>("\"Europe/Berlin\"").unwrap(), berlin);
+        assert!(serde_json::from_str::<Zone>("\"Mars/Base\"").is_err());
+        assert_eq!(format!("{berlin} {berlin:?}"), "Europe/Berlin Zone(Europe/Berlin)");
+    }
+
+    #[test]
+    fn every_zone_offered_is_one() {
+        for name in Zone::COMMON {
+            assert_eq!(zone(name).as_str(), *name);
+        }
+    }
+
+    #[test]
+    fn a_name_is_spelt_as_the_database_spells_it() {
+        assert_eq!(zone(" europe/berlin ").as_str(), "Europe/Berlin");
+        assert_eq!(zone("utc"), Zone::UTC);
+        for bad in ["", "Mars/Olympus", "Etc/Unknown", "+02:00", "CET-1", "../etc/passwd"] {
+            assert!(bad.parse::<Zone>().is_err(), "{bad}");
+        }
+    }
+}

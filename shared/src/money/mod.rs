@@ -10,6 +10,8 @@ mod decimal;
 mod nano;
 mod pico;
 mod price;
+#[cfg(test)]
+mod samples;
 mod split;
 mod unit;
 

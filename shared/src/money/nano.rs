@@ -139,6 +139,29 @@ mod tests {
         check(-2_500_000_000, "\u{2212}$2.50");
     }
 
+    #[test]
+    fn sums_say_where_they_end() {
+        let (one, most) = (Money::from_nanos(1), Money::from_nanos(i64::MAX));
+        let least = Money::from_nanos(i64::MIN);
+        assert_eq!(one.checked_add(one), Some(Money::from_nanos(2)));
+        assert_eq!(most.checked_add(one), None);
+        assert_eq!(one.checked_sub(one), Some(Money::ZERO));
+        assert_eq!(least.checked_sub(one), None);
+        assert_eq!(one.saturating_add(one), Money::from_nanos(2));
+        assert_eq!(most.saturating_add(one), most);
+        assert_eq!(Money::ZERO.saturating_sub(one), Money::from_nanos(-1));
+        assert_eq!(least.saturating_sub(one), least);
+    }
+
+    #[test]
+    fn amounts_are_read_as_people_write_them() {
+        assert_eq!("12.50".parse(), Ok(Money::from_nanos(12_500_000_000)));
+        assert_eq!("$0.000000001".parse(), Ok(Money::from_nanos(1)));
+        assert_eq!("-1".parse::<Money>(), Err(NotAnAmount::Shape));
+        assert_eq!("0.0000000001".parse::<Money>(), Err(NotAnAmount::TooFine(9)));
+        assert_eq!(serde_json::to_string(&Money::from_nanos(-7)).unwrap(), "-7");
+    }
+
     proptest! {
         #[test]
         fn something_never_reads_as_nothing(nanos: i64) {

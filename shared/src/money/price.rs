@@ -413,3 +413,256 @@ pub enum BadPrice {
     #[error("a tier multiplies by 1 to 100,000 basis points, {0} too")]
     Multiplier(String),
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::{
+        super::samples::{counts, price, prices, rates, service_tiers},
+        *,
+    };
+
+    /// Each class at a price of its own.
+    const EACH: &str = r#"{"input":2,"output":3,"cached_input":5,"cache_write":7,
+        "cache_write_1h":11,"reasoning":13,"audio_input":17,"cached_audio_input":19,
+        "audio_output":23,"image_output_tokens":29,"image_output":31,"search":37,"request":41}"#;
+
+    fn each() -> Rates {
+        serde_json::from_str(EACH).unwrap()
+    }
+
+    fn usage(json: Value) -> Usage {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn every_class_is_charged_once_at_its_own_price() {
+        let price = Price::flat(each()).unwrap();
+        for class in Class::ALL {
+            let field = if class == Class::Search { "searches" } else { class.name() };
+            let usage = usage(json!({ field: 1_000 }));
+            let unit = each().of(class).unwrap().picos();
+            let cost = if class == Class::Request { 41 } else { 1_000 * unit + 41 };
+            assert_eq!(price.cost(&usage, None), Pico::from_picos(cost), "{}", class.name());
+            assert!(class.count(&usage) == 1_000 || class == Class::Request);
+        }
+        let pieces: Vec<_> = Class::ALL.into_iter().filter(|it| !it.is_tokens()).collect();
+        assert_eq!(pieces, [Class::ImageOutput, Class::Search, Class::Request]);
+    }
+
+    #[test]
+    fn a_class_has_the_name_of_its_json() {
+        for class in Class::ALL {
+            let json = serde_json::to_string(&class).unwrap();
+            assert_eq!(json, format!("\"{}\"", class.name()));
+        }
+    }
+
+    #[test]
+    fn a_class_without_a_price_costs_as_the_one_it_is_part_of() {
+        let of = |rates: &Rates| Class::ALL.map(|it| rates.of(it).map(UnitPrice::picos));
+        let plain = Rates::of_text(price(2), price(3));
+        let (i, o) = (Some(2), Some(3));
+        assert_eq!(of(&plain), [i, i, i, i, o, o, i, i, o, o, None, None, Some(0)]);
+        let some = Rates { cache_write: Some(price(7)), audio_input: Some(price(17)), ..plain };
+        let (w, a) = (Some(7), Some(17));
+        assert_eq!(of(&some), [i, i, w, w, o, o, a, a, o, o, None, None, Some(0)]);
+        let all = [2, 5, 7, 11, 3, 13, 17, 19, 23, 29, 31, 37, 41].map(Some);
+        assert_eq!(of(&each()), all);
+    }
+
+    #[test]
+    fn what_nobody_knows_the_price_of_is_told_and_free_is_known() {
+        let rates = Rates::of_text(price(2), price(3));
+        let plain = Price::flat(rates).unwrap();
+        let used = usage(json!({ "input": 1, "image_output": 1, "searches": 2 }));
+        assert_eq!(plain.unpriced(&used, None), [Class::ImageOutput, Class::Search]);
+        assert_eq!(plain.cost(&used, None), Pico::from_picos(2));
+        assert_eq!(plain.unpriced(&usage(json!({ "input": 1, "audio_output": 1 })), None), []);
+        let free = Rates { search: Some(UnitPrice::FREE), ..rates };
+        let free = Price::flat(free).unwrap();
+        assert_eq!(free.unpriced(&used, None), [Class::ImageOutput]);
+    }
+
+    fn tiered() -> Price {
+        let tier = |above_tokens, input| ContextTier {
+            above_tokens,
+            rates: Rates::of_text(price(input), price(10)),
+        };
+        let service = |name: &str, terms| ServiceTier { name: name.to_owned(), terms };
+        let own = Schedule {
+            rates: Rates::of_text(price(7), price(70)),
+            context_tiers: vec![tier(100, 9)],
+        };
+        Price::checked(
+            Rates { request: Some(price(5)), ..Rates::of_text(price(1), price(10)) },
+            vec![tier(200, 3), tier(100, 2)],
+            vec![
+                service("priority", Terms::Schedule(own)),
+                service("flex", Terms::MultiplierBp(5_000)),
+            ],
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn the_whole_call_costs_what_its_context_says() {
+        let cost = |usage| tiered().cost(&usage, None).picos();
+        assert_eq!(cost(Usage { input: 100, ..Usage::default() }), 105);
+        assert_eq!(cost(Usage { input: 101, ..Usage::default() }), 202);
+        assert_eq!(cost(Usage { input: 201, ..Usage::default() }), 603);
+        // All that is put in counts, and nothing that comes out.
+        let all = Usage { input: 50, cached_input: 20, cache_write: 20, ..Usage::default() };
+        assert_eq!(cost(Usage { output: 1_000, ..all }), 90 + 10_000 + 5);
+        assert_eq!(cost(Usage { cache_write_1h: 5, audio_input: 6, ..all }), 202);
+        assert_eq!(cost(Usage { cached_audio_input: 11, ..all }), 202);
+    }
+
+    #[test]
+    fn a_tier_of_service_has_its_own_terms() {
+        let usage = Usage { input: 101, output: 1, ..Usage::default() };
+        let cost = |tier| tiered().cost(&usage, tier).picos();
+        assert_eq!(cost(None), 212);
+        assert_eq!(cost(Some("default")), 212);
+        assert_eq!(cost(Some("flex")), 106);
+        assert_eq!(cost(Some("priority")), 101 * 9 + 10);
+        let one = Usage { input: 1, ..Usage::default() };
+        // Half of one, rounded up, and all of the fee.
+        assert_eq!(tiered().cost(&one, Some("flex")).picos(), 1 + 5);
+        assert_eq!(tiered().cost(&Usage::default(), Some("flex")).picos(), 5);
+        assert_eq!(tiered().service_tiers()[0].name, "flex");
+        assert_eq!(tiered().standard().context_tiers[0].above_tokens, 100);
+        assert_eq!(tiered().all_applied().count(), 3);
+    }
+
+    #[test]
+    fn what_is_unpriced_depends_on_the_tier() {
+        let mut above = Rates::of_text(price(1), price(1));
+        let tiers = vec![ContextTier { above_tokens: 10, rates: above }];
+        above.search = Some(price(1));
+        let price = Price::checked(above, tiers, Vec::new()).unwrap();
+        let used = |input| Usage { input, searches: 1, ..Usage::default() };
+        assert_eq!(price.unpriced(&used(10), None), []);
+        assert_eq!(price.unpriced(&used(11), None), [Class::Search]);
+    }
+
+    #[test]
+    fn what_would_be_ambiguous_or_too_much_is_refused() {
+        let plain = Rates::of_text(price(1), price(1));
+        let dear = Some(price(UnitPrice::TOKEN_CEILING.picos() + 1));
+        let high = Rates { cache_write_1h: dear, ..plain };
+        assert_eq!(Price::flat(high), Err(BadPrice::TooHigh("cache_write_1h")));
+        let piece = Rates { image_output: dear, search: dear, request: dear, ..plain };
+        assert!(Price::flat(piece).is_ok());
+        let most = Rates::of_text(UnitPrice::TOKEN_CEILING, UnitPrice::TOKEN_CEILING);
+        assert!(Price::flat(most).is_ok());
+
+        let tier = |above_tokens, rates| ContextTier { above_tokens, rates };
+        let tiers = |tiers| Price::checked(plain, tiers, Vec::new());
+        let twice = vec![tier(9, plain), tier(5, plain), tier(9, plain)];
+        assert_eq!(tiers(twice), Err(BadPrice::TwoTiers(9)));
+        assert_eq!(tiers(vec![tier(9, high)]), Err(BadPrice::TooHigh("cache_write_1h")));
+
+        let service = |name: &str, terms| ServiceTier { name: name.to_owned(), terms };
+        let services = |services| Price::checked(plain, Vec::new(), services);
+        let times = |name, by| service(name, Terms::MultiplierBp(by));
+        let own =
+            |rates| service("own", Terms::Schedule(Schedule { rates, ..Schedule::default() }));
+        assert!(services(vec![times("a", 1), times("b", 100_000), own(plain)]).is_ok());
+        assert_eq!(services(vec![times("a", 0)]), Err(BadPrice::Multiplier("a".to_owned())));
+        assert_eq!(services(vec![times("a", 100_001)]), Err(BadPrice::Multiplier("a".to_owned())));
+        assert_eq!(services(vec![times("", 1)]), Err(BadPrice::NoName));
+        assert_eq!(services(vec![own(high)]), Err(BadPrice::TooHigh("cache_write_1h")));
+        let twice = vec![times("a", 1), times("b", 1), times("a", 2)];
+        assert_eq!(services(twice), Err(BadPrice::TwoServices("a".to_owned())));
+    }
+
+    #[test]
+    fn a_price_reads_as_it_is_written_and_passes_over_what_is_new() {
+        let text = json!({
+            "rates": { "input": 2_500_000, "output": 10_000_000, "cached_input": 1_250_000, "new": 1 },
+            "context_tiers": [
+                { "above_tokens": 200_000, "rates": { "input": 5_000_000, "output": 20_000_000 } },
+            ],
+            "service_tiers": [
+                { "name": "flex", "multiplier_bp": 5_000, "since": "2026" },
+                { "name": "priority", "schedule": { "rates": { "input": 3, "output": 4 } } },
+            ],
+            "another": {},
+        });
+        let price: Price = serde_json::from_value(text).unwrap();
+        assert_eq!(price.standard().rates.of(Class::CachedInput).unwrap().picos(), 1_250_000);
+        assert_eq!(price.service_tiers()[0].terms, Terms::MultiplierBp(5_000));
+        let pinned = PinnedPrice { revision: 7, price };
+        let json = serde_json::to_value(&pinned).unwrap();
+        assert_eq!(json["price"]["service_tiers"][1]["schedule"]["rates"]["output"], 4);
+        assert_eq!(serde_json::from_value::<PinnedPrice>(json).unwrap(), pinned);
+        let flat = Price::flat(Rates::of_text(UnitPrice::FREE, UnitPrice::FREE)).unwrap();
+        let json = serde_json::to_string(&flat).unwrap();
+        assert_eq!(json, r#"{"rates":{"input":0,"output":0}}"#);
+        for bad in [
+            json!({}),
+            json!({ "rates": { "input": 1 } }),
+            json!({ "rates": { "input": -1, "output": 1 } }),
+            json!({ "rates": { "input": 2_000_000_001_i64, "output": 1 } }),
+            json!({ "rates": { "input": 1, "output": 1 }, "service_tiers": [{ "name": "x" }] }),
+        ] {
+            assert!(serde_json::from_value::<Price>(bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    fn usages() -> impl Strategy<Value = Usage> {
+        proptest::array::uniform12(counts()).prop_map(|counts| Usage {
+            input: counts[0],
+            cached_input: counts[1],
+            cache_write: counts[2],
+            output: counts[3],
+            reasoning: counts[4],
+            cache_write_1h: counts[5],
+            audio_input: counts[6],
+            cached_audio_input: counts[7],
+            audio_output: counts[8],
+            image_output_tokens: counts[9],
+            image_output: counts[10],
+            searches: counts[11],
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn anything_at_any_price_has_a_cost(price in prices(), usage in usages(), tier in service_tiers()) {
+            let cost = price.cost(&usage, tier);
+            prop_assert!(cost >= Pico::ZERO);
+            let (believed, _) = usage.clamped(MOST_TOKENS);
+            prop_assert_eq!(price.cost(&believed, tier), cost);
+        }
+
+        #[test]
+        fn the_most_there_can_be_has_a_cost(rates in rates()) {
+            let usage = Usage { input: u64::MAX, cached_input: u64::MAX, cache_write: u64::MAX,
+                output: u64::MAX, reasoning: u64::MAX, cache_write_1h: u64::MAX,
+                audio_input: u64::MAX, cached_audio_input: u64::MAX, audio_output: u64::MAX,
+                image_output_tokens: u64::MAX, image_output: u64::MAX, searches: u64::MAX };
+            let times = Terms::MultiplierBp(Price::MULTIPLIER_CEILING_BP);
+            let tier = ServiceTier { name: "ten".to_owned(), terms: times };
+            let price = Price::checked(rates, Vec::new(), vec![tier]).unwrap();
+            let picos: i128 = Class::ALL.into_iter().map(|class| {
+                let (count, times) = match class.is_tokens() {
+                    true => (MOST_TOKENS, 10),
+                    false if class == Class::Request => (1, 1),
+                    false => (MOST_PIECES, 1),
+                };
+                i128::from(count) * times * rates.picos(class)
+            }).sum();
+            prop_assert_eq!(i128::from(price.cost(&usage, Some("ten")).picos()), picos);
+        }
+
+        #[test]
+        fn a_price_survives_the_journey(price in prices()) {
+            let json = serde_json::to_string(&price).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Price>(&json).unwrap(), price);
+        }
+    }
+}
