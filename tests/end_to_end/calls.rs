@@ -107,6 +107,39 @@ fn never_issued() -> String {
     shared::keys::NewKey::generate(shared::keys::Brand::Live).secret.expose_secret().to_owned()
 }
 
+/// What an organization disables of the platform's is gone for its programs and for nobody
+/// else's, also where a policy leads to it.
+#[sqlx::test(migrations = "../migrations")]
+async fn a_disabled_model_is_neither_listed_nor_served(root: PgPool) {
+    let stack = Stack::start(root).await;
+    let mut ada = stack.signed_up("ada@acme.test", "Acme").await;
+    let mut bob = stack.signed_up("bob@other.test", "Other").await;
+    let (ada_key, bob_key) = (ada.first_key().await, bob.first_key().await);
+    stack.published().await;
+    let (mut ours, mut theirs) = (stack.program(&ada_key), stack.program(&bob_key));
+    assert_eq!(chat(&mut ours).await.status, StatusCode::OK);
+
+    let path = ada.path("/models");
+    let disabled = ada.browser.fill(&path, "/models/enable", &[]).await;
+    assert_eq!(disabled.status, StatusCode::SEE_OTHER, "{disabled:?}");
+    stack.published().await;
+    let mut by_name = hello(false);
+    by_name["model"] = json!("sim-small");
+    let refused = ours.call(Method::POST, CHAT, &by_name).await;
+    assert_eq!(refused.status, StatusCode::NOT_FOUND, "{refused:?}");
+    assert_eq!(refused.json()["error"]["code"], "model_not_found");
+    assert!(refused.text().contains("has disabled"), "{refused:?}");
+    assert_eq!(chat(&mut ours).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    let listed = ours.go("/v1/models").await.json();
+    assert_eq!(listed["data"], json!([]), "nor is the policy that leads nowhere");
+    assert_eq!(theirs.call(Method::POST, CHAT, &by_name).await.status, StatusCode::OK);
+
+    let enabled = ada.browser.fill(&path, "/models/enable", &[]).await;
+    assert_eq!(enabled.status, StatusCode::SEE_OTHER, "{enabled:?}");
+    stack.published().await;
+    assert_eq!(chat(&mut ours).await.status, StatusCode::OK);
+}
+
 async fn key_path(ada: &mut Person) -> String {
     let path = ada.path("/keys");
     let list = ada.browser.page(&path).await;

@@ -32,7 +32,7 @@ pub use self::{
         SnapshotKey, Verifier,
     },
     sum::SetSum,
-    tenant::{Project, Tenant},
+    tenant::{Disabled, Project, Tenant},
     upstream::{Capability, Credential, Dialect, Modality, Model, Upstream},
 };
 
