@@ -10,8 +10,8 @@ use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 
 use super::{
-    CatalogueModel, Connection, Credential, DisabledBy, OfferedModel, Place, Served, Upstream, UpstreamError,
-    UpstreamName,
+    CatalogueModel, Connection, Credential, DisabledBy, OfferedModel, Place, Served, Upstream,
+    UpstreamError, UpstreamName,
     credentials::{Change, Kept, NewCredential},
     published::Row as Published,
     words,

@@ -29,7 +29,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use hyper::body::Incoming;
-use shared::{ids::CredentialId, usage::Usage};
+use shared::{ids::CredentialId, snapshot::OpenBreakers, usage::Usage};
 use tokio::time::Instant;
 
 pub use self::{
@@ -80,6 +80,11 @@ impl Calling {
             metrics: metrics.clone(),
             is_leaving: AtomicBool::default(),
         }
+    }
+
+    /// The sites that no call goes to at present.
+    pub fn left_alone(&self) -> OpenBreakers {
+        self.breakers.open(Instant::now())
     }
 
     /// From now on streams end with an error event: when they have something to send, or

@@ -31,9 +31,9 @@ impl Owned {
         &self,
         wants: impl Fn(&Model) -> bool,
     ) -> impl Iterator<Item = (&str, &Arc<Model>)> {
-        self.models.iter().filter_map(move |(name, all)| {
-            Some((name.as_str(), all.iter().find(|it| wants(it))?))
-        })
+        self.models
+            .iter()
+            .filter_map(move |(name, all)| Some((name.as_str(), all.iter().find(|it| wants(it))?)))
     }
 
     pub fn policy(&self, name: &str) -> Option<&Arc<Policy>> {
