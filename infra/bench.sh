@@ -6,10 +6,12 @@
 # Starts the whole product on the provider simulator, with a PostgreSQL, a Redis, ports and
 # data of its own in .run/bench, and nginx as a plain reverse proxy before the same
 # simulator; tests/bench measures the three in turn. Figures: target/bench/bench.md and
-# bench.json. Settings, from the environment:
+# bench.json. Begins anew each time: nothing of an earlier run is in its way. Takes a
+# quarter of an hour. Settings, from the environment:
 #
 #   SECS              how long each run lasts (10)
 #   REPEATS           how many runs a figure is the median of (3)
+#   GROWTH            full: growth is followed to 1,000,000 keys and 10,000 streams
 #   TURNPIKE_BIN_DIR  measure the programs found there, build nothing
 #
 # A figure that misses its target is told and is no failure; a run that fails is one.
@@ -20,7 +22,6 @@ source infra/lib/processes.sh
 source infra/lib/ports.sh
 
 readonly OUT=target/bench
-readonly KEYS=10000
 export TURNPIKE_RUN=.run/bench
 
 main() {
@@ -29,8 +30,10 @@ main() {
   nginx_pid=
   trap 'leave' EXIT
   trap 'exit 130' INT TERM HUP
+  # Thousands of connections at once, on both sides of each proxy.
+  ulimit -n "$(ulimit -Hn)"
+  infra/run.sh reset
   start_turnpike
-  make_keys
   start_nginx
   measure
 }
@@ -46,19 +49,6 @@ start_turnpike() {
   source $TURNPIKE_RUN/demo.env
 }
 
-# A proxy that knows three keys costs less than one that knows many.
-make_keys() {
-  local before made
-  before=$(revision)
-  made=$(infra/stack.sh psql $TURNPIKE_RUN --quiet --no-psqlrc --tuples-only --no-align --set=ON_ERROR_STOP=1 \
-    --set=keys=$KEYS --file=tests/bench/keys.sql turnpike) || fail 'the keys could not be made'
-  ((made == 0)) || eventually 30 serves_newer_than "$before" || fail 'the proxy does not hear of the new keys'
-}
-
-serves_newer_than() { (($(revision) > $1)); } # REVISION
-
-revision() { curl --silent --fail --max-time 2 "$TURNPIKE_DATA_URL/readyz" | jq .revision; }
-
 start_nginx() {
   local here=$TURNPIKE_RUN/nginx
   nginx_port=$(choose_port $TURNPIKE_RUN/ports.env nginx 7404)
@@ -69,16 +59,21 @@ start_nginx() {
   eventually 10 listens "$nginx_port" || fail "nginx did not start; its log: $here/error.log"
 }
 
-measure() {
-  ulimit -n "$(ulimit -Hn)"
-  TURNPIKE_API_KEY=$TURNPIKE_API_KEY "$(programs)/bench" \
+# Secrets go in by the environment: arguments are everybody's to read.
+measure() (
+  # shellcheck source=/dev/null
+  source $TURNPIKE_RUN/secrets.env
+  export TURNPIKE_API_KEY TURNPIKE_CREDENTIAL_KEY TURNPIKE_SNAPSHOT_PUBLIC_KEYS \
+    TURNPIKE_{,ADMIN_}DATABASE_URL TURNPIKE_REDIS_URL TURNPIKE_OWNER_EMAIL
+  "$(programs)/bench" \
     --simulator "${TURNPIKE_SIMULATOR_URL#http://}" --simulator-pid "$TURNPIKE_SIMULATOR_PID" \
     --nginx "127.0.0.1:$nginx_port" --nginx-pid "$nginx_pid" \
     --ours "${TURNPIKE_DATA_URL#http://}" --ours-pid "$TURNPIKE_DATA_PID" \
-    --seconds "${SECS:-10}" --repeats "${REPEATS:-3}" --commit "$(commit)" \
-    --keys $KEYS --script tests/bench/calls.lua --out $OUT || fail 'a run failed'
+    --redis-pid "$TURNPIKE_REDIS_PID" \
+    --seconds "${SECS:-10}" --repeats "${REPEATS:-3}" --growth "${GROWTH:-usual}" \
+    --commit "$(commit)" --script tests/bench/calls.lua --out $OUT || fail 'a run failed'
   say "The figures are in $OUT/bench.md and $OUT/bench.json."
-}
+)
 
 programs() { realpath -m "${TURNPIKE_BIN_DIR:-${CARGO_TARGET_DIR:-target}/release}"; }
 

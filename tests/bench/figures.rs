@@ -36,7 +36,10 @@ pub fn percentile(delays: &[Duration], percent: usize) -> Option<f64> {
 pub enum Unit {
     PerSecond,
     Microseconds,
+    Seconds,
     Megabytes,
+    /// How much more it is than what it is compared with.
+    Percent,
 }
 
 /// What a figure should be: this much is asked, and that much is the goal.

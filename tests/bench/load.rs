@@ -16,8 +16,17 @@ pub struct Load<'a> {
     pub key: &'a str,
     pub connections: u32,
     pub seconds: u64,
-    /// Whether every call is meant to be refused.
-    pub refused: bool,
+    pub meant: Meant,
+}
+
+/// What shall become of the calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meant {
+    Answered,
+    /// All of them, but for so many.
+    Refused {
+        but: u64,
+    },
 }
 
 /// What wrk counted.
@@ -31,7 +40,7 @@ impl Load<'_> {
     pub fn run(&self, address: SocketAddr) -> io::Result<Counted> {
         let output = self.start(address)?.wait_with_output()?;
         let text = String::from_utf8_lossy(&output.stdout);
-        counted(&text, self.refused)
+        counted(&text, self.meant)
             .ok_or_else(|| io::Error::other(format!("the run against {address} failed:\n{text}")))
     }
 
@@ -55,7 +64,7 @@ impl Load<'_> {
 }
 
 /// Nothing if a call failed that should not have, or was let in that should not have been.
-fn counted(output: &str, refused: bool) -> Option<Counted> {
+fn counted(output: &str, meant: Meant) -> Option<Counted> {
     let line = |part: &str| output.lines().find(|it| it.contains(part));
     let requests = line(" requests in ")?.split_whitespace().next()?.parse().ok()?;
     let per_second = line("Requests/sec:")?.split_whitespace().nth(1)?.parse().ok()?;
@@ -63,7 +72,10 @@ fn counted(output: &str, refused: bool) -> Option<Counted> {
         Some(line) => line.rsplit(' ').next()?.parse().ok()?,
         None => 0,
     };
-    let as_meant = failed == if refused { requests } else { 0 };
+    let as_meant = match meant {
+        Meant::Answered => failed == 0,
+        Meant::Refused { but } => failed + but >= requests,
+    };
     let whole = line("Socket errors:").is_none();
     (as_meant && whole && requests > 0).then_some(Counted { requests, per_second })
 }
@@ -76,20 +88,23 @@ mod tests {
     const REFUSED: &str = "  10 requests in 5.00s, 1.00MB read\n  Non-2xx or 3xx responses: 10\nRequests/sec:      2.00\n";
 
     #[track_caller]
-    fn check(output: &str, refused: bool, requests: Option<u64>) {
-        assert_eq!(counted(output, refused).map(|it| it.requests), requests);
+    fn check(output: &str, meant: Meant, requests: Option<u64>) {
+        assert_eq!(counted(output, meant).map(|it| it.requests), requests);
     }
 
     #[test]
     fn only_runs_that_went_as_meant_count() {
-        check(FINE, false, Some(545_879));
-        check(FINE, true, None);
-        check(REFUSED, true, Some(10));
-        check(REFUSED, false, None);
-        check(&REFUSED.replace("responses: 10", "responses: 9"), true, None);
+        let refused = |but| Meant::Refused { but };
+        check(FINE, Meant::Answered, Some(545_879));
+        check(FINE, refused(0), None);
+        check(REFUSED, refused(0), Some(10));
+        check(REFUSED, Meant::Answered, None);
+        let one_let_in = REFUSED.replace("responses: 10", "responses: 9");
+        check(&one_let_in, refused(0), None);
+        check(&one_let_in, refused(1), Some(10));
         let broken = ["  Socket errors: connect 0, read 1, write 0, timeout 0\n", FINE].concat();
-        check(&broken, false, None);
-        check(&FINE.replace("545879", "0"), false, None);
-        check("unable to connect", false, None);
+        check(&broken, Meant::Answered, None);
+        check(&FINE.replace("545879", "0"), Meant::Answered, None);
+        check("unable to connect", Meant::Answered, None);
     }
 }

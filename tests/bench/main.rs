@@ -6,25 +6,39 @@
 
 mod calls;
 mod figures;
+mod governing;
+mod growth;
+mod holding;
 mod load;
 mod open_loop;
 mod process;
+mod proxy;
 mod report;
+mod running;
+mod stage;
+mod starting;
+mod streaming;
+mod streams;
 
 use std::{
-    fs, io, io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, thread, time::Duration,
+    fs, io,
+    io::Write,
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    thread,
+    time::{Duration, Instant},
 };
 
-use clap::{Parser, value_parser};
-use secrecy::{ExposeSecret, SecretString};
-use shared::keys::{Brand, NewKey};
+use clap::{Parser, ValueEnum, value_parser};
+use secrecy::SecretString;
 
-use calls::{Call, STREAM_CHUNKS};
 use figures::{Figure, Measure, Spread, Target, Unit, percentile};
-use load::Load;
-use open_loop::{Connection, Delays, call_at_rate, request};
+use open_loop::{Delays, revision};
 use process::Process;
+use proxy::Proxies;
 use report::{Line, Machine, Report};
+use stage::{LimitedKeys, Stage};
 
 /// Measures direct calls, nginx and our proxy side by side; `make bench` runs it.
 #[derive(Parser)]
@@ -42,17 +56,19 @@ struct Arguments {
     ours: SocketAddr,
     #[arg(long)]
     ours_pid: u32,
+    #[arg(long)]
+    redis_pid: u32,
     #[arg(long, env = "TURNPIKE_API_KEY", hide_env_values = true)]
     key: SecretString,
-    /// How long each run lasts.
+    /// How long each run lasts. Runs of ours that nothing else is compared with last half of it.
     #[arg(long, default_value_t = 10, value_parser = value_parser!(u64).range(1..))]
     seconds: u64,
     /// How many runs a figure is the median of.
     #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..))]
     repeats: u32,
-    /// How many API keys the proxy knows.
-    #[arg(long)]
-    keys: u32,
+    /// How far growth is followed.
+    #[arg(long, default_value = "usual")]
+    growth: Growth,
     /// Which commit is measured.
     #[arg(long, default_value = "an unknown commit")]
     commit: String,
@@ -62,6 +78,16 @@ struct Arguments {
     /// Where bench.json and bench.md go.
     #[arg(long)]
     out: PathBuf,
+    #[command(flatten)]
+    stage: stage::Settings,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Growth {
+    /// To 100,000 keys and 1,000 streams.
+    Usual,
+    /// To 1,000,000 keys and 10,000 streams.
+    Full,
 }
 
 fn main() -> ExitCode {
@@ -82,7 +108,8 @@ fn main() -> ExitCode {
 /// nginx's CPU time for a small request on the machine that the targets were set on.
 const REFERENCE: f64 = 9.1;
 const CONNECTIONS: u32 = 64;
-const OPEN_STREAMS: u32 = 1_000;
+/// How many keys the proxies know, but where growth is measured.
+const KEYS: u32 = 10_000;
 /// In seconds, before anything counts: connections, caches and processor clocks settle.
 const WARM_UP: u64 = 1;
 
@@ -96,14 +123,19 @@ struct Subject {
 
 struct Bench {
     arguments: Arguments,
+    /// Direct, nginx, ours.
     subjects: [Subject; 3],
+    redis: Process,
+    stage: Stage,
+    proxies: Proxies,
+    limited: LimitedKeys,
+    /// An address of Redis where what is published stays as it was with few keys.
+    few_keys: SecretString,
 }
-
-/// One figure of each subject for each repeat: direct, nginx, ours.
-type Runs = Vec<[f64; 3]>;
 
 impl Bench {
     fn new(arguments: Arguments) -> io::Result<Self> {
+        tell("setting the stage");
         let of = |name, address, pid| Subject { name, address, process: Process(pid) };
         let subjects = [
             of("direct", arguments.simulator, arguments.simulator_pid),
@@ -111,33 +143,41 @@ impl Bench {
             of("ours", arguments.ours, arguments.ours_pid),
         ];
         fs::create_dir_all(arguments.out.join("calls"))?;
-        let mut simulator = Connection::open(arguments.simulator)?;
-        for behaviour in calls::BEHAVIOURS {
-            let profile = behaviour.profile().to_string();
-            simulator.call(&request("/__control/profiles", "", &profile))?.check(false)?;
-        }
-        Ok(Self { arguments, subjects })
+        let stage = Stage::new(&arguments.stage)?;
+        stage.add_dialects(arguments.simulator)?;
+        let limited = stage.add_limited_keys()?;
+        stage.bring_to(growth::FEW_KEYS)?;
+        stage.published()?;
+        let few_keys = stage.freeze(1)?;
+        stage.bring_to(KEYS)?;
+        let newest = stage.published()?;
+        serves(arguments.ours, newest)?;
+        let (redis, proxies) = (Process(arguments.redis_pid), Proxies::found()?);
+        Ok(Self { arguments, subjects, redis, stage, proxies, limited, few_keys })
     }
 
     fn run(&self) -> io::Result<Report> {
         let mut machine = Machine::describe();
         let mut figures = self.idle()?;
-        let small = self.saturate("small", &[calls::small()], CONNECTIONS)?;
-        let slowness = median(&small.cpu, 1) / REFERENCE;
+        let small = self.saturate("small", &[calls::small()])?;
+        let slowness = median(&small.nginx, |it| it.cpu) / REFERENCE;
         figures.extend(small.figures(
             "small request",
             target(Measure::TimesNginxAtLeast, 0.4, 0.65),
             target(Measure::TimesNginxAtMost, 4.0, 2.4),
         ));
         figures.extend(self.small_latency()?);
-        let long = self.saturate("100 KB", &[calls::long()], CONNECTIONS)?;
-        let cpu = target(Measure::AtMost { of_cpu: true }, 250.0, 120.0);
-        figures.extend(long.figures("100 KB prompt", None, cpu));
-        figures.push(self.refusal()?);
+        let long = self.saturate("100 KB", &[calls::long()])?;
+        figures.extend(long.figures("100 KB prompt", None, of_cpu(250.0, 120.0)));
+        figures.extend(self.refusals()?);
+        figures.extend(self.governance()?);
         figures.extend(self.streams()?);
-        let mixed = self.saturate("mixed", &calls::mixed(), CONNECTIONS)?;
+        let mixed = self.saturate("mixed", &calls::mixed())?;
         figures.extend(mixed.figures("mixed calls", None, None));
+        figures.extend(self.starts()?);
         figures.extend(self.memory("memory, after all that")?);
+        figures.extend(self.large_bodies()?);
+        figures.extend(self.growth()?);
         machine.note_load_after();
 
         let Arguments { commit, seconds, repeats, out, .. } = &self.arguments;
@@ -154,10 +194,9 @@ impl Bench {
         Ok(report)
     }
 
-    // ---- What is measured -----------------------------------------------------------
-
     fn small_latency(&self) -> io::Result<Vec<Figure>> {
-        let delays = self.delays("small, one at a time", &calls::small(), 500)?;
+        let seconds = self.arguments.seconds;
+        let delays = self.delays("small, one at a time", &calls::small(), 500, seconds)?;
         let percentile_of = |percent| {
             let of = move |it: &Delays| percentile(&it.whole, percent);
             added(&format!("small request, p{percent}"), &delays, of)
@@ -167,203 +206,28 @@ impl Bench {
             Figure { target: of_time(900.0, 350.0), ..percentile_of(99)? },
         ])
     }
+}
 
-    /// What a call costs that ends at the key, which is well-formed and nobody's.
-    fn refusal(&self) -> io::Result<Figure> {
-        let key = NewKey::generate(Brand::Live);
-        let calls = self.write(&[calls::small()])?;
-        let load = Load {
-            key: key.secret.expose_secret(),
-            refused: true,
-            ..self.load(&calls, CONNECTIONS)
-        };
-        let ours = self.subjects[2];
-        let mut runs = Vec::new();
-        tell("refusal of a key");
-        Load { seconds: WARM_UP, ..load }.run(ours.address)?;
-        for _ in 0..self.arguments.repeats {
-            runs.push(self.measured(ours, &load)?.1);
+/// Waits until a proxy serves that revision.
+fn serves(address: SocketAddr, newest: i64) -> io::Result<()> {
+    let began = Instant::now();
+    while revision(address)? < newest {
+        if began.elapsed() > Duration::from_secs(60) {
+            return Err(io::Error::other("the proxy does not hear of what is published"));
         }
-        Ok(Figure {
-            name: "refusal of a key: CPU".to_owned(),
-            unit: Unit::Microseconds,
-            direct: None,
-            nginx: None,
-            ours: spread(runs),
-            times_nginx: None,
-            target: target(Measure::AtMost { of_cpu: true }, 15.0, 10.0),
-        })
+        thread::sleep(Duration::from_millis(20));
     }
-
-    fn streams(&self) -> io::Result<Vec<Figure>> {
-        let paced = self.saturate("paced streams", &[calls::paced_stream()], CONNECTIONS)?;
-        let fast = self.saturate("streams", &[calls::fast_stream()], CONNECTIONS)?;
-        let name = |pace| format!("{STREAM_CHUNKS}-chunk stream, {pace}");
-        let most = |asked, goal| target(Measure::TimesNginxAtMost, asked, goal);
-        let mut figures = paced.figures(&name("paced"), None, most(1.4, 1.15));
-        figures.extend(fast.figures(&name("saturated"), None, most(3.0, 2.2)));
-
-        let first = self.delays("first tokens", &calls::prompt_stream(), 50)?;
-        let first = added("first token, p50", &first, |it| percentile(&it.first_byte, 50))?;
-        figures.push(Figure { target: of_time(500.0, 250.0), ..first });
-        let gaps = self.delays("gaps in a stream", &calls::paced_stream(), 1)?;
-        let gaps = added("gap between chunks, p99", &gaps, |it| percentile(&it.gaps, 99))?;
-        figures.push(Figure { target: of_time(3_000.0, 1_000.0), ..gaps });
-        figures.push(self.open_streams()?);
-        Ok(figures)
-    }
-
-    /// What a proxy holds while many streams are open and say little.
-    fn open_streams(&self) -> io::Result<Figure> {
-        tell("open streams");
-        let calls = self.write(&[calls::lasting_stream()])?;
-        let load = Load { seconds: 60, ..self.load(&calls, OPEN_STREAMS) };
-        let held = |subject: Subject| {
-            let mut client = load.start(subject.address)?;
-            // All of them are open long before this, and none ends before it.
-            thread::sleep(Duration::from_secs(4));
-            let memory = subject.process.memory();
-            client.kill()?;
-            client.wait()?;
-            Ok::<_, io::Error>(megabytes(memory?.pss))
-        };
-        let [_, nginx, ours] = self.subjects;
-        let (nginx, ours) = (held(nginx)?, held(ours)?);
-        Ok(Figure {
-            name: format!("memory, {OPEN_STREAMS} streams open"),
-            unit: Unit::Megabytes,
-            direct: None,
-            nginx: Spread::of([nginx]),
-            ours: spread([ours]),
-            times_nginx: None,
-            target: target(Measure::AtMost { of_cpu: false }, 200.0, 120.0),
-        })
-    }
-
-    fn idle(&self) -> io::Result<Vec<Figure>> {
-        let [pss, rss] = self.memory(&format!("memory, idle with {} keys", self.arguments.keys))?;
-        let most = target(Measure::AtMost { of_cpu: false }, 60.0, 40.0);
-        Ok(vec![Figure { target: most, ..pss }, rss])
-    }
-
-    fn memory(&self, name: &str) -> io::Result<[Figure; 2]> {
-        let [_, nginx, ours] = self.subjects.map(|it| it.process.memory());
-        let (nginx, ours) = (nginx?, ours?);
-        let figure = |kind: &str, nginx, ours| Figure {
-            name: format!("{name}: {kind}"),
-            unit: Unit::Megabytes,
-            direct: None,
-            nginx: Spread::of([megabytes(nginx)]),
-            ours: spread([megabytes(ours)]),
-            times_nginx: None,
-            target: None,
-        };
-        Ok([figure("PSS", nginx.pss, ours.pss), figure("RSS", nginx.rss, ours.rss)])
-    }
-
-    // ---- How it is measured ---------------------------------------------------------
-
-    /// As many calls as each subject can take.
-    fn saturate(&self, name: &str, calls: &[Call], connections: u32) -> io::Result<Saturated> {
-        tell(name);
-        let files = self.write(calls)?;
-        let load = self.load(&files, connections);
-        for subject in self.subjects {
-            for call in calls {
-                self.ask_once(subject, call)?;
-            }
-            Load { seconds: WARM_UP, ..load }.run(subject.address)?;
-        }
-        let mut saturated = Saturated { per_second: Vec::new(), cpu: Vec::new() };
-        for _ in 0..self.arguments.repeats {
-            let mut runs = [(0.0, 0.0); 3];
-            for (run, subject) in runs.iter_mut().zip(self.subjects) {
-                *run = self.measured(subject, &load)?;
-            }
-            saturated.per_second.push(runs.map(|it| it.0));
-            saturated.cpu.push(runs.map(|it| it.1));
-        }
-        Ok(saturated)
-    }
-
-    /// Calls a second, and microseconds of CPU for each.
-    fn measured(&self, subject: Subject, load: &Load) -> io::Result<(f64, f64)> {
-        let before = subject.process.cpu()?;
-        let counted = load.run(subject.address)?;
-        let cpu = subject.process.cpu()? - before;
-        Ok((counted.per_second, cpu.as_secs_f64() * 1e6 / counted.requests as f64))
-    }
-
-    /// Calls at a fixed rate on one connection.
-    fn delays(&self, name: &str, call: &Call, per_second: u32) -> io::Result<Vec<[Delays; 3]>> {
-        let Arguments { seconds, repeats, key, .. } = &self.arguments;
-        let run = |subject: Subject, seconds| {
-            let length = Duration::from_secs(seconds);
-            call_at_rate(subject.address, key.expose_secret(), call, per_second, length)
-                .map_err(|error| failed(subject, error))
-        };
-        tell(name);
-        for subject in self.subjects {
-            run(subject, WARM_UP)?;
-        }
-        let [direct, nginx, ours] = self.subjects;
-        (0..*repeats)
-            .map(|_| Ok([run(direct, *seconds)?, run(nginx, *seconds)?, run(ours, *seconds)?]))
-            .collect()
-    }
-
-    /// wrk tells how many calls failed, but not how.
-    fn ask_once(&self, subject: Subject, call: &Call) -> io::Result<()> {
-        let key = self.arguments.key.expose_secret();
-        let request = request("/v1/chat/completions", key, &call.body);
-        let answer = Connection::open(subject.address)?.call(&request);
-        answer.and_then(|it| it.check(call.streams)).map_err(|error| failed(subject, error))
-    }
-
-    fn load<'a>(&'a self, calls: &'a [PathBuf], connections: u32) -> Load<'a> {
-        let Arguments { script, key, seconds, .. } = &self.arguments;
-        let key = key.expose_secret();
-        Load { script, calls, key, connections, seconds: *seconds, refused: false }
-    }
-
-    /// The files that wrk takes the bodies from.
-    fn write(&self, calls: &[Call]) -> io::Result<Vec<PathBuf>> {
-        let write = |call: &Call| {
-            let path = self.arguments.out.join("calls").join(call.name);
-            fs::write(&path, &call.body).map(|()| path)
-        };
-        calls.iter().map(write).collect()
-    }
+    Ok(())
 }
 
 fn tell(name: &str) {
     eprintln!("bench: {name}");
 }
 
-struct Saturated {
-    per_second: Runs,
-    cpu: Runs,
-}
-
-impl Saturated {
-    fn figures(&self, name: &str, rate: Option<Target>, cpu: Option<Target>) -> Vec<Figure> {
-        vec![
-            figure(format!("{name}: rate"), Unit::PerSecond, &self.per_second, rate),
-            figure(format!("{name}: CPU"), Unit::Microseconds, &self.cpu, cpu),
-        ]
-    }
-}
-
-fn figure(name: String, unit: Unit, runs: &Runs, target: Option<Target>) -> Figure {
-    Figure {
-        name,
-        unit,
-        direct: Spread::of(runs.iter().map(|it| it[0])),
-        nginx: Spread::of(runs.iter().map(|it| it[1])),
-        ours: spread(runs.iter().map(|it| it[2])),
-        times_nginx: Spread::of(runs.iter().map(|it| it[2] / it[1])),
-        target,
-    }
+/// A figure that nothing else is compared with.
+fn of_ours(name: String, unit: Unit, ours: impl IntoIterator<Item = f64>) -> Figure {
+    let ours = spread(ours);
+    Figure { name, unit, direct: None, nginx: None, ours, times_nginx: None, target: None }
 }
 
 /// What each proxy adds to what a direct call takes, run by run.
@@ -373,16 +237,13 @@ fn added(
     of: impl Fn(&Delays) -> Option<f64>,
 ) -> io::Result<Figure> {
     let figures = delays.iter().map(|it| Some([of(&it[0])?, of(&it[1])?, of(&it[2])?]));
-    let runs: Option<Runs> = figures.collect();
+    let runs: Option<Vec<[f64; 3]>> = figures.collect();
     let runs = runs.ok_or_else(|| io::Error::other(format!("too few calls for {name}")))?;
+    let ours = runs.iter().map(|it| it[2] - it[0]);
     Ok(Figure {
-        name: format!("{name}: added to direct"),
-        unit: Unit::Microseconds,
         direct: Spread::of(runs.iter().map(|it| it[0])),
         nginx: Spread::of(runs.iter().map(|it| it[1] - it[0])),
-        ours: spread(runs.iter().map(|it| it[2] - it[0])),
-        times_nginx: None,
-        target: None,
+        ..of_ours(format!("{name}: added to direct"), Unit::Microseconds, ours)
     })
 }
 
@@ -390,23 +251,60 @@ fn target(measure: Measure, asked: f64, goal: f64) -> Option<Target> {
     Some(Target { measure, asked, goal })
 }
 
-/// Microseconds that pass, which is not the same as CPU time.
-fn of_time(asked: f64, goal: f64) -> Option<Target> {
+/// Seconds that pass, memory, or how much more something is.
+fn at_most(asked: f64, goal: f64) -> Option<Target> {
     target(Measure::AtMost { of_cpu: false }, asked, goal)
 }
 
-fn median(runs: &Runs, subject: usize) -> f64 {
-    spread(runs.iter().map(|it| it[subject])).median
+/// Microseconds that pass, which is not the same as CPU time.
+fn of_time(asked: f64, goal: f64) -> Option<Target> {
+    at_most(asked, goal)
+}
+
+fn of_cpu(asked: f64, goal: f64) -> Option<Target> {
+    target(Measure::AtMost { of_cpu: true }, asked, goal)
+}
+
+fn median<T>(runs: &[T], of: impl Fn(&T) -> f64) -> f64 {
+    spread(runs.iter().map(of)).median
 }
 
 fn spread(runs: impl IntoIterator<Item = f64>) -> Spread {
     Spread::of(runs).expect("every figure is measured at least once")
 }
 
+/// How much more `more` is than `less`, run by run, in percent.
+fn growth_in_percent(less: &[f64], more: &[f64]) -> Vec<f64> {
+    less.iter().zip(more).map(|(less, more)| (more / less - 1.0) * 100.0).collect()
+}
+
 fn megabytes(kilobytes: u64) -> f64 {
     kilobytes as f64 * 1024.0 / 1e6
 }
 
+/// `1000000` as `1,000,000`.
+fn grouped(number: u32) -> String {
+    let digits = number.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().collect();
+    groups.iter().map(|it| String::from_utf8_lossy(it)).collect::<Vec<_>>().join(",")
+}
+
 fn failed(subject: Subject, error: io::Error) -> io::Error {
     io::Error::other(format!("a call to {} failed: {error}", subject.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_numbers_are_read_in_groups() {
+        let told = [7, 999, 1_000, 100_000, 1_000_000].map(grouped);
+        assert_eq!(told, ["7", "999", "1,000", "100,000", "1,000,000"]);
+    }
+
+    #[test]
+    fn growth_is_told_run_by_run() {
+        assert_eq!(growth_in_percent(&[10.0, 20.0], &[15.0, 20.0]), [50.0, 0.0]);
+    }
 }

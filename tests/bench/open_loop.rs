@@ -71,6 +71,13 @@ pub fn request(path: &str, key: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// The revision that a proxy says it serves.
+pub fn revision(address: SocketAddr) -> io::Result<i64> {
+    let answer = Connection::open(address)?.call(b"GET /readyz HTTP/1.1\r\nhost: bench\r\n\r\n")?;
+    let ready: serde_json::Value = serde_json::from_slice(&answer.body)?;
+    Ok(ready["revision"].as_i64().unwrap_or_default())
+}
+
 pub struct Connection {
     stream: TcpStream,
 }

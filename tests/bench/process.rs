@@ -1,6 +1,9 @@
 //! What a process and its children cost, by /proc.
 
-use std::{fs, io, time::Duration};
+use std::{
+    fs, io, thread,
+    time::{Duration, Instant},
+};
 
 /// The unit of times in /proc, whatever the kernel counts in itself.
 const TICKS_PER_SECOND: u64 = 100;
@@ -15,6 +18,13 @@ pub struct Memory {
     /// Shared pages counted in proportion: what nginx's workers share is counted once.
     pub pss: u64,
     pub rss: u64,
+}
+
+impl Memory {
+    /// The more of each.
+    pub fn or_more(self, other: Self) -> Self {
+        Self { pss: self.pss.max(other.pss), rss: self.rss.max(other.rss) }
+    }
 }
 
 impl Process {
@@ -36,6 +46,16 @@ impl Process {
             memory.rss += kilobytes(&rollup, "Rss:").ok_or_else(|| strange("smaps_rollup", pid))?;
         }
         Ok(memory)
+    }
+
+    /// The most of each while `length` passes.
+    pub fn peak_memory(self, length: Duration) -> io::Result<Memory> {
+        let (began, mut peak) = (Instant::now(), Memory::default());
+        while began.elapsed() < length {
+            peak = peak.or_more(self.memory()?);
+            thread::sleep(Duration::from_millis(100));
+        }
+        Ok(peak)
     }
 
     fn tree(self) -> Vec<u32> {

@@ -112,7 +112,9 @@ fn amount(value: f64, unit: Unit) -> String {
     let unit = match unit {
         Unit::PerSecond => "/s",
         Unit::Microseconds => " µs",
+        Unit::Seconds => " s",
         Unit::Megabytes => " MB",
+        Unit::Percent => " %",
     };
     number(value) + unit
 }

@@ -30,7 +30,7 @@ const MODERATOR: &str = "omni-moderation-latest";
 const UNCAPPED_OUTPUT: u64 = 1_024;
 
 /// Which of our endpoints was asked, and so which form request and answer have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
     Chat,
     Completions,

@@ -1,0 +1,225 @@
+//! What the demo lacks for being measured: more keys, limits, upstreams that speak other
+//! dialects than OpenAI's. Made through the verbs that people use, but for the keys, of
+//! which there are too many.
+
+use std::{error::Error, io, net::SocketAddr, time::Duration};
+
+use clap::Args;
+use control_plane::{
+    access::{Actor, Origin, Work},
+    audit,
+    config::Stores,
+    egress::Egress,
+    identity::{EmailAddress, people},
+    keys::{self, Mode, NewApiKey, Terms},
+    limits::{self, Limits},
+    organizations, projects,
+    upstreams::{self, Declared, Draft, known_models},
+};
+use redis::Commands;
+use secrecy::{ExposeSecret, SecretString};
+use shared::{
+    config::store_url,
+    ids::{OrganizationId, PersonId, ProjectId},
+    seal::MasterKey,
+    snapshot::Places,
+};
+use sqlx::{Connection, PgConnection, PgPool};
+use tokio::{
+    runtime::{self, Runtime},
+    time::{Instant, sleep},
+};
+use url::Url;
+
+/// How the stack is reached.
+#[derive(Args, Clone)]
+pub struct Settings {
+    #[command(flatten)]
+    stores: Stores,
+
+    /// PostgreSQL as its superuser.
+    #[arg(long, env = "TURNPIKE_ADMIN_DATABASE_URL", value_parser = store_url, hide_env_values = true)]
+    admin_database_url: SecretString,
+
+    /// 32 random bytes in base64 that seal provider credentials.
+    #[arg(long, env = "TURNPIKE_CREDENTIAL_KEY", hide_env_values = true)]
+    credential_key: MasterKey,
+
+    /// The owner of the demo organization.
+    #[arg(long, env = "TURNPIKE_OWNER_EMAIL")]
+    owner_email: EmailAddress,
+}
+
+/// More than any run can use up.
+const PLENTY: Limits = Limits {
+    requests_per_minute: Some(i32::MAX),
+    tokens_per_minute: Some(1_000_000_000_000_000),
+    concurrent_requests: Some(i32::MAX),
+};
+/// As long as a change may take until it is published.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+type Made<T> = Result<T, Box<dyn Error>>;
+
+pub struct Stage {
+    settings: Settings,
+    runtime: Runtime,
+    db: PgPool,
+    owner: PersonId,
+}
+
+/// Secrets of keys with limits.
+pub struct LimitedKeys {
+    /// It has limits on every level, and never comes near them.
+    pub governed: SecretString,
+    /// It may make one call a minute.
+    pub exhausted: SecretString,
+}
+
+impl Stage {
+    pub fn new(settings: &Settings) -> io::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let begun = runtime.block_on(async {
+            let db = settings.stores.database(2).await?;
+            let mut conn = db.acquire().await?;
+            let owner = people::verified(&mut conn, &settings.owner_email).await?;
+            Made::Ok((db, owner.ok_or("the demo has no owner")?))
+        });
+        let (db, owner) = begun.map_err(failed)?;
+        Ok(Self { settings: settings.clone(), runtime, db, owner })
+    }
+
+    /// The simulator, as two more providers whose dialects are their own.
+    pub fn add_dialects(&self, simulator: SocketAddr) -> io::Result<()> {
+        let sealer = self.settings.credential_key.sealer("credentials");
+        let added = self.runtime.block_on(async {
+            let (nobody, origin) = (Actor::System, Origin::internal());
+            let mut work = Work::begin(&self.db, audit::PLATFORM, nobody, origin).await?;
+            for (vendor, path) in [("anthropic", "v1"), ("gemini", "v1beta")] {
+                let draft = Draft {
+                    vendor: vendor.to_owned(),
+                    base_url: format!("http://{simulator}/{path}"),
+                    ..Draft::default()
+                };
+                let declared = Declared {
+                    place: draft.place(Egress { allow_private: true })?,
+                    secret: SecretString::from("sim-no-secret-needed"),
+                    models: known_models(vendor),
+                };
+                upstreams::put(&mut work, &sealer, &declared).await?;
+            }
+            Made::Ok(work.commit().await?)
+        });
+        added.map_err(failed)
+    }
+
+    pub fn add_limited_keys(&self) -> io::Result<LimitedKeys> {
+        self.runtime.block_on(self.limited_keys()).map_err(failed)
+    }
+
+    async fn limited_keys(&self) -> Made<LimitedKeys> {
+        let mut work = self.found("Bench with limits").await?;
+        let project = projects::create(&mut work, &"limited".parse()?, None).await?;
+        limits::set_of_organization(&mut work, PLENTY).await?;
+        limits::set_of_project(&mut work, project, PLENTY).await?;
+        let governed = issue(&mut work, Some(project), PLENTY).await?;
+        work.commit().await?;
+
+        let mut work = self.found("Bench at its limit").await?;
+        let one = Limits { requests_per_minute: Some(1), ..Limits::default() };
+        let exhausted = issue(&mut work, None, one).await?;
+        work.commit().await?;
+        Ok(LimitedKeys { governed, exhausted })
+    }
+
+    async fn found(&self, name: &str) -> Made<Work> {
+        let email = self.settings.owner_email.to_string();
+        let owner = Actor::Person { id: self.owner, email };
+        let organization = OrganizationId::generate();
+        let mut work = Work::begin(&self.db, organization, owner, Origin::internal()).await?;
+        organizations::found(&mut work, &name.parse()?).await?;
+        Ok(work)
+    }
+
+    /// Brings the installation to so many keys: a proxy that knows three costs less than
+    /// one that knows many.
+    pub fn bring_to(&self, keys: u32) -> io::Result<()> {
+        let made = self.runtime.block_on(async {
+            let mut root = self.root().await?;
+            let make = sqlx::query_scalar::<_, i64>(include_str!("keys.sql"));
+            make.bind(i64::from(keys)).fetch_one(&mut root).await?;
+            Made::Ok(root.close().await?)
+        });
+        made.map_err(failed)
+    }
+
+    /// Waits until everything that was committed is in Redis, and says as which revision.
+    pub fn published(&self) -> io::Result<i64> {
+        self.runtime.block_on(self.newest()).map_err(failed)
+    }
+
+    async fn newest(&self) -> Made<i64> {
+        let (began, mut root, mut redis) = (Instant::now(), self.root().await?, self.redis()?);
+        loop {
+            let (is_left, newest): (bool, Option<i64>) = sqlx::query_as(
+                "SELECT EXISTS (SELECT FROM config_outbox),
+                        (SELECT max(revision) FROM config_revisions)",
+            )
+            .fetch_one(&mut root)
+            .await?;
+            let there: Option<i64> = redis.hget(Places::default().head(), "revision")?;
+            if let Some(newest) = newest.filter(|it| !is_left && there == Some(*it)) {
+                return Ok(newest);
+            }
+            if began.elapsed() > PATIENCE {
+                return Err("the control plane does not publish".into());
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Puts what is published now into another database of Redis, where it stays as it is,
+    /// and returns the address of that.
+    pub fn freeze(&self, database: u8) -> io::Result<SecretString> {
+        let copied = || {
+            let mut redis = self.redis()?;
+            let head = Places::default().head();
+            let all = format!("{}*", head.trim_end_matches("head"));
+            let keys: Vec<String> = redis.scan_match(all)?.collect::<Result<_, _>>()?;
+            for key in keys {
+                let mut copy = redis::cmd("COPY");
+                copy.arg(&key).arg(&key).arg("DB").arg(database).arg("REPLACE");
+                copy.exec(&mut redis)?;
+            }
+            let mut there: Url = self.redis_url().expose_secret().parse()?;
+            there.set_path(&database.to_string());
+            Made::Ok(there.to_string().into())
+        };
+        copied().map_err(failed)
+    }
+
+    pub fn redis_url(&self) -> &SecretString {
+        &self.settings.stores.redis_url
+    }
+
+    fn redis(&self) -> redis::RedisResult<redis::Connection> {
+        redis::Client::open(self.redis_url().expose_secret())?.get_connection()
+    }
+
+    async fn root(&self) -> Result<PgConnection, sqlx::Error> {
+        PgConnection::connect(self.settings.admin_database_url.expose_secret()).await
+    }
+}
+
+async fn issue(work: &mut Work, project: Option<ProjectId>, limits: Limits) -> Made<SecretString> {
+    let mut terms = Terms::named("bench".parse()?);
+    terms.requests_per_minute = limits.requests_per_minute;
+    terms.tokens_per_minute = limits.tokens_per_minute;
+    terms.concurrent_requests = limits.concurrent_requests;
+    let key = NewApiKey { project, mode: Mode::Live, owner: None, terms };
+    Ok(keys::issue(work, &key, None).await?.secret)
+}
+
+fn failed(error: Box<dyn Error>) -> io::Error {
+    io::Error::other(error.to_string())
+}
