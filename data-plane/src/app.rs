@@ -26,7 +26,7 @@ use crate::{
     call::Calling,
     catalog::{
         Catalog, Opener,
-        feed::{Feed, FeedError, Proxy, Source},
+        feed::{Feed, FeedError, Proxy, Rest, Source},
     },
     config::Config,
     egress::Egress,
@@ -108,7 +108,11 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
     let (metrics_address, private) = private.transpose()?.unzip();
 
     let supervisor = Supervisor::default();
-    feed.clone().start(&supervisor, address.to_string());
+    let (calling, listens_at) = (gateway.calling.clone(), address.to_string());
+    feed.clone().start(&supervisor, move || Rest {
+        address: listens_at.clone(),
+        breakers: calling.left_alone(),
+    });
     gateway.last_used.clone().start(&supervisor, redis.clone(), places.last_used.clone());
     gateway.limiter.clone().start(&supervisor);
     gateway.refusals.clone().start(&supervisor);

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{Answer, Browser, Person, Stack, eventually, secret_on, stack::UPSTREAM_SECRET};
+use harness::{
+    Answer, Browser, Person, Stack, eventually, secret_on, simulator::faults::Scope,
+    stack::UPSTREAM_SECRET,
+};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -203,6 +206,32 @@ async fn the_fleet_is_seen_by_operators(root: PgPool) {
         async move {
             let words = browser.page("/operator/fleet").await.words();
             words.contains("1 of 1 serve the newest revision").then_some(())
+        }
+    })
+    .await;
+}
+
+/// A provider that fails too often is left alone, and operators see that it is, and for whom.
+#[sqlx::test(migrations = "../migrations")]
+async fn what_a_proxy_leaves_alone_is_seen_by_operators(root: PgPool) {
+    let stack = Stack::start(root).await;
+    let mut ada = stack.signed_up("ada@acme.test", "Acme").await;
+    let key = ada.first_key().await;
+    stack.published().await;
+    let staff = stack.planted_operator("staff@turnpike.test").await;
+    let words = staff.browser.clone().page("/operator/fleet").await.words();
+    assert!(!words.contains("Simulator"), "{words}");
+
+    stack.simulator.arm("500".parse().unwrap(), Scope::default());
+    let mut program = stack.program(&key);
+    for _ in 0..20 {
+        chat(&mut program).await;
+    }
+    eventually("the fleet's page to tell of it", || {
+        let mut browser = staff.browser.clone();
+        async move {
+            let words = browser.page("/operator/fleet").await.words();
+            (words.contains("Simulator") && words.contains("1 of 1")).then_some(())
         }
     })
     .await;

@@ -274,12 +274,14 @@ async fn what_is_the_platforms_is_disabled_for_one_organization(root: PgPool) {
     };
     assert_eq!(told.organization, work.organization);
     assert_eq!(told.disabled, [named(None), named(Some("small"))]);
-    let actions: Vec<String> =
-        sqlx::query_scalar("SELECT action FROM audit_entries WHERE target = $1 ORDER BY number")
-            .bind(platforms.to_string())
-            .fetch_all(&mut *work)
-            .await
-            .unwrap();
+    let actions: Vec<String> = sqlx::query_scalar(
+        "SELECT action FROM audit_entries WHERE target = $1 AND organization_id = $2 ORDER BY seq",
+    )
+    .bind(platforms.to_string())
+    .bind(work.organization)
+    .fetch_all(&mut *work)
+    .await
+    .unwrap();
     assert_eq!(actions, ["provider.model_disabled", "provider.disabled"]);
     work.commit().await.unwrap();
 

@@ -33,7 +33,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use hyper::body::Incoming;
-use shared::{ids::CredentialId, usage::Usage};
+use shared::{ids::CredentialId, snapshot::OpenBreakers, usage::Usage};
 use tokio::{sync::Notify, time::Instant};
 
 pub use self::{
@@ -84,6 +84,11 @@ impl Calling {
             metrics: metrics.clone(),
             leaving: Leaving::default(),
         }
+    }
+
+    /// The sites that no call goes to at present.
+    pub fn left_alone(&self) -> OpenBreakers {
+        self.breakers.open(Instant::now())
     }
 
     /// From now on nobody is asked any more. Calls that wait for an answer fail at once;

@@ -25,7 +25,7 @@ pub use self::{
     places::{PIECE, Places},
     policy::{Policy, Target, Tier},
     record::{Change, Entity, Record, RecordId},
-    report::Report,
+    report::{OpenBreaker, OpenBreakers, Report},
     scope::{Scope, UnknownScope},
     signed::{
         BadSnapshotKey, Digest, Form, Genuine, Head, NotGenuine, PublicKey, SCHEMA, Signed, Signer,
