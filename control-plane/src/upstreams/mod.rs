@@ -26,7 +26,7 @@ use shared::{
     failure::{Classified, Code, Kind, Problem, code},
     ids::{OrganizationId, UpstreamId},
     seal::{CannotOpen, Sealer},
-    snapshot::{Dialect, Model},
+    snapshot::{Dialect, Model, Timeouts},
 };
 use subtle::ConstantTimeEq;
 use time::OffsetDateTime;
@@ -35,7 +35,7 @@ pub use connection::Connection;
 pub use credentials::{Credential, NewCredential};
 pub use known::known_models;
 pub use models::OfferedModel;
-pub use place::{BadPlace, BaseUrl, Draft, Place, Region, Slug, UpstreamName};
+pub use place::{BadPlace, BaseUrl, Draft, Place, Region, Slug, TypedTimeouts, UpstreamName};
 pub use published::published;
 
 use crate::{
@@ -61,6 +61,7 @@ pub struct Upstream {
     /// Empty where it is the platform's, whose addresses are its own.
     pub base_url: String,
     pub region: Option<String>,
+    pub timeouts: Timeouts,
     pub enabled: bool,
     /// How many models can be called there.
     pub models: i64,
@@ -198,6 +199,7 @@ fn told(upstream: &Upstream) -> serde_json::Value {
     json!({
         "vendor": upstream.vendor, "name": upstream.name, "dialect": upstream.dialect,
         "base_url": upstream.base_url, "region": upstream.region,
+        "timeouts": upstream.timeouts,
     })
 }
 

@@ -13,7 +13,7 @@ use super::{
     CatalogueModel, Connection, Credential, OfferedModel, Place, Served, Upstream, UpstreamError,
     UpstreamName,
     credentials::{Change, Kept, NewCredential},
-    published::Row as Published,
+    published::{Row as Published, timeouts},
     words,
 };
 
@@ -26,6 +26,9 @@ struct Row {
     dialect: String,
     base_url: String,
     region: Option<String>,
+    first_byte_seconds: Option<i32>,
+    idle_seconds: Option<i32>,
+    total_seconds: Option<i32>,
     enabled: bool,
     models: i64,
     credentials: i64,
@@ -46,6 +49,7 @@ fn upstream(row: Row) -> Result<Upstream, sqlx::Error> {
         dialect: dialect.ok_or_else(|| sqlx::Error::Decode("an unknown dialect".into()))?,
         base_url: row.base_url,
         region: row.region,
+        timeouts: timeouts(row.first_byte_seconds, row.idle_seconds, row.total_seconds),
         enabled: row.enabled,
         models: row.models,
         credentials: row.credentials,
@@ -83,7 +87,7 @@ async fn rows(
         SELECT u.id AS "id: UpstreamId", u.organization_id IS NULL AS "is_platforms!",
                u.vendor, u.name, u.dialect,
                CASE WHEN u.owner = $1 THEN u.base_url ELSE '' END AS "base_url!",
-               u.region, u.enabled,
+               u.region, u.first_byte_seconds, u.idle_seconds, u.total_seconds, u.enabled,
                (SELECT count(*) FROM upstream_models m
                  WHERE (m.owner, m.upstream_id) = (u.owner, u.id) AND m.enabled) AS "models!",
                (SELECT count(*) FROM provider_credentials c
@@ -151,6 +155,11 @@ pub(super) async fn named(
     .await
 }
 
+/// A day's seconds fit there.
+fn column(seconds: Option<u32>) -> Option<i32> {
+    seconds.and_then(|it| i32::try_from(it).ok())
+}
+
 pub(super) async fn insert(
     conn: &mut PgConnection,
     owner: OrganizationId,
@@ -158,8 +167,10 @@ pub(super) async fn insert(
     place: &Place,
 ) -> Result<(), UpstreamError> {
     sqlx::query!(
-        "INSERT INTO upstreams (organization_id, id, vendor, name, dialect, base_url, region)
-         VALUES (nullif($1, '00000000-0000-0000-0000-000000000000'::uuid), $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO upstreams (organization_id, id, vendor, name, dialect, base_url, region,
+                                first_byte_seconds, idle_seconds, total_seconds)
+         VALUES (nullif($1, '00000000-0000-0000-0000-000000000000'::uuid), $2, $3, $4, $5, $6, $7,
+                 $8, $9, $10)",
         owner as OrganizationId,
         id as UpstreamId,
         place.vendor.as_str(),
@@ -167,6 +178,9 @@ pub(super) async fn insert(
         words::name_of(&words::DIALECTS, &place.dialect),
         place.base_url.as_str(),
         place.region.as_ref().map(|it| it.as_str()),
+        column(place.timeouts.first_byte_seconds),
+        column(place.timeouts.idle_seconds),
+        column(place.timeouts.total_seconds),
     )
     .execute(conn)
     .await
@@ -181,7 +195,8 @@ pub(super) async fn update(
     place: &Place,
 ) -> Result<(), UpstreamError> {
     sqlx::query!(
-        "UPDATE upstreams SET vendor = $3, name = $4, dialect = $5, base_url = $6, region = $7
+        "UPDATE upstreams SET vendor = $3, name = $4, dialect = $5, base_url = $6, region = $7,
+                first_byte_seconds = $8, idle_seconds = $9, total_seconds = $10
           WHERE owner = $1 AND id = $2",
         owner as OrganizationId,
         id as UpstreamId,
@@ -190,6 +205,9 @@ pub(super) async fn update(
         words::name_of(&words::DIALECTS, &place.dialect),
         place.base_url.as_str(),
         place.region.as_ref().map(|it| it.as_str()),
+        column(place.timeouts.first_byte_seconds),
+        column(place.timeouts.idle_seconds),
+        column(place.timeouts.total_seconds),
     )
     .execute(conn)
     .await
@@ -593,7 +611,8 @@ pub(super) async fn published(
         SELECT id AS "id!: UpstreamId", organization_id AS "organization: OrganizationId",
                vendor AS "vendor!", dialect AS "dialect!", base_url AS "base_url!", region,
                models AS "models!", credentials AS "credentials!: Vec<CredentialId>",
-               weights AS "weights!", sealed_secrets AS "sealed_secrets!"
+               weights AS "weights!", sealed_secrets AS "sealed_secrets!",
+               first_byte_seconds, idle_seconds, total_seconds
           FROM app.snapshot_upstreams($1)
         "#,
         only.as_deref(),
