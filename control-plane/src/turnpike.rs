@@ -18,7 +18,7 @@ use control_plane::{
     identity,
     snapshots::{Listed, Publisher, Verdict},
     tokens,
-    upstreams::{self, Declared, Draft, Upstream, known_models},
+    upstreams::{self, Declared, Draft, TypedTimeouts, Upstream, known_models},
 };
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
@@ -107,6 +107,19 @@ struct NewProvider {
 
     #[arg(long, default_value = "")]
     region: String,
+
+    /// Seconds until an answer begins, where it is not what the proxies were configured with;
+    /// so for the two that follow.
+    #[arg(long, default_value = "")]
+    first_byte_seconds: String,
+
+    /// Seconds between two pieces of an answer.
+    #[arg(long, default_value = "")]
+    idle_seconds: String,
+
+    /// Seconds for an answer as a whole.
+    #[arg(long, default_value = "")]
+    total_seconds: String,
 
     /// Allows an address on this machine or in a private network.
     #[arg(long, env = "TURNPIKE_ALLOW_PRIVATE_UPSTREAMS", value_parser = FalseyValueParser::new(), default_value = "0")]
@@ -258,6 +271,11 @@ async fn put_provider(new: &NewProvider) -> Result<(), Box<dyn std::error::Error
         dialect: None,
         base_url: new.base_url.clone(),
         region: new.region.clone(),
+        timeouts: TypedTimeouts {
+            first_byte: new.first_byte_seconds.clone(),
+            idle: new.idle_seconds.clone(),
+            total: new.total_seconds.clone(),
+        },
     };
     let place = draft.place(Egress { allow_private: new.allow_private_upstreams })?;
     let models = known_models(&new.vendor);

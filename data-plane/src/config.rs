@@ -5,7 +5,11 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, builder::FalseyValueParser};
 use ipnet::IpNet;
 use secrecy::SecretString;
-use shared::{config::Floor, seal::MasterKey, snapshot::PublicKey};
+use shared::{
+    config::Floor,
+    seal::MasterKey,
+    snapshot::{self as published, PublicKey},
+};
 use url::Url;
 
 /// Turnpike's data plane: the API that applications call.
@@ -118,6 +122,19 @@ pub struct Timeouts {
     /// is between us from closing the connection.
     #[arg(long = "ping-seconds", env = "TURNPIKE_PING_SECONDS", value_parser = seconds, default_value = "15")]
     pub ping: Duration,
+}
+
+impl Timeouts {
+    /// Those of an upstream, where it has any of its own.
+    pub fn at(self, own: published::Timeouts) -> Self {
+        let or = |own: Option<u32>, ours| own.map_or(ours, |it| Duration::from_secs(it.into()));
+        Self {
+            first_byte: or(own.first_byte_seconds, self.first_byte),
+            idle: or(own.idle_seconds, self.idle),
+            total: or(own.total_seconds, self.total),
+            ..self
+        }
+    }
 }
 
 impl Default for Timeouts {

@@ -10,8 +10,9 @@ use shared::{
 use utoipa::ToSchema;
 
 use super::{
-    Connection, Credential, Draft, NewCredential, OfferedModel, Upstream, UpstreamError, archive,
-    commit, connection, credentials, known_models, models, restore, set_enabled,
+    Connection, Credential, Draft, NewCredential, OfferedModel, TypedTimeouts, Upstream,
+    UpstreamError, archive, commit, connection, credentials, known_models, models, restore,
+    set_enabled,
     web::{credential_in, upstream_in},
 };
 use crate::{
@@ -80,10 +81,34 @@ struct NewUpstreamBody {
     dialect: Option<Dialect>,
     base_url: Option<String>,
     region: Option<String>,
+    timeouts: Option<TimeoutsBody>,
     /// The vendor's key. Kept sealed, for this address alone, and never told again.
     secret: Option<String>,
     /// Those that we know of the vendor when left out.
     models: Option<Vec<Model>>,
+}
+
+/// In seconds, from 1 to 86400. What is left out is what the proxies were configured with.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct TimeoutsBody {
+    /// Until an answer begins.
+    first_byte_seconds: Option<i64>,
+    /// Between two pieces of an answer.
+    idle_seconds: Option<i64>,
+    /// For an answer as a whole.
+    total_seconds: Option<i64>,
+}
+
+impl TimeoutsBody {
+    fn typed(&self) -> TypedTimeouts {
+        let typed = |it: Option<i64>| it.map(|it| it.to_string()).unwrap_or_default();
+        TypedTimeouts {
+            first_byte: typed(self.first_byte_seconds),
+            idle: typed(self.idle_seconds),
+            total: typed(self.total_seconds),
+        }
+    }
 }
 
 /// What is left out stays as it is.
@@ -97,6 +122,8 @@ struct UpstreamChange {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     region: Option<Option<String>>,
+    /// All three at once.
+    timeouts: Option<TimeoutsBody>,
     /// Of the platform's provider, for the organization alone.
     enabled: Option<bool>,
     archived: Option<bool>,
@@ -109,6 +136,7 @@ impl UpstreamChange {
             || self.dialect.is_some()
             || self.base_url.is_some()
             || self.region.is_some()
+            || self.timeouts.is_some()
     }
 
     fn draft(&self, before: &Upstream) -> Draft {
@@ -118,6 +146,7 @@ impl UpstreamChange {
             dialect: self.dialect.or(kept.dialect),
             base_url: self.base_url.clone().unwrap_or(kept.base_url),
             region: self.region.clone().map_or(kept.region, |it| it.unwrap_or_default()),
+            timeouts: self.timeouts.as_ref().map_or(kept.timeouts, TimeoutsBody::typed),
             vendor: kept.vendor,
         }
     }
@@ -178,6 +207,7 @@ async fn create(
         dialect: body.dialect,
         base_url: body.base_url.unwrap_or_default(),
         region: body.region.unwrap_or_default(),
+        timeouts: body.timeouts.as_ref().map(TimeoutsBody::typed).unwrap_or_default(),
     };
     let secret = body.secret.unwrap_or_default();
     let secret = match vendors::find(&body.vendor) {

@@ -27,7 +27,7 @@ use shared::{
     failure::{Classified, Code, Kind, Problem, code},
     ids::{OrganizationId, UpstreamId},
     seal::{CannotOpen, Sealer},
-    snapshot::{Dialect, Model},
+    snapshot::{Dialect, Model, Timeouts},
 };
 use subtle::ConstantTimeEq;
 use time::OffsetDateTime;
@@ -37,7 +37,7 @@ pub use credentials::{Credential, NewCredential};
 pub use disabled::DisabledBy;
 pub use known::known_models;
 pub use models::OfferedModel;
-pub use place::{BadPlace, BaseUrl, Draft, Place, Region, Slug, UpstreamName};
+pub use place::{BadPlace, BaseUrl, Draft, Place, Region, Slug, TypedTimeouts, UpstreamName};
 pub use published::published;
 
 use crate::{
@@ -63,6 +63,7 @@ pub struct Upstream {
     /// Empty where it is the platform's, whose addresses are its own.
     pub base_url: String,
     pub region: Option<String>,
+    pub timeouts: Timeouts,
     /// Whether the organization's calls may go there.
     pub enabled: bool,
     /// What keeps them from it, where they may not.
@@ -205,6 +206,7 @@ fn told(upstream: &Upstream) -> serde_json::Value {
     json!({
         "vendor": upstream.vendor, "name": upstream.name, "dialect": upstream.dialect,
         "base_url": upstream.base_url, "region": upstream.region,
+        "timeouts": upstream.timeouts,
     })
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Serialize, Serializer};
 use shared::{
-    snapshot::Dialect,
+    snapshot::{Dialect, Timeouts},
     vendors::{self, Vendor},
 };
 use url::Url;
@@ -26,6 +26,7 @@ pub struct Place {
     pub dialect: Dialect,
     pub base_url: BaseUrl,
     pub region: Option<Region>,
+    pub timeouts: Timeouts,
 }
 
 /// A place as somebody typed it. What is left empty of a vendor that we know is what we
@@ -37,6 +38,43 @@ pub struct Draft {
     pub dialect: Option<Dialect>,
     pub base_url: String,
     pub region: String,
+    pub timeouts: TypedTimeouts,
+}
+
+/// Each in seconds, or empty for what the proxies were configured with.
+#[derive(Clone, Debug, Default)]
+pub struct TypedTimeouts {
+    pub first_byte: String,
+    pub idle: String,
+    pub total: String,
+}
+
+impl TypedTimeouts {
+    pub fn of(timeouts: Timeouts) -> Self {
+        let typed = |it: Option<u32>| it.map(|it| it.to_string()).unwrap_or_default();
+        Self {
+            first_byte: typed(timeouts.first_byte_seconds),
+            idle: typed(timeouts.idle_seconds),
+            total: typed(timeouts.total_seconds),
+        }
+    }
+
+    fn read(&self, problems: &mut Problems) -> Timeouts {
+        let mut take = |field, typed: &str| match typed.trim() {
+            "" => None,
+            typed => problems.take(field, seconds(typed)),
+        };
+        Timeouts {
+            first_byte_seconds: take("first_byte_seconds", &self.first_byte),
+            idle_seconds: take("idle_seconds", &self.idle),
+            total_seconds: take("total_seconds", &self.total),
+        }
+    }
+}
+
+fn seconds(typed: &str) -> Result<u32, BadPlace> {
+    let seconds = typed.parse().ok().filter(|it| Timeouts::RANGE.contains(it));
+    seconds.ok_or(BadPlace::Seconds)
 }
 
 /// Stands for whoever is not known; its upstreams are told apart by their names.
@@ -50,6 +88,7 @@ impl Draft {
             dialect: Some(upstream.dialect),
             base_url: upstream.base_url.clone(),
             region: upstream.region.clone().unwrap_or_default(),
+            timeouts: TypedTimeouts::of(upstream.timeouts),
         }
     }
 
@@ -70,10 +109,11 @@ impl Draft {
             region => problems.take("region", region.parse().map(Some)),
         };
         let dialect = self.dialect.or(known.map(|it| it.dialect)).unwrap_or_default();
+        let timeouts = self.timeouts.read(&mut problems);
         problems.check()?;
         match (vendor, name, base_url, region) {
             (Some(vendor), Some(name), Some(base_url), Some(region)) => {
-                Ok(Place { vendor, name, dialect, base_url, region })
+                Ok(Place { vendor, name, dialect, base_url, region, timeouts })
             }
             _ => Err(problems),
         }
@@ -99,6 +139,8 @@ pub enum BadPlace {
     Region,
     #[error("enter an address, like https://api.example.com/v1")]
     NoAddress,
+    #[error("a timeout is a whole number of seconds from 1 to 86400, a day")]
+    Seconds,
     #[error("an address has at most 200 characters")]
     LongAddress,
     #[error(transparent)]
@@ -242,6 +284,22 @@ mod tests {
         };
         let place = draft.place(Egress { allow_private: false }).unwrap();
         assert_eq!(place.vendor.as_str(), "house-llm");
+    }
+
+    #[test]
+    fn a_timeout_is_a_second_to_a_day() {
+        let place = |typed: &str| {
+            let timeouts = TypedTimeouts { idle: typed.to_owned(), ..TypedTimeouts::default() };
+            let draft = Draft { vendor: "openai".to_owned(), timeouts, ..Draft::default() };
+            draft.place(Egress { allow_private: false })
+        };
+        for (typed, kept) in [("", None), (" 1 ", Some(1)), ("86400", Some(86_400))] {
+            let timeouts = Timeouts { idle_seconds: kept, ..Timeouts::default() };
+            assert_eq!(place(typed).unwrap().timeouts, timeouts, "{typed:?}");
+        }
+        for bad in ["0", "-1", "1.5", "86401", "99999999999", "a minute"] {
+            assert!(place(bad).unwrap_err().of("idle_seconds").is_some(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use shared::{
     ids::{CredentialId, OrganizationId, UpstreamId},
-    snapshot::{Credential, Upstream},
+    snapshot::{Credential, Timeouts, Upstream},
 };
 use sqlx::PgConnection;
 use tracing::error;
@@ -31,6 +31,19 @@ pub(super) struct Row {
     pub credentials: Vec<CredentialId>,
     pub weights: Vec<i16>,
     pub sealed_secrets: Vec<Vec<u8>>,
+    pub first_byte_seconds: Option<i32>,
+    pub idle_seconds: Option<i32>,
+    pub total_seconds: Option<i32>,
+}
+
+/// Of columns that hold no negative ones.
+pub(super) fn timeouts(first_byte: Option<i32>, idle: Option<i32>, total: Option<i32>) -> Timeouts {
+    let seconds = |it: Option<i32>| it.and_then(|it| u32::try_from(it).ok());
+    Timeouts {
+        first_byte_seconds: seconds(first_byte),
+        idle_seconds: seconds(idle),
+        total_seconds: seconds(total),
+    }
 }
 
 fn upstream(row: Row) -> Option<Upstream> {
@@ -53,5 +66,6 @@ fn upstream(row: Row) -> Option<Upstream> {
         region: row.region,
         credentials: credentials.map(credential).collect(),
         models: models.ok()?,
+        timeouts: timeouts(row.first_byte_seconds, row.idle_seconds, row.total_seconds),
     })
 }

@@ -13,7 +13,7 @@ use super::{
     CatalogueModel, Connection, Credential, DisabledBy, OfferedModel, Place, Served, Upstream,
     UpstreamError, UpstreamName,
     credentials::{Change, Kept, NewCredential},
-    published::Row as Published,
+    published::{Row as Published, timeouts},
     words,
 };
 
@@ -26,6 +26,9 @@ struct Row {
     dialect: String,
     base_url: String,
     region: Option<String>,
+    first_byte_seconds: Option<i32>,
+    idle_seconds: Option<i32>,
+    total_seconds: Option<i32>,
     enabled: bool,
     is_unwanted: bool,
     models: i64,
@@ -53,6 +56,7 @@ fn upstream(row: Row) -> Result<Upstream, sqlx::Error> {
         dialect: dialect.ok_or_else(|| sqlx::Error::Decode("an unknown dialect".into()))?,
         base_url: row.base_url,
         region: row.region,
+        timeouts: timeouts(row.first_byte_seconds, row.idle_seconds, row.total_seconds),
         enabled: disabled_by.is_none(),
         disabled_by,
         models: row.models,
@@ -91,7 +95,7 @@ async fn rows(
         SELECT u.id AS "id: UpstreamId", u.organization_id IS NULL AS "is_platforms!",
                u.vendor, u.name, u.dialect,
                CASE WHEN u.owner = $1 THEN u.base_url ELSE '' END AS "base_url!",
-               u.region, u.enabled,
+               u.region, u.first_byte_seconds, u.idle_seconds, u.total_seconds, u.enabled,
                EXISTS (SELECT FROM disabled_models d
                         WHERE d.organization_id = $1 AND d.upstream_id = u.id
                           AND d.model IS NULL) AS "is_unwanted!",
@@ -165,6 +169,11 @@ pub(super) async fn named(
     .await
 }
 
+/// A day's seconds fit there.
+fn column(seconds: Option<u32>) -> Option<i32> {
+    seconds.and_then(|it| i32::try_from(it).ok())
+}
+
 pub(super) async fn insert(
     conn: &mut PgConnection,
     owner: OrganizationId,
@@ -172,8 +181,10 @@ pub(super) async fn insert(
     place: &Place,
 ) -> Result<(), UpstreamError> {
     sqlx::query!(
-        "INSERT INTO upstreams (organization_id, id, vendor, name, dialect, base_url, region)
-         VALUES (nullif($1, '00000000-0000-0000-0000-000000000000'::uuid), $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO upstreams (organization_id, id, vendor, name, dialect, base_url, region,
+                                first_byte_seconds, idle_seconds, total_seconds)
+         VALUES (nullif($1, '00000000-0000-0000-0000-000000000000'::uuid), $2, $3, $4, $5, $6, $7,
+                 $8, $9, $10)",
         owner as OrganizationId,
         id as UpstreamId,
         place.vendor.as_str(),
@@ -181,6 +192,9 @@ pub(super) async fn insert(
         words::name_of(&words::DIALECTS, &place.dialect),
         place.base_url.as_str(),
         place.region.as_ref().map(|it| it.as_str()),
+        column(place.timeouts.first_byte_seconds),
+        column(place.timeouts.idle_seconds),
+        column(place.timeouts.total_seconds),
     )
     .execute(conn)
     .await
@@ -195,7 +209,8 @@ pub(super) async fn update(
     place: &Place,
 ) -> Result<(), UpstreamError> {
     sqlx::query!(
-        "UPDATE upstreams SET vendor = $3, name = $4, dialect = $5, base_url = $6, region = $7
+        "UPDATE upstreams SET vendor = $3, name = $4, dialect = $5, base_url = $6, region = $7,
+                first_byte_seconds = $8, idle_seconds = $9, total_seconds = $10
           WHERE owner = $1 AND id = $2",
         owner as OrganizationId,
         id as UpstreamId,
@@ -204,6 +219,9 @@ pub(super) async fn update(
         words::name_of(&words::DIALECTS, &place.dialect),
         place.base_url.as_str(),
         place.region.as_ref().map(|it| it.as_str()),
+        column(place.timeouts.first_byte_seconds),
+        column(place.timeouts.idle_seconds),
+        column(place.timeouts.total_seconds),
     )
     .execute(conn)
     .await
@@ -671,7 +689,8 @@ pub(super) async fn published(
         SELECT id AS "id!: UpstreamId", organization_id AS "organization: OrganizationId",
                vendor AS "vendor!", dialect AS "dialect!", base_url AS "base_url!", region,
                models AS "models!", credentials AS "credentials!: Vec<CredentialId>",
-               weights AS "weights!", sealed_secrets AS "sealed_secrets!"
+               weights AS "weights!", sealed_secrets AS "sealed_secrets!",
+               first_byte_seconds, idle_seconds, total_seconds
           FROM app.snapshot_upstreams($1)
         "#,
         only.as_deref(),

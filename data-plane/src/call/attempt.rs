@@ -58,7 +58,7 @@ pub(super) struct Sending<'a> {
     pub client: &'a Client,
     pub calling: &'a Arc<Calling>,
     pub ask: &'a Ask,
-    /// When the call has to be over.
+    /// When the call has to be over, where its upstream does not say otherwise.
     pub end: Instant,
 }
 
@@ -71,9 +71,12 @@ impl Sending<'_> {
         request: Request,
         status: &mut Option<StatusCode>,
     ) -> Result<Ended, UpstreamFailure> {
-        let Self { client, calling, ask, end } = *self;
-        let timeouts = &calling.timeouts;
-        let first_byte = end.min(Instant::now() + timeouts.first_byte);
+        let Self { client, calling, ask, .. } = *self;
+        let own = candidate.model.upstream.timeouts;
+        let (timeouts, now) = (calling.timeouts.at(own), Instant::now());
+        // An upstream that says how long it takes may take longer than others, or less.
+        let end = own.total_seconds.map_or(self.end, |_| now + timeouts.total);
+        let first_byte = end.min(now + timeouts.first_byte);
         let pace = Pace { first_byte, idle: timeouts.idle, end, silence: timeouts.ping };
         let mut timer = Timer::new(first_byte);
         let response = timer.limit(first_byte, client.request(request)).await;

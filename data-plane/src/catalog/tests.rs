@@ -56,6 +56,7 @@ impl Fixture {
             region: None,
             credentials: vec![published::Credential { id: credential, weight: 1, sealed_secret }],
             models: models.iter().map(|name| model(name)).collect(),
+            timeouts: published::Timeouts::default(),
         });
         self.upstreams.last_mut().unwrap()
     }

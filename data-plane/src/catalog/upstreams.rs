@@ -27,6 +27,8 @@ pub struct Upstream {
     pub dialect: Dialect,
     pub region: Option<String>,
     pub quirks: Quirks,
+    /// Where they are not this proxy's.
+    pub timeouts: published::Timeouts,
     /// At least one.
     pub credentials: Vec<Arc<Credential>>,
 }
@@ -90,6 +92,8 @@ pub enum Unusable {
     NotPermitted(#[from] NotPermitted),
     #[error(transparent)]
     Sealed(#[from] CannotOpen),
+    #[error("a timeout is 1 to 86400 seconds")]
+    BadTimeouts,
     #[error("it has no secret that opens it")]
     NoCredential,
     #[error("its secret, provider or name does not fit into a header")]
@@ -106,6 +110,9 @@ pub(super) fn open(
     let address: Url = published.base_url.parse().map_err(|_| Unusable::BadAddress)?;
     opener.egress.permits(&address)?;
     fits_a_header(&published.provider)?;
+    if !published.timeouts.are_in_range() {
+        return Err(Unusable::BadTimeouts);
+    }
     let mut unusable = Vec::new();
     let mut credentials = Vec::with_capacity(published.credentials.len());
     for it in &published.credentials {
@@ -118,10 +125,12 @@ pub(super) fn open(
         return Err(unusable.pop().map_or(Unusable::NoCredential, |(_, why)| why));
     }
 
-    let published::Upstream { id, organization, provider, dialect, base_url, region, .. } =
-        published;
+    let published::Upstream {
+        id, organization, provider, dialect, base_url, region, timeouts, ..
+    } = published;
     let quirks = Quirks::of(&provider);
-    let upstream = Upstream { id, organization, provider, dialect, region, quirks, credentials };
+    let upstream =
+        Upstream { id, organization, provider, dialect, region, quirks, timeouts, credentials };
     let upstream = Arc::new(upstream);
     let mut models = Vec::with_capacity(published.models.len());
     for it in published.models {

@@ -67,6 +67,7 @@ fn candidate(dialect: Dialect, vendor: &str, base: &str) -> Candidate {
         dialect,
         region: None,
         quirks: Quirks::of(vendor),
+        timeouts: published::Timeouts::default(),
         credentials: vec![credential.clone()],
     };
     let model = Model {

@@ -19,7 +19,8 @@ use shared::{
     keys::{Brand, NewKey},
     seal::MasterKey,
     snapshot::{
-        Credential, Dialect, Key, Limits, Model, Scope, Secret, Signer, Snapshot, Upstream,
+        Credential, Dialect, Key, Limits, Model, Scope, Secret, Signer, Snapshot, Timeouts,
+        Upstream,
     },
 };
 use time::OffsetDateTime;
@@ -108,6 +109,16 @@ impl Plane {
 
     fn serve_from(&self, upstreams: &[SocketAddr]) {
         let image = image_of(&self.master, &self.key, upstreams);
+        self.running.catalog.offer(&serde_json::to_vec(&image).unwrap()).unwrap();
+    }
+
+    /// The same with how long each upstream, in their order, may take.
+    pub fn serve_timed(&self, upstreams: &[(SocketAddr, Timeouts)]) {
+        let addresses: Vec<_> = upstreams.iter().map(|it| it.0).collect();
+        let mut image = image_of(&self.master, &self.key, &addresses);
+        for (upstream, (_, timeouts)) in image.upstreams.iter_mut().zip(upstreams) {
+            upstream.timeouts = *timeouts;
+        }
         self.running.catalog.offer(&serde_json::to_vec(&image).unwrap()).unwrap();
     }
 
@@ -224,5 +235,6 @@ fn upstream(master: &MasterKey, provider: &str, at: SocketAddr) -> Upstream {
         region: None,
         credentials: vec![Credential { id: credential, weight: 1, sealed_secret }],
         models: vec![model("auto", "gpt-5"), model("same", "same")],
+        timeouts: Timeouts::default(),
     }
 }

@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use shared::snapshot::Timeouts;
 use tokio::{io::AsyncReadExt, sync::Notify};
 
 use crate::{
     plane::Plane,
     soon,
-    upstream::{EVENTS, Event, LAST_CHUNK, Step, Upstream, chunk},
+    upstream::{EVENTS, Event, JSON, LAST_CHUNK, Step, Upstream, answer, chunk},
 };
 
 const CALL: &str = r#"{"model":"auto","stream":true}"#;
@@ -73,4 +74,57 @@ async fn streams_that_last_longer_than_the_drain_are_told() {
     let ((), rest) = soon(async { tokio::join!(plane.running.drain(), rest) }).await;
     assert!(rest.contains(r#""code":"unavailable""#), "{rest}");
     assert!(rest.ends_with("0\r\n\r\n") && !rest.contains("[DONE]"), "{rest}");
+}
+
+/// Each is too slow in another way, for itself and not for the proxy.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_has_its_own_time() {
+    let half = format!("HTTP/1.1 200 OK\r\n{JSON}content-length: 100\r\n\r\n{{");
+    let half = vec![Step::Send(half.into_bytes()), Step::Hang];
+    let of = Timeouts::default();
+    for (script, timeouts) in [
+        (vec![Step::Hang], Timeouts { first_byte_seconds: Some(1), ..of }),
+        (half.clone(), Timeouts { idle_seconds: Some(1), ..of }),
+        (half, Timeouts { total_seconds: Some(1), ..of }),
+    ] {
+        let mut slow = Upstream::start([script]).await;
+        let other = Upstream::start([answer("200 OK", JSON, "{}")]).await;
+        let plane = Plane::bare(|_| ()).await;
+        plane.serve_timed(&[(slow.address, timeouts), (other.address, of)]);
+        let told = plane.chat(r#"{"model":"auto"}"#).await;
+        assert_eq!(
+            (told.status.as_u16(), &told.headers["x-turnpike-attempts"]),
+            (200, &"2".parse().unwrap())
+        );
+        assert!(matches!(slow.event().await, Event::Request { .. }));
+        assert_eq!(slow.event().await, Event::HungUp);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_may_take_longer_than_others() {
+    let signal = Arc::new(Notify::new());
+    let whole = answer("200 OK", JSON, "{}");
+    let script = [vec![Step::Await(signal.clone())], whole].concat();
+    let mut slow = Upstream::start([script]).await;
+    let change = |it: &mut data_plane::config::Config| {
+        it.timeouts.first_byte = Duration::from_millis(100);
+        it.timeouts.total = Duration::from_millis(200);
+    };
+    let plane = Plane::bare(change).await;
+    let timeouts =
+        Timeouts { first_byte_seconds: Some(600), total_seconds: Some(600), ..Timeouts::default() };
+    plane.serve_timed(&[(slow.address, timeouts)]);
+    let after = async {
+        assert!(matches!(slow.event().await, Event::Request { .. }));
+        // Twice as long as the proxy's own patience.
+        let other = Upstream::start([vec![Step::Hang]]).await;
+        let hasty = Plane::with(other.address, change).await;
+        for _ in 0..4 {
+            assert_eq!(hasty.chat(r#"{"model":"auto"}"#).await.status, 504);
+        }
+        signal.notify_one();
+    };
+    let (told, ()) = tokio::join!(plane.chat(r#"{"model":"auto"}"#), after);
+    assert_eq!(told.status, 200);
 }

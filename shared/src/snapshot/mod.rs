@@ -33,7 +33,7 @@ pub use self::{
     },
     sum::SetSum,
     tenant::{Disabled, Project, Tenant},
-    upstream::{Capability, Credential, Dialect, Modality, Model, Upstream},
+    upstream::{Capability, Credential, Dialect, Modality, Model, Timeouts, Upstream},
 };
 
 /// The Redis hash in which proxies say when keys were last used: seconds since 1970, by id.

@@ -20,6 +20,37 @@ pub struct Upstream {
     pub region: Option<String>,
     pub credentials: Vec<Credential>,
     pub models: Vec<Model>,
+    #[serde(default, skip_serializing_if = "Timeouts::are_the_proxys")]
+    pub timeouts: Timeouts,
+}
+
+/// How long its answers may take, in seconds. What is not said is what each proxy was
+/// configured with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Timeouts {
+    /// Until an answer begins.
+    #[serde(default)]
+    pub first_byte_seconds: Option<u32>,
+    /// Between two pieces of one.
+    #[serde(default)]
+    pub idle_seconds: Option<u32>,
+    /// All of it.
+    #[serde(default)]
+    pub total_seconds: Option<u32>,
+}
+
+impl Timeouts {
+    /// A second to a day.
+    pub const RANGE: std::ops::RangeInclusive<u32> = 1..=86_400;
+
+    pub fn are_the_proxys(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub fn are_in_range(&self) -> bool {
+        let all = [self.first_byte_seconds, self.idle_seconds, self.total_seconds];
+        all.iter().flatten().all(|it| Self::RANGE.contains(it))
+    }
 }
 
 /// A secret that opens an upstream. Several share its calls by their weights.

@@ -170,6 +170,47 @@ async fn the_api_does_what_the_pages_do(root: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn how_long_a_provider_may_take_is_its_own(root: PgPool) {
+    let scene = Scene::new(root).await;
+    let timeouts = async |first_byte, idle, total| {
+        let mut work = scene.work().await;
+        let seen = scene.published(&mut work).await.unwrap().timeouts;
+        let expected =
+            Timeouts { first_byte_seconds: first_byte, idle_seconds: idle, total_seconds: total };
+        assert_eq!(seen, expected);
+    };
+    timeouts(None, None, None).await;
+    let admin = scene.fixture.browser(Role::Admin).await;
+    let path = format!("/orgs/ours/providers/{}", scene.upstream);
+    let mut form = vec![
+        ("name", "Acme"),
+        ("base_url", BASE),
+        ("first_byte_seconds", "0"),
+        ("total_seconds", "3600"),
+    ];
+    let page = admin.post(&path, &form).await;
+    page.says(StatusCode::UNPROCESSABLE_ENTITY, "from 1 to 86400");
+    page.says(StatusCode::UNPROCESSABLE_ENTITY, "value=\"3600\"");
+    form[2] = ("first_byte_seconds", "600");
+    let answer = admin.post(&path, &form).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.body);
+    admin.get(&path).await.says(StatusCode::OK, "600 s");
+    admin.get(&format!("{path}/edit")).await.says(StatusCode::OK, "value=\"600\"");
+    timeouts(Some(600), None, Some(3_600)).await;
+
+    let token = scene.fixture.token(Role::Admin, false).await;
+    let change =
+        async |body| scene.fixture.api(Some(&token), Method::PATCH, &path, Some(body)).await;
+    let kept = change(json!({ "region": "eu" })).await.json();
+    assert_eq!(kept["timeouts"]["total_seconds"], 3_600);
+    let refused = change(json!({ "timeouts": { "idle_seconds": 86_401 } })).await;
+    refused.says(StatusCode::BAD_REQUEST, "from 1 to 86400");
+    let changed = change(json!({ "timeouts": { "idle_seconds": 30 } })).await;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.body);
+    timeouts(None, Some(30), None).await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn a_model_is_described_in_a_form(root: PgPool) {
     let scene = Scene::new(root).await;
     let admin = scene.fixture.browser(Role::Admin).await;

@@ -15,8 +15,8 @@ use shared::{
 };
 
 use super::{
-    Connection, Credential, DisabledBy, Draft, NewCredential, OfferedModel, Upstream,
-    UpstreamError, archive, commit, known_models, restore, set_enabled, words,
+    Connection, Credential, DisabledBy, Draft, NewCredential, OfferedModel, TypedTimeouts,
+    Upstream, UpstreamError, archive, commit, known_models, restore, set_enabled, words,
 };
 use crate::{
     access::{Doors, Grant, Permission, may},
@@ -201,14 +201,26 @@ struct UpstreamForm {
     name: String,
     base_url: String,
     region: String,
+    first_byte_seconds: String,
+    idle_seconds: String,
+    total_seconds: String,
     secret: String,
     models: Vec<String>,
 }
 
 impl UpstreamForm {
     fn of(upstream: &Upstream) -> Self {
-        let Draft { vendor, name, base_url, region, .. } = Draft::of(upstream);
-        Self { vendor, name, base_url, region, ..Self::default() }
+        let Draft { vendor, name, base_url, region, timeouts, .. } = Draft::of(upstream);
+        Self {
+            vendor,
+            name,
+            base_url,
+            region,
+            first_byte_seconds: timeouts.first_byte,
+            idle_seconds: timeouts.idle,
+            total_seconds: timeouts.total,
+            ..Self::default()
+        }
     }
 
     /// With what is known of a vendor filled in.
@@ -229,6 +241,11 @@ impl UpstreamForm {
             dialect: None,
             base_url: self.base_url.clone(),
             region: self.region.clone(),
+            timeouts: TypedTimeouts {
+                first_byte: self.first_byte_seconds.clone(),
+                idle: self.idle_seconds.clone(),
+                total: self.total_seconds.clone(),
+            },
         }
     }
 
