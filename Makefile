@@ -1,6 +1,6 @@
 # `make` alone lists what can be made.
 .DEFAULT_GOAL := help
-.PHONY: help run stop reset status check test fmt sqlx openapi e2e bench bench-snapshots clients psql vendor-assets
+.PHONY: help run stop reset status check test fmt sqlx openapi e2e bench bench-snapshots clients fuzz psql vendor-assets
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -35,6 +35,9 @@ bench-snapshots: ## what 100,000 keys weigh, how fast 50 proxies have a change, 
 
 clients: ## other people's client libraries against a running stack
 	@exec infra/clients.sh
+
+fuzz: ## feed what is read from outside with what nobody thought of (SECS=60: seconds each)
+	@exec infra/fuzz.sh
 
 fmt: ## format the code
 	@cargo fmt --all

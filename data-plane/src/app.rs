@@ -26,7 +26,7 @@ use crate::{
     call::Calling,
     catalog::{
         Catalog, Opener,
-        feed::{Feed, FeedError, Proxy, Source},
+        feed::{Feed, FeedError, Proxy, Rest, Source},
     },
     config::Config,
     egress::Egress,
@@ -47,8 +47,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const DISCONNECT: Duration = Duration::from_secs(1);
 /// What waits for a client that takes it slowly. Beyond, the upstream has to wait.
 const WRITE_BUFFER: usize = 16 * 1024;
-/// Streams are told so long before the end of the drain, beside what a silence takes, that
-/// it comes.
+/// Calls are told so long before the end of the drain, beside what a silence of a stream
+/// takes, that it comes.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A data plane that serves.
@@ -108,9 +108,14 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
     let (metrics_address, private) = private.transpose()?.unzip();
 
     let supervisor = Supervisor::default();
-    feed.clone().start(&supervisor, address.to_string());
+    let (calling, listens_at) = (gateway.calling.clone(), address.to_string());
+    feed.clone().start(&supervisor, move || Rest {
+        address: listens_at.clone(),
+        breakers: calling.left_alone(),
+    });
     gateway.last_used.clone().start(&supervisor, redis.clone(), places.last_used.clone());
     gateway.limiter.clone().start(&supervisor);
+    gateway.refusals.clone().start(&supervisor);
     gateway.emitter.clone().start(&supervisor, redis.clone(), places.events.clone());
     let mut servers = vec![server.handle()];
     supervisor.run("serve", server);
@@ -147,6 +152,7 @@ impl Running {
         }
         self.supervisor.shut_down().await;
         self.gateway.limiter.leave().await;
+        self.gateway.refusals.sum_up();
         self.feed.end().await;
         if let Err(error) = self.gateway.last_used.carry(&self.redis, &self.places.last_used).await
         {
@@ -165,8 +171,9 @@ impl Running {
         }
     }
 
-    /// Tells the streams that last longer than we may wait. Each notices at its next piece
-    /// or silence, and ends with an error instead of a cut.
+    /// Tells the calls that last longer than we may wait. What waits for an answer is refused
+    /// at once; a stream notices at its next piece or silence, and ends with an error instead
+    /// of a cut.
     async fn say_farewell(&self) {
         let notice = (self.gateway.calling.timeouts.ping + FAREWELL).min(self.drain / 2);
         tokio::time::sleep(self.drain - notice).await;
@@ -195,6 +202,7 @@ fn gateway(
         limiter: Limiter::new(place, metrics.limits.clone()).map_err(FeedError::from)?,
         metrics,
         last_used: Arc::default(),
+        refusals: Arc::default(),
         proxies: TrustedProxies(config.trusted_proxies.clone()),
         limits: Limits { bytes: config.body_limit_bytes, patience: Patience::default() },
         calling: calling.into(),

@@ -9,7 +9,7 @@ use crate::{ask::Form, nearest::nearest};
 
 /// Where a request went, as metrics and logs name it. A path would say too much, and
 /// there are endless many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     Ask(Form),
     Models,

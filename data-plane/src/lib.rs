@@ -25,6 +25,7 @@ pub mod nearest;
 pub mod panics;
 pub mod providers;
 pub mod receive;
+pub mod refusals;
 pub mod refused;
 pub mod route;
 pub mod sse;

@@ -27,7 +27,8 @@ use crate::{
     limits::{Asked, LimitReached, Limiter},
     metrics::Metrics,
     models,
-    receive::{Limits, Sending, receive},
+    receive::{Limits, NotReceived, Sending, receive},
+    refusals::Refusals,
     refused::Refused,
     route::route,
 };
@@ -37,6 +38,7 @@ pub struct Gateway {
     pub catalog: Arc<Catalog>,
     pub metrics: Arc<Metrics>,
     pub last_used: Arc<LastUsed>,
+    pub refusals: Arc<Refusals>,
     pub emitter: Arc<Emitter>,
     pub proxies: TrustedProxies,
     pub limits: Limits,
@@ -60,7 +62,8 @@ pub async fn ask(
     story.caller(&caller);
     story.client(said(knock, "user-agent"), said(knock, "x-turnpike-tags"));
     let seat = gateway.room.seat(caller.organization())?;
-    let ask = Ask::parse(form, receive(&gateway.limits, sending).await?)?;
+    let body = gateway.calling.unless_leaving(receive(&gateway.limits, sending)).await;
+    let ask = Ask::parse(form, body.unwrap_or(Err(NotReceived::Leaving))?)?;
     story.asks(&ask.model);
     let admitted = gateway.admit(&caller, seat, ask.estimated_tokens()).await?;
     let plan = gateway

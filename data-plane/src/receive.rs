@@ -14,7 +14,7 @@ use actix_web::{
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use shared::failure::{Classified, Code, Kind, code};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How much, and how slowly.
 #[derive(Clone, Copy, Debug)]
@@ -86,12 +86,46 @@ fn announced(limits: &Limits, headers: &HeaderMap) -> Result<usize, NotReceived>
     if encoding.is_some_and(|it| !it.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(NotReceived::Compressed);
     }
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok());
-    let length: usize = length.and_then(|it| it.parse().ok()).unwrap_or(0);
+    let length = length(headers).unwrap_or(0);
     if length > limits.bytes {
         return Err(NotReceived::TooLarge { limit: limits.bytes });
     }
     Ok(length.min(MOST))
+}
+
+/// The longest body that is read only to be thrown away, and how long that may take. Both
+/// are more than it takes to open another connection, and too little to keep us busy with.
+const MOST_DISCARDED: usize = 64 * 1024;
+const DISCARDING: Duration = Duration::from_secs(1);
+
+/// Reads a body that nobody wants, if it is short and comes at once. Says whether it has
+/// come to its end.
+pub async fn discard<P, E>(headers: &HeaderMap, mut payload: P) -> bool
+where
+    P: Stream<Item = Result<Bytes, E>> + Unpin,
+{
+    if length(headers).is_some_and(|it| it > MOST_DISCARDED) {
+        return false;
+    }
+    let to_the_end = async {
+        let mut read = 0;
+        loop {
+            match payload.next().await {
+                Some(Ok(bytes)) => read += bytes.len(),
+                Some(Err(_)) => return false,
+                None => return true,
+            }
+            if read > MOST_DISCARDED {
+                return false;
+            }
+        }
+    };
+    timeout(DISCARDING, to_the_end).await.unwrap_or(false)
+}
+
+/// As the request says.
+fn length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The answer to a request whose body was not read to its end. Where we drop such a
@@ -127,6 +161,8 @@ pub enum NotReceived {
     TooSlow,
     #[error("The body ended before it was complete.")]
     Broken,
+    #[error("this proxy is about to stop")]
+    Leaving,
 }
 
 impl Classified for NotReceived {
@@ -134,6 +170,7 @@ impl Classified for NotReceived {
         match self {
             Self::TooLarge { .. } => Kind::TooLarge,
             Self::Compressed | Self::TooSlow | Self::Broken => Kind::Invalid,
+            Self::Leaving => Kind::Unavailable,
         }
     }
 
@@ -142,6 +179,7 @@ impl Classified for NotReceived {
             Self::TooLarge { .. } => code::TOO_LARGE,
             Self::Compressed | Self::Broken => code::INVALID_REQUEST,
             Self::TooSlow => code::REQUEST_TIMEOUT,
+            Self::Leaving => code::UNAVAILABLE,
         }
     }
 }
@@ -154,12 +192,16 @@ mod tests {
 
     use super::*;
 
-    /// A body of pieces, each of so many bytes and so many seconds after the last one.
-    async fn check(headers: &[(&'static str, &'static str)], pieces: &[(u64, usize)], told: &str) {
-        let payload = stream::iter(pieces.to_vec()).then(|(seconds, bytes)| async move {
+    /// Of pieces, each of so many bytes and so many seconds after the last one.
+    fn body(pieces: &[(u64, usize)]) -> impl Stream<Item = Result<Bytes, &'static str>> + use<> {
+        stream::iter(pieces.to_vec()).then(|(seconds, bytes)| async move {
             sleep(Duration::from_secs(seconds)).await;
             if bytes > 0 { Ok(Bytes::from(vec![b'x'; bytes])) } else { Err("cut") }
-        });
+        })
+    }
+
+    async fn check(headers: &[(&'static str, &'static str)], pieces: &[(u64, usize)], told: &str) {
+        let payload = body(pieces);
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -188,6 +230,27 @@ mod tests {
         check(&[], &[(0, 60_000), (0, 40_001), (900, 1)], "larger than 100000").await;
         check(&[("content-length", "100001")], &[(900, 1)], "larger than 100000").await;
         check(&[("content-length", "9999999999")], &[(900, 1)], "larger than 100000").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_is_short_and_comes_at_once_is_thrown_away() {
+        for (announced, pieces, is_gone) in [
+            (None, &[][..], true),
+            (Some(30), &[(0, 10), (0, 20)], true),
+            (None, &[(0, 30_000), (0, 35_536)], true),
+            (None, &[(0, 30_000), (0, 35_537), (900, 1)], false),
+            (Some(65_537), &[(0, 65_537)], false),
+            (Some(20), &[(0, 10), (2, 10)], false),
+            (Some(20), &[(0, 10), (0, 0)], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(announced) = announced {
+                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(announced));
+            }
+            let begun = Instant::now();
+            assert_eq!(discard(&headers, Box::pin(body(pieces))).await, is_gone, "{pieces:?}");
+            assert!(begun.elapsed() <= DISCARDING);
+        }
     }
 
     #[tokio::test(start_paused = true)]

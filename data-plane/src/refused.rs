@@ -4,7 +4,7 @@
 //! the caller's business stays in our logs, under the request id.
 
 use actix_web::http::StatusCode;
-use serde_json::{Value, json};
+use serde::Serialize;
 use shared::{
     failure::{Classified, Code, Kind},
     ids::RequestId,
@@ -125,29 +125,23 @@ impl Dialect {
     }
 
     /// The body of an error. `docs` is where the pages about codes are.
-    pub fn error(self, refused: &Refused, id: RequestId, docs: &str) -> Value {
+    pub fn error(self, refused: &Refused, id: RequestId, docs: &str) -> String {
         let (code, message) = (refused.code().name, refused.message());
         let docs_url = format!("{docs}{code}");
-        match self {
-            Self::OpenAi => json!({ "error": {
-                "message": message,
-                "type": openai_type(refused.kind()),
-                "code": code,
-                "param": refused.param(),
-                "request_id": id,
-                "docs_url": docs_url,
-            }}),
-            Self::Anthropic => json!({
-                "type": "error",
-                "error": {
-                    "type": anthropic_type(refused.kind()),
-                    "message": message,
-                    "code": code,
-                    "docs_url": docs_url,
-                },
-                "request_id": id,
-            }),
-        }
+        let (kind, param) = (refused.kind(), refused.param());
+        let told = match self {
+            Self::OpenAi => {
+                let r#type = openai_type(kind);
+                let error = OpenAiError { message, r#type, code, param, request_id: id, docs_url };
+                serde_json::to_string(&OpenAi { error })
+            }
+            Self::Anthropic => {
+                let error =
+                    AnthropicError { message, r#type: anthropic_type(kind), code, docs_url };
+                serde_json::to_string(&Anthropic { r#type: "error", error, request_id: id })
+            }
+        };
+        told.expect("texts can be written as JSON")
     }
 
     /// The same as the last event of a stream that broke.
@@ -159,6 +153,36 @@ impl Dialect {
             Self::Anthropic => format!("\n\nevent: error\ndata: {error}\n\n"),
         }
     }
+}
+
+#[derive(Serialize)]
+struct OpenAi {
+    error: OpenAiError,
+}
+
+#[derive(Serialize)]
+struct OpenAiError {
+    message: String,
+    r#type: &'static str,
+    code: &'static str,
+    param: Option<&'static str>,
+    request_id: RequestId,
+    docs_url: String,
+}
+
+#[derive(Serialize)]
+struct Anthropic {
+    r#type: &'static str,
+    error: AnthropicError,
+    request_id: RequestId,
+}
+
+#[derive(Serialize)]
+struct AnthropicError {
+    r#type: &'static str,
+    message: String,
+    code: &'static str,
+    docs_url: String,
 }
 
 fn status(kind: Kind) -> StatusCode {
@@ -213,6 +237,8 @@ fn anthropic_type(kind: Kind) -> &'static str {
 mod tests {
     use std::time::Duration;
 
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::limits::{Level, Standing, What};
 
@@ -222,7 +248,8 @@ mod tests {
     fn check(refused: impl Into<Refused>, status: u16, dialect: Dialect, expected: Value) {
         let (refused, id) = (refused.into(), RequestId::generate());
         assert_eq!(refused.status().as_u16(), status);
-        let mut error = dialect.error(&refused, id, DOCS);
+        let error = dialect.error(&refused, id, DOCS);
+        let mut error: Value = serde_json::from_str(&error).unwrap();
         let told = error.pointer_mut("/error/request_id").map(Value::take);
         let told = told.or_else(|| error.get_mut("request_id").map(Value::take));
         assert_eq!(told, Some(json!(id)));
@@ -293,7 +320,7 @@ mod tests {
     #[test]
     fn what_is_ours_is_told_in_general() {
         let refused = Refused::from(Panicked);
-        let told = Dialect::OpenAi.error(&refused, RequestId::generate(), DOCS).to_string();
+        let told = Dialect::OpenAi.error(&refused, RequestId::generate(), DOCS);
         assert!(told.contains("The fault is ours") && !told.contains("panic"), "{told}");
         assert_eq!(refused.status().as_u16(), 500);
     }

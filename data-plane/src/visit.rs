@@ -7,10 +7,11 @@ use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
     http::{
         StatusCode,
-        header::{self, HeaderValue},
+        header::{self, HeaderName, HeaderValue},
     },
     web::Data,
 };
+use bytes::Bytes;
 use shared::{event::UsageSource, failure::Kind, ids::RequestId, usage::Usage};
 use tracing::{info, warn};
 
@@ -23,11 +24,16 @@ use crate::{
     metrics::{Outcome, Passage},
     panics::Panicked,
     pipeline::Gateway,
+    refusals,
     refused::{Dialect, Refused, is_final},
 };
 
 /// How long a client should wait when we cannot serve.
-const RETRY_AFTER_SECONDS: &str = "2";
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 pub struct Visit {
     pub id: RequestId,
@@ -79,7 +85,7 @@ impl Visit {
 
     fn json(mut self, body: Vec<u8>) -> HttpResponse {
         self.ends(Outcome::Success, StatusCode::OK);
-        self.response(StatusCode::OK).content_type("application/json").body(body)
+        self.response(StatusCode::OK).content_type(JSON).body(body)
     }
 
     fn opened(mut self, open: Open, admitted: Admitted) -> HttpResponse {
@@ -108,7 +114,7 @@ impl Visit {
                 if let Some(it) = retry_after {
                     response.insert_header((header::RETRY_AFTER, it.as_bytes()));
                 }
-                response.content_type("application/json").body(body)
+                response.content_type(JSON).body(body)
             }
             Reply::Stream { content_type, relay } => {
                 self.story.streams();
@@ -161,15 +167,16 @@ impl Visit {
         if let Refused::Call(it) = refused {
             name_served(&mut response, &it.served);
         }
-        response.json(self.dialect.error(refused, self.id, &self.gateway.error_docs))
+        let error = self.dialect.error(refused, self.id, &self.gateway.error_docs);
+        response.content_type(JSON).body(error)
     }
 
     fn response(&self, status: StatusCode) -> HttpResponseBuilder {
-        let id = self.id.to_string();
         let mut response = HttpResponse::build(status);
+        if let Ok(id) = HeaderValue::from_maybe_shared(Bytes::from(self.id.to_string())) {
+            response.insert_header((X_REQUEST_ID, id.clone())).insert_header((REQUEST_ID, id));
+        }
         response
-            .insert_header(("x-request-id", id.as_str()))
-            .insert_header(("request-id", id))
             .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
             .insert_header((header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));
         if is_final(status) {
@@ -187,17 +194,23 @@ impl Visit {
         }
     }
 
-    /// Once for each request that is not served. What is the caller's fault is logged by
-    /// its code alone: the message may repeat what they sent.
+    /// Counts each request that is not served, and logs it unless there are many. What is
+    /// the caller's fault is logged by its code alone: the message may repeat what they sent.
     fn record(&self, refused: &Refused, status: &str) {
-        self.gateway.metrics.refused(refused.code());
-        let (code, endpoint, id) = (refused.code().name, self.endpoint.name(), self.id);
-        match refused.kind() {
+        let (code, kind, key) = (refused.code(), refused.kind(), self.story.key());
+        self.gateway.metrics.refused(code);
+        let alike = refusals::Kind { code: code.name, endpoint: self.endpoint, key };
+        if kind != Kind::Upstream && !self.gateway.refusals.note(alike) {
+            return;
+        }
+        let (code, endpoint, id) = (code.name, self.endpoint.name(), self.id);
+        let key = key.map(tracing::field::display);
+        match kind {
             // The hook has logged the panic.
             Kind::Internal => (),
             Kind::Upstream | Kind::Unavailable => {
                 let error = with_causes(refused);
-                warn!(request.id = %id, code, status, endpoint, error, "failed {endpoint}: {error}");
+                warn!(request.id = %id, code, status, endpoint, key, error, "failed {endpoint}: {error}");
             }
             Kind::Invalid
             | Kind::Unauthenticated
@@ -207,7 +220,7 @@ impl Visit {
             | Kind::TooLarge
             | Kind::OutOfCredit
             | Kind::RateLimited => {
-                info!(request.id = %id, code, status, endpoint, "refused {endpoint}: {code}");
+                info!(request.id = %id, code, status, endpoint, key, "refused {endpoint}: {code}");
             }
         }
     }
@@ -259,6 +272,7 @@ mod tests {
             calling: Calling::new(Timeouts::default(), 10, &metrics.call).into(),
             catalog: Fixture::default().catalog().into(),
             last_used: crate::last_used::LastUsed::default().into(),
+            refusals: refusals::Refusals::default().into(),
             emitter: crate::emit::Emitter::new(metrics.events.clone()).into(),
             room: crate::admit::Room::new(10),
             limiter: Limiter::new(nowhere, metrics.limits.clone()).unwrap(),

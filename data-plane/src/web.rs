@@ -3,6 +3,7 @@
 use actix_web::{
     HttpRequest, HttpResponse,
     body::MessageBody,
+    dev,
     web::{self, Data, Path, Payload, ServiceConfig},
 };
 
@@ -13,7 +14,8 @@ use crate::{
     endpoints::{self, Endpoint, NotAnEndpoint},
     panics::contained,
     pipeline::{self, Gateway},
-    receive::{Sending, Unread},
+    receive::{Sending, Unread, discard},
+    refused::Refused,
     visit::Visit,
 };
 
@@ -46,30 +48,52 @@ async fn ask(
     let id = visit.id;
     let work = pipeline::ask(&gateway, &client, knock(&request), form, sending, &mut visit.story);
     let outcome = contained(id, work).await;
+    let is_about_body = matches!(outcome, Ok(Err(Refused::Body(_))));
     let response = visit.answer(outcome);
     if response.status().is_success() {
         return response;
     }
-    response.map_body(|_, answer| Unread { answer, payload }.boxed())
+    if is_about_body { unread(response, payload) } else { rid(&request, response, payload).await }
 }
 
-async fn models(request: HttpRequest, gateway: Data<Gateway>) -> HttpResponse {
+async fn models(request: HttpRequest, payload: Payload, gateway: Data<Gateway>) -> HttpResponse {
     let visit = Visit::begin(&gateway, &request, Endpoint::Models);
     let work = async { pipeline::models(&gateway, knock(&request)) };
     let outcome = contained(visit.id, work).await;
-    visit.answer(outcome)
+    rid(&request, visit.answer(outcome), payload.into_inner()).await
 }
 
-async fn model(request: HttpRequest, name: Path<String>, gateway: Data<Gateway>) -> HttpResponse {
+async fn model(
+    request: HttpRequest,
+    payload: Payload,
+    name: Path<String>,
+    gateway: Data<Gateway>,
+) -> HttpResponse {
     let visit = Visit::begin(&gateway, &request, Endpoint::Model);
     let work = async { pipeline::model(&gateway, knock(&request), &name) };
     let outcome = contained(visit.id, work).await;
-    visit.answer(outcome)
+    rid(&request, visit.answer(outcome), payload.into_inner()).await
 }
 
-async fn unknown(request: HttpRequest, gateway: Data<Gateway>) -> HttpResponse {
+async fn unknown(request: HttpRequest, payload: Payload, gateway: Data<Gateway>) -> HttpResponse {
     let visit = Visit::begin(&gateway, &request, Endpoint::Unknown);
-    visit.answer(Ok(Err(NotAnEndpoint::new(request.path()).into())))
+    let response = visit.answer(Ok(Err(NotAnEndpoint::new(request.path()).into())));
+    rid(&request, response, payload.into_inner()).await
+}
+
+/// Takes the rest of a request's body away, so that its connection can serve the next one,
+/// or has it closed with the answer.
+async fn rid(
+    request: &HttpRequest,
+    response: HttpResponse,
+    mut payload: dev::Payload,
+) -> HttpResponse {
+    let is_gone = discard(request.headers(), &mut payload).await;
+    if is_gone { response } else { unread(response, payload) }
+}
+
+fn unread(response: HttpResponse, payload: dev::Payload) -> HttpResponse {
+    response.map_body(|_, answer| Unread { answer, payload }.boxed())
 }
 
 fn knock(request: &HttpRequest) -> Knock<'_> {

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{Answer, Browser, Person, Stack, eventually, secret_on, stack::UPSTREAM_SECRET};
+use harness::{
+    Answer, Browser, Person, Stack, eventually, secret_on, simulator::faults::Scope,
+    stack::UPSTREAM_SECRET,
+};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -107,6 +110,39 @@ fn never_issued() -> String {
     shared::keys::NewKey::generate(shared::keys::Brand::Live).secret.expose_secret().to_owned()
 }
 
+/// What an organization disables of the platform's is gone for its programs and for nobody
+/// else's, also where a policy leads to it.
+#[sqlx::test(migrations = "../migrations")]
+async fn a_disabled_model_is_neither_listed_nor_served(root: PgPool) {
+    let stack = Stack::start(root).await;
+    let mut ada = stack.signed_up("ada@acme.test", "Acme").await;
+    let mut bob = stack.signed_up("bob@other.test", "Other").await;
+    let (ada_key, bob_key) = (ada.first_key().await, bob.first_key().await);
+    stack.published().await;
+    let (mut ours, mut theirs) = (stack.program(&ada_key), stack.program(&bob_key));
+    assert_eq!(chat(&mut ours).await.status, StatusCode::OK);
+
+    let path = ada.path("/models");
+    let disabled = ada.browser.fill(&path, "/models/enable", &[]).await;
+    assert_eq!(disabled.status, StatusCode::SEE_OTHER, "{disabled:?}");
+    stack.published().await;
+    let mut by_name = hello(false);
+    by_name["model"] = json!("sim-small");
+    let refused = ours.call(Method::POST, CHAT, &by_name).await;
+    assert_eq!(refused.status, StatusCode::NOT_FOUND, "{refused:?}");
+    assert_eq!(refused.json()["error"]["code"], "model_not_found");
+    assert!(refused.text().contains("has disabled"), "{refused:?}");
+    assert_eq!(chat(&mut ours).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    let listed = ours.go("/v1/models").await.json();
+    assert_eq!(listed["data"], json!([]), "nor is the policy that leads nowhere");
+    assert_eq!(theirs.call(Method::POST, CHAT, &by_name).await.status, StatusCode::OK);
+
+    let enabled = ada.browser.fill(&path, "/models/enable", &[]).await;
+    assert_eq!(enabled.status, StatusCode::SEE_OTHER, "{enabled:?}");
+    stack.published().await;
+    assert_eq!(chat(&mut ours).await.status, StatusCode::OK);
+}
+
 async fn key_path(ada: &mut Person) -> String {
     let path = ada.path("/keys");
     let list = ada.browser.page(&path).await;
@@ -170,6 +206,32 @@ async fn the_fleet_is_seen_by_operators(root: PgPool) {
         async move {
             let words = browser.page("/operator/fleet").await.words();
             words.contains("1 of 1 serve the newest revision").then_some(())
+        }
+    })
+    .await;
+}
+
+/// A provider that fails too often is left alone, and operators see that it is, and for whom.
+#[sqlx::test(migrations = "../migrations")]
+async fn what_a_proxy_leaves_alone_is_seen_by_operators(root: PgPool) {
+    let stack = Stack::start(root).await;
+    let mut ada = stack.signed_up("ada@acme.test", "Acme").await;
+    let key = ada.first_key().await;
+    stack.published().await;
+    let staff = stack.planted_operator("staff@turnpike.test").await;
+    let words = staff.browser.clone().page("/operator/fleet").await.words();
+    assert!(!words.contains("Simulator"), "{words}");
+
+    stack.simulator.arm("500".parse().unwrap(), Scope::default());
+    let mut program = stack.program(&key);
+    for _ in 0..20 {
+        chat(&mut program).await;
+    }
+    eventually("the fleet's page to tell of it", || {
+        let mut browser = staff.browser.clone();
+        async move {
+            let words = browser.page("/operator/fleet").await.words();
+            (words.contains("Simulator") && words.contains("1 of 1")).then_some(())
         }
     })
     .await;

@@ -1,5 +1,6 @@
 //! What end-to-end tests stand on: both planes in this process, on real stores, before
-//! the provider simulator; a browser without a window; a reader of pages.
+//! the provider simulator; a browser without a window; a reader of pages. And for tests in
+//! which processes die, the same as `processes` of their own, and a `load` on them.
 //!
 //! Dropping a [`Stack`] checks what always holds, so that every test is also a test of
 //! the books.
@@ -7,7 +8,9 @@
 mod browser;
 pub mod html;
 mod invariants;
+pub mod load;
 pub mod people;
+pub mod processes;
 pub mod redis_database;
 pub mod stack;
 mod valve;

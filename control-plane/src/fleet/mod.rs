@@ -1,5 +1,6 @@
 //! The proxies, by what they say of themselves: which revision they serve, why they
-//! refuse a newer one, and when they heard that a key was revoked.
+//! refuse a newer one, which sites they leave alone, and when they heard that a key was
+//! revoked.
 //!
 //! All of it is in Redis, dated by its clock. Nothing here decides anything.
 
@@ -7,11 +8,15 @@
 mod tests;
 mod web;
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use shared::{
     failure::{Classified, Kind},
-    ids::ApiKeyId,
+    ids::{ApiKeyId, CredentialId},
     snapshot::Report,
 };
 use tokio::time::timeout;
@@ -72,6 +77,70 @@ impl std::fmt::Display for Refusal {
         let proxies = if *live == 1 { "proxy" } else { "proxies" };
         write!(f, "Refused on {refused} of {live} {proxies}")?;
         if *refused > 0 { write!(f, " after {} ms", after.as_millis()) } else { Ok(()) }
+    }
+}
+
+/// How a site stands that some proxy leaves alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftAlone {
+    pub credential: CredentialId,
+    /// By so many proxies,
+    pub on: usize,
+    /// of those that live.
+    pub live: usize,
+    /// For how long: the longest of them.
+    pub open: Duration,
+    /// How long until a call tries it again: the first of them. Zero where the next does.
+    pub rest: Duration,
+}
+
+impl std::fmt::Display for LeftAlone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let proxies = if self.live == 1 { "proxy" } else { "proxies" };
+        write!(f, "Left alone on {} of {} {proxies}", self.on, self.live)
+    }
+}
+
+impl LeftAlone {
+    /// `Next call tries it`, `Tried again in 12 s`.
+    pub fn again(&self) -> String {
+        match self.rest.as_millis().div_ceil(1_000) {
+            0 => "The next call tries it".to_owned(),
+            seconds => format!("Tried again in {seconds} s"),
+        }
+    }
+}
+
+/// The sites that live proxies leave alone, as of now; those that are so for longest first.
+pub fn left_alone(proxies: &[Proxy]) -> Vec<LeftAlone> {
+    let live: Vec<_> = proxies.iter().filter(|it| it.is_live()).collect();
+    let mut sites = BTreeMap::<CredentialId, LeftAlone>::new();
+    for (proxy, it) in live
+        .iter()
+        .flat_map(|proxy| proxy.report.breakers.listed.iter().map(move |breaker| (proxy, breaker)))
+    {
+        let open = Duration::from_millis(it.open_ms) + proxy.silent_for;
+        let rest = Duration::from_millis(it.rest_ms).saturating_sub(proxy.silent_for);
+        let (credential, live) = (it.credential, live.len());
+        let first = LeftAlone { credential, on: 0, live, open, rest };
+        let site = sites.entry(credential).or_insert(first);
+        site.on += 1;
+        (site.open, site.rest) = (site.open.max(open), site.rest.min(rest));
+    }
+    let mut sites: Vec<_> = sites.into_values().collect();
+    sites.sort_by_key(|it| (Reverse(it.open), it.credential));
+    sites
+}
+
+/// The same by credential. Nothing where that is not known: the page is about a provider,
+/// not about Redis.
+pub async fn known_left_alone(platform: &Platform) -> HashMap<CredentialId, LeftAlone> {
+    match proxies(platform).await {
+        Ok(proxies) => left_alone(&proxies).into_iter().map(|it| (it.credential, it)).collect(),
+        Err(error) => {
+            warn!(%error, "could not ask which sites are left alone");
+            HashMap::new()
+        }
     }
 }
 

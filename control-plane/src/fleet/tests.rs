@@ -1,5 +1,7 @@
 use sqlx::PgPool;
 
+use shared::snapshot::{OpenBreaker, OpenBreakers};
+
 use super::*;
 use crate::testing::Fixture;
 
@@ -12,6 +14,7 @@ fn report(revision: i64) -> Report {
         quarantined: 0,
         version: "0.1.0".to_owned(),
         address: "127.0.0.1:7401".to_owned(),
+        breakers: OpenBreakers::default(),
     }
 }
 
@@ -47,6 +50,58 @@ fn a_refusal_says_how_far_it_has_come() {
     assert_eq!(refusal(2, 2, 84).to_string(), "Refused on 2 of 2 proxies after 84 ms");
     assert_eq!(refusal(0, 1, 0).to_string(), "Refused on 0 of 1 proxy");
     assert!(refusal(2, 2, 84).is_complete() && !refusal(1, 2, 84).is_complete());
+}
+
+#[test]
+fn what_a_report_of_before_does_not_say_is_nothing() {
+    let mut told = serde_json::to_value(report(7)).unwrap();
+    told.as_object_mut().unwrap().remove("breakers");
+    assert_eq!(serde_json::from_value::<Report>(told).unwrap(), report(7));
+}
+
+#[test]
+fn a_site_is_left_alone_by_those_that_live() {
+    let (one, other) = (CredentialId::generate(), CredentialId::generate());
+    let proxy = |ago_ms, breakers: &[(CredentialId, u64, u64)]| {
+        let listed = breakers.iter().map(|(credential, open_ms, rest_ms)| OpenBreaker {
+            credential: *credential,
+            open_ms: *open_ms,
+            rest_ms: *rest_ms,
+        });
+        let breakers = OpenBreakers { count: breakers.len(), listed: listed.collect() };
+        let report = Report { breakers, ..report(7) };
+        read("one".to_owned(), &said(ago_ms, &report), 1_000_000_000).unwrap()
+    };
+    let fleet = [
+        proxy(2_000, &[(one, 1_000, 9_000), (other, 5_000, 1_000)]),
+        proxy(1_000, &[(one, 3_000, 4_000)]),
+        proxy(16_000, &[(one, 90_000, 0)]),
+    ];
+    let told = left_alone(&fleet);
+    let milliseconds = Duration::from_millis;
+    assert_eq!(
+        told,
+        [
+            LeftAlone {
+                credential: other,
+                on: 1,
+                live: 2,
+                open: milliseconds(7_000),
+                rest: Duration::ZERO,
+            },
+            LeftAlone {
+                credential: one,
+                on: 2,
+                live: 2,
+                open: milliseconds(4_000),
+                rest: milliseconds(3_000),
+            },
+        ]
+    );
+    assert_eq!(told[0].to_string(), "Left alone on 1 of 2 proxies");
+    assert_eq!(told[0].again(), "The next call tries it");
+    assert_eq!(told[1].again(), "Tried again in 3 s");
+    assert!(left_alone(&fleet[2..]).is_empty());
 }
 
 #[sqlx::test(migrations = "../migrations")]

@@ -110,8 +110,8 @@ pub async fn set_of_project(
     Ok(())
 }
 
-/// The organizations that have limits, or those of `only` that do, as proxies are given
-/// them.
+/// The organizations that have limits, or have disabled what is the platform's; or those
+/// of `only` that do: as proxies are given them.
 pub async fn published_organizations(
     conn: &mut PgConnection,
     only: Option<&[OrganizationId]>,

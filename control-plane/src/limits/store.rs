@@ -1,7 +1,7 @@
 //! Every statement on limits, which stand in the rows of what they limit.
 
 use shared::{
-    ids::{OrganizationId, ProjectId},
+    ids::{OrganizationId, ProjectId, UpstreamId},
     snapshot,
 };
 use sqlx::PgConnection;
@@ -87,7 +87,9 @@ pub(super) async fn published_organizations(
     let rows = sqlx::query!(
         r#"
         SELECT id AS "id!: OrganizationId", requests_per_minute, tokens_per_minute,
-               concurrent_requests
+               concurrent_requests,
+               disabled_upstreams AS "disabled_upstreams!: Vec<UpstreamId>",
+               disabled_models AS "disabled_models!: Vec<Option<String>>"
           FROM app.snapshot_organizations($1)
         "#,
         only.as_deref(),
@@ -102,6 +104,12 @@ pub(super) async fn published_organizations(
             concurrent_requests: row.concurrent_requests,
         }
         .into(),
+        disabled: row
+            .disabled_upstreams
+            .into_iter()
+            .zip(row.disabled_models)
+            .map(|(upstream, model)| snapshot::Disabled { upstream, model })
+            .collect(),
     });
     Ok(tenants.collect())
 }

@@ -8,7 +8,7 @@ use shared::{ids::UpstreamId, snapshot::Modality};
 use super::{ModelQuery, aliases, list};
 use crate::{
     access::{Doors, Grant, Permission, may},
-    upstreams::{self, CatalogueModel, UpstreamError, words},
+    upstreams::{self, CatalogueModel, DisabledBy, UpstreamError, words},
     web::{Failure, Form, Frame, Page, Problems, Search, Section, see_other_saying},
 };
 
@@ -41,6 +41,15 @@ struct Line {
 }
 
 impl Line {
+    fn state(&self) -> (&'static str, &'static str) {
+        match self.it.disabled_by {
+            None => ("ok", "Enabled"),
+            Some(DisabledBy::Model) => ("", "Disabled"),
+            Some(DisabledBy::Provider) => ("", "Provider disabled"),
+            Some(DisabledBy::Platform) => ("", "Not served"),
+        }
+    }
+
     /// As a new policy for it is asked for.
     fn query(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
@@ -72,7 +81,7 @@ async fn show(
         capabilities: titles(&words::CAPABILITIES, &it.offered.model.capabilities),
         reads: titles(&words::MODALITIES, &it.offered.model.input),
         aliases: aliases.get(&it.offered.model.name).map(|it| it.join(", ")).unwrap_or_default(),
-        may_switch: may_switch && !it.is_platforms,
+        may_switch: may_switch && matches!(it.disabled_by, None | Some(DisabledBy::Model)),
         it,
     };
     Ok(Page(ModelsPage {

@@ -6,7 +6,7 @@ mod store;
 mod tests;
 mod web;
 
-use shared::ids::OrganizationId;
+use shared::ids::{CredentialId, OrganizationId};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
@@ -43,6 +43,27 @@ pub async fn organizations(
     most: i32,
 ) -> Result<Vec<Tenant>, sqlx::Error> {
     store::organizations(conn, &pattern(text), after, most).await
+}
+
+/// A place that calls go to with a credential. Of an organization's own: whose it is and
+/// which vendor's, and nothing that people there wrote.
+#[derive(Clone, Debug)]
+pub struct Site {
+    pub credential: CredentialId,
+    pub provider: String,
+    pub region: Option<String>,
+    /// The credential's name, where it is the platform's.
+    pub label: Option<String>,
+    /// Whose it is; the platform's where nobody's.
+    pub organization: Option<String>,
+}
+
+/// The sites of these credentials, as far as there still are any.
+pub async fn sites(
+    conn: &mut PgConnection,
+    credentials: &[CredentialId],
+) -> Result<Vec<Site>, sqlx::Error> {
+    store::sites(conn, credentials).await
 }
 
 /// Matches texts that hold this one, in which nothing is a wildcard.

@@ -1,9 +1,9 @@
-//! The one statement that sees all organizations.
+//! The statements that see all organizations.
 
-use shared::ids::OrganizationId;
+use shared::ids::{CredentialId, OrganizationId};
 use sqlx::PgConnection;
 
-use super::Tenant;
+use super::{Site, Tenant};
 
 pub(super) async fn organizations(
     conn: &mut PgConnection,
@@ -24,6 +24,24 @@ pub(super) async fn organizations(
         after_name,
         after_id.map(OrganizationId::uuid),
         most,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+pub(super) async fn sites(
+    conn: &mut PgConnection,
+    credentials: &[CredentialId],
+) -> Result<Vec<Site>, sqlx::Error> {
+    let credentials: Vec<_> = credentials.iter().map(|it| it.uuid()).collect();
+    sqlx::query_as!(
+        Site,
+        r#"
+        SELECT credential AS "credential!: CredentialId", provider AS "provider!", region, label,
+               organization
+          FROM app.operator_sites($1)
+        "#,
+        &credentials,
     )
     .fetch_all(conn)
     .await

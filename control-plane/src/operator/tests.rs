@@ -1,7 +1,12 @@
 use sqlx::PgPool;
 
 use super::*;
-use crate::{access::Role, testing::Fixture};
+use crate::{
+    access::{Actor, Origin, Role, Work},
+    audit,
+    testing::Fixture,
+    upstreams::{credentials::list, put, tests::declared},
+};
 
 #[test]
 fn nothing_that_is_searched_for_is_a_wildcard() {
@@ -76,4 +81,31 @@ async fn an_organization_is_counted_from_outside(root: PgPool) {
         .await
         .unwrap();
     assert_eq!(before, after, "looking writes nothing");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn of_a_tenants_site_staff_see_no_word_that_people_there_wrote(root: PgPool) {
+    let fixture = Fixture::new(root).await;
+    let sealer = &fixture.platform.secrets.credentials;
+    let declared = declared("Our secret name", "https://llm.example.com/v1", "sk-1");
+    let mut credentials = Vec::new();
+    for organization in [fixture.ours.id, audit::PLATFORM] {
+        let (actor, origin) = (Actor::System, Origin::internal());
+        let mut work = Work::begin(&fixture.db, organization, actor, origin).await.unwrap();
+        let upstream = put(&mut work, sealer, &declared).await.unwrap();
+        credentials.push(list(&mut work, upstream).await.unwrap()[0].id);
+        work.commit().await.unwrap();
+    }
+    let mut conn = fixture.db.acquire().await.unwrap();
+    let found = sites(&mut conn, &credentials).await.unwrap();
+    let told: Vec<_> = found
+        .iter()
+        .map(|it| (it.provider.as_str(), it.label.as_deref(), it.organization.as_deref()))
+        .collect();
+    assert_eq!(
+        told,
+        [("Our secret name", Some("default"), None), ("acme", None, Some("ours"))],
+        "the platform's first, with its names"
+    );
+    assert!(sites(&mut conn, &[CredentialId::generate()]).await.unwrap().is_empty());
 }

@@ -2,6 +2,7 @@
 
 use actix_web::http::Method;
 use serde::{Deserialize, Serialize};
+use shared::money::Zone;
 use utoipa::ToSchema;
 
 use super::{
@@ -11,7 +12,6 @@ use super::{
 use crate::{
     access::{Doors, Grant, Permission, Role, may},
     web::{Failure, Input, Json},
-    zones::ZoneName,
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -55,7 +55,7 @@ async fn change(
     input: Input<OrganizationChange>,
 ) -> Result<Json<Organization>, Failure> {
     let name: Option<OrganizationName> = input.name.as_deref().map(str::parse).transpose()?;
-    let zone = input.time_zone.as_deref().map(str::parse::<ZoneName>).transpose();
+    let zone = input.time_zone.as_deref().map(str::parse::<Zone>).transpose();
     let zone = zone.map_err(OrganizationError::from)?;
     let is_shown = grant.session.as_ref().is_some_and(|it| it.has_second_factor);
     let mut work = grant.begin().await?;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use shared::{
     failure::{Classified, Code, Kind, Problem, code},
     ids::{OrganizationId, PersonId},
+    money::{BadZone, Zone},
 };
 use sqlx::PgPool;
 use time::OffsetDateTime;
@@ -24,7 +25,6 @@ use crate::{
     names::RULE,
     projects::{self, ProjectError},
     web::{FrameOrganization, Section},
-    zones::{BadZone, ZoneName},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -155,7 +155,7 @@ pub async fn rename(work: &mut Work, name: &OrganizationName) -> Result<(), Orga
 }
 
 /// Moves the organization to the zone whose days are its days.
-pub async fn set_zone(work: &mut Work, zone: &ZoneName) -> Result<(), OrganizationError> {
+pub async fn set_zone(work: &mut Work, zone: &Zone) -> Result<(), OrganizationError> {
     let before = find_to_change(work).await?;
     if before.time_zone == zone.as_str() {
         return Ok(());

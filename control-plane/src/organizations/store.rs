@@ -1,6 +1,9 @@
 //! Every statement on organizations and their members' places.
 
-use shared::ids::{OrganizationId, PersonId};
+use shared::{
+    ids::{OrganizationId, PersonId},
+    money::Zone,
+};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
@@ -8,7 +11,7 @@ use super::{
     Membership, Organization, OrganizationName, Place,
     setup::{Figures, Progress},
 };
-use crate::{access::Role, zones::ZoneName};
+use crate::access::Role;
 
 pub(super) async fn membership(
     conn: &mut PgConnection,
@@ -149,7 +152,7 @@ pub(super) async fn rename(
 pub(super) async fn set_zone(
     conn: &mut PgConnection,
     organization: OrganizationId,
-    zone: &ZoneName,
+    zone: &Zone,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "UPDATE organizations SET time_zone = $2 WHERE id = $1",

@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, http::StatusCode};
 use askama::Template;
 use serde::Deserialize;
-use shared::ids::OrganizationId;
+use shared::{ids::OrganizationId, money::Zone};
 
 use super::{
     Organization, OrganizationError, OrganizationName, Place,
@@ -17,7 +17,6 @@ use crate::{
         Failure, Form, Frame, Moment, Nothing, Page, Problems, Section, or_problems, see_other,
         see_other_saying,
     },
-    zones::ZoneName,
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -245,7 +244,7 @@ async fn change(
 ) -> Result<HttpResponse, Failure> {
     let mut problems = Problems::none();
     let name = problems.take("name", form.name.parse::<OrganizationName>());
-    let zone = problems.take("time_zone", form.time_zone.parse::<ZoneName>());
+    let zone = problems.take("time_zone", form.time_zone.parse::<Zone>());
     let Some((name, zone)) = name.zip(zone) else {
         return Ok(Page(settings_page(&grant, Some(form.0), problems).await?).again());
     };
@@ -318,7 +317,7 @@ async fn settings_page<P>(
         frame: grant.frame(Section::Settings),
         form_name: typed.name,
         form_zone: typed.time_zone,
-        zones: ZoneName::COMMON,
+        zones: Zone::COMMON,
         has_second_factor: has_second_factor(grant),
         created: Moment::new(organization.created_at, grant.zone()),
         organization,

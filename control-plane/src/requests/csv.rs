@@ -3,7 +3,7 @@
 use super::Request;
 use crate::web::{Moment, csv::row};
 
-const HEADER: [&str; 27] = [
+const HEADER: [&str; 34] = [
     "request",
     "started_at",
     "project",
@@ -31,6 +31,13 @@ const HEADER: [&str; 27] = [
     "total_ms",
     "client",
     "tags",
+    "cache_write_1h",
+    "audio_input",
+    "cached_audio_input",
+    "audio_output",
+    "image_output_tokens",
+    "image_output",
+    "searches",
 ];
 
 pub(super) fn write(requests: &[Request]) -> String {
@@ -73,6 +80,13 @@ pub(super) fn write(requests: &[Request]) -> String {
                 event.total_ms.to_string(),
                 event.client.as_deref().unwrap_or_default().to_owned(),
                 tags.join(", "),
+                event.usage.cache_write_1h.to_string(),
+                event.usage.audio_input.to_string(),
+                event.usage.cached_audio_input.to_string(),
+                event.usage.audio_output.to_string(),
+                event.usage.image_output_tokens.to_string(),
+                event.usage.image_output.to_string(),
+                event.usage.searches.to_string(),
             ],
         );
     }

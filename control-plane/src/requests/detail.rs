@@ -133,17 +133,29 @@ fn steps(line: &Line) -> Vec<Step> {
     steps
 }
 
+/// The classes that most calls have, and of the others those that occur.
 fn tokens(event: &Event) -> Vec<(&'static str, String)> {
     let usage = event.usage;
-    let classes = [
+    let usual = [
         ("Input", usage.input),
         ("Cached input", usage.cached_input),
         ("Written to a cache", usage.cache_write),
         ("Output", usage.output),
         ("Reasoning", usage.reasoning),
-        ("Total", usage.total()),
     ];
-    classes.map(|(class, count)| (class, grouped(count))).into()
+    let rare = [
+        ("Written to a cache for an hour", usage.cache_write_1h),
+        ("Audio input", usage.audio_input),
+        ("Cached audio input", usage.cached_audio_input),
+        ("Audio output", usage.audio_output),
+        ("Image output", usage.image_output_tokens),
+    ];
+    let pieces = [("Images", usage.image_output), ("Searches", usage.searches)];
+    let occurs = |it: &(&str, u64)| it.1 > 0;
+    let total = [("Total", usage.total())];
+    let tokens = usual.into_iter().chain(rare.into_iter().filter(occurs)).chain(total);
+    let all = tokens.chain(pieces.into_iter().filter(occurs));
+    all.map(|(class, count)| (class, grouped(count))).collect()
 }
 
 fn error(event: &Event) -> Option<Code> {

@@ -63,9 +63,8 @@ impl Line {
 
     pub fn tokens(&self) -> Option<(String, String)> {
         let usage = self.event().usage;
-        let read = usage.input.saturating_add(usage.cached_input).saturating_add(usage.cache_write);
         let is_known = self.event().usage_source != UsageSource::None;
-        is_known.then(|| (grouped(read), grouped(usage.output.saturating_add(usage.reasoning))))
+        is_known.then(|| (grouped(usage.total_input()), grouped(usage.total_output())))
     }
 
     pub fn total(&self) -> String {

@@ -45,6 +45,12 @@ pub fn doors(doors: &mut Doors) {
     );
     doors.api(
         Method::POST,
+        "/api/v1/orgs/{org}/providers/{provider}/models/enable",
+        "Enable or disable a model, also one of the platform's",
+        enable_model,
+    );
+    doors.api(
+        Method::POST,
         "/api/v1/orgs/{org}/providers/{provider}/models/remove",
         "Remove a model from a provider",
         remove_model,
@@ -91,6 +97,7 @@ struct UpstreamChange {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     region: Option<Option<String>>,
+    /// Of the platform's provider, for the organization alone.
     enabled: Option<bool>,
     archived: Option<bool>,
 }
@@ -145,6 +152,14 @@ struct Tested {
 #[serde(deny_unknown_fields)]
 struct NamedModel {
     name: String,
+}
+
+/// Of the platform's model, for the organization alone.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ModelSwitch {
+    name: String,
+    enabled: bool,
 }
 
 async fn list(grant: Grant<may::ViewCatalogue>) -> Result<Json<Upstreams>, Failure> {
@@ -297,6 +312,19 @@ async fn put_model(
     let offered = OfferedModel { model: models::checked(model)?, enabled };
     let mut work = grant.begin().await?;
     models::put(&mut work, upstream, &offered).await?;
+    commit(&grant, work).await?;
+    Ok(Json(offered))
+}
+
+async fn enable_model(
+    grant: Grant<may::ManageModels>,
+    path: Path<(String, String)>,
+    input: Input<ModelSwitch>,
+) -> Result<Json<OfferedModel>, Failure> {
+    let upstream = upstream_in(&path.1)?;
+    let mut work = grant.begin().await?;
+    models::set_enabled(&mut work, upstream, &input.name, input.enabled).await?;
+    let offered = models::one(&mut work, upstream, &input.name).await?;
     commit(&grant, work).await?;
     Ok(Json(offered))
 }

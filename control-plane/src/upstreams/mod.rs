@@ -9,6 +9,7 @@
 mod api;
 pub mod connection;
 pub mod credentials;
+mod disabled;
 mod known;
 pub mod models;
 mod place;
@@ -33,6 +34,7 @@ use time::OffsetDateTime;
 
 pub use connection::Connection;
 pub use credentials::{Credential, NewCredential};
+pub use disabled::DisabledBy;
 pub use known::known_models;
 pub use models::OfferedModel;
 pub use place::{BadPlace, BaseUrl, Draft, Place, Region, Slug, UpstreamName};
@@ -61,7 +63,10 @@ pub struct Upstream {
     /// Empty where it is the platform's, whose addresses are its own.
     pub base_url: String,
     pub region: Option<String>,
+    /// Whether the organization's calls may go there.
     pub enabled: bool,
+    /// What keeps them from it, where they may not.
+    pub disabled_by: Option<DisabledBy>,
     /// How many models can be called there.
     pub models: i64,
     /// How many of its credentials are in use; of the platform's none are told.
@@ -129,6 +134,8 @@ pub struct CatalogueModel {
     pub is_platforms: bool,
     #[serde(flatten)]
     pub offered: OfferedModel,
+    /// What keeps it from being called there, where it is not enabled.
+    pub disabled_by: Option<DisabledBy>,
 }
 
 /// Every model of an upstream that is in use, by name, the organization's own first.
@@ -201,12 +208,16 @@ fn told(upstream: &Upstream) -> serde_json::Value {
     })
 }
 
-/// Lets calls go there, or no longer.
+/// Lets calls go there, or no longer: where it is the platform's, the organization's own.
 pub async fn set_enabled(
     work: &mut Work,
     upstream: UpstreamId,
     enabled: bool,
 ) -> Result<(), UpstreamError> {
+    let found = find(work, upstream).await?;
+    if is_anothers(work, &found) {
+        return disabled::set(work, &found, None, enabled).await;
+    }
     let before = find_to_change(work, upstream).await?;
     if before.enabled == enabled {
         return Ok(());
@@ -292,8 +303,12 @@ async fn lock(work: &mut Work, upstream: UpstreamId) -> Result<Upstream, Upstrea
     let organization = work.organization;
     store::lock(work, organization, upstream).await?;
     let found = find(work, upstream).await?;
-    let is_theirs = found.is_platforms && owner(work).is_some();
-    if is_theirs { Err(UpstreamError::Platforms) } else { Ok(found) }
+    if is_anothers(work, &found) { Err(UpstreamError::Platforms) } else { Ok(found) }
+}
+
+/// Whether it is the platform's, and `work` does not act for the platform.
+fn is_anothers(work: &Work, upstream: &Upstream) -> bool {
+    upstream.is_platforms && owner(work).is_some()
 }
 
 /// Finds one that may be changed, and keeps other writers away from it until `work` ends.

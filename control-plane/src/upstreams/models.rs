@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shared::{ids::UpstreamId, snapshot::Model};
 
-use super::{UpstreamError, find, find_to_change, store};
+use super::{UpstreamError, disabled, find, find_to_change, is_anothers, store};
 use crate::{
     access::Work,
     audit::{self, Entry},
@@ -84,12 +84,17 @@ pub(super) async fn add_missing(
     }
 }
 
+/// Lets the organization's calls go to a model, or no longer.
 pub async fn set_enabled(
     work: &mut Work,
     upstream: UpstreamId,
     name: &str,
     enabled: bool,
 ) -> Result<(), UpstreamError> {
+    let place = find(work, upstream).await?;
+    if is_anothers(work, &place) {
+        return disabled::set(work, &place, Some(name), enabled).await;
+    }
     let before = one(work, upstream, name).await?;
     put(work, upstream, &OfferedModel { enabled, ..before }).await
 }

@@ -10,8 +10,8 @@ use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 
 use super::{
-    CatalogueModel, Connection, Credential, OfferedModel, Place, Served, Upstream, UpstreamError,
-    UpstreamName,
+    CatalogueModel, Connection, Credential, DisabledBy, OfferedModel, Place, Served, Upstream,
+    UpstreamError, UpstreamName,
     credentials::{Change, Kept, NewCredential},
     published::Row as Published,
     words,
@@ -27,6 +27,7 @@ struct Row {
     base_url: String,
     region: Option<String>,
     enabled: bool,
+    is_unwanted: bool,
     models: i64,
     credentials: i64,
     last_result: Option<Connection>,
@@ -38,6 +39,12 @@ struct Row {
 /// The upstream of a row that only we write.
 fn upstream(row: Row) -> Result<Upstream, sqlx::Error> {
     let dialect = words::of_name(&words::DIALECTS, &row.dialect);
+    let disabled_by = match (row.is_platforms, row.enabled) {
+        (true, false) => Some(DisabledBy::Platform),
+        (true, true) if row.is_unwanted => Some(DisabledBy::Provider),
+        (false, false) => Some(DisabledBy::Provider),
+        (_, true) => None,
+    };
     Ok(Upstream {
         id: row.id,
         is_platforms: row.is_platforms,
@@ -46,7 +53,8 @@ fn upstream(row: Row) -> Result<Upstream, sqlx::Error> {
         dialect: dialect.ok_or_else(|| sqlx::Error::Decode("an unknown dialect".into()))?,
         base_url: row.base_url,
         region: row.region,
-        enabled: row.enabled,
+        enabled: disabled_by.is_none(),
+        disabled_by,
         models: row.models,
         credentials: row.credentials,
         last_result: row.last_result,
@@ -84,8 +92,14 @@ async fn rows(
                u.vendor, u.name, u.dialect,
                CASE WHEN u.owner = $1 THEN u.base_url ELSE '' END AS "base_url!",
                u.region, u.enabled,
+               EXISTS (SELECT FROM disabled_models d
+                        WHERE d.organization_id = $1 AND d.upstream_id = u.id
+                          AND d.model IS NULL) AS "is_unwanted!",
                (SELECT count(*) FROM upstream_models m
-                 WHERE (m.owner, m.upstream_id) = (u.owner, u.id) AND m.enabled) AS "models!",
+                 WHERE (m.owner, m.upstream_id) = (u.owner, u.id) AND m.enabled
+                   AND NOT EXISTS (SELECT FROM disabled_models d
+                                    WHERE d.organization_id = $1 AND d.upstream_id = u.id
+                                      AND d.model = m.name)) AS "models!",
                (SELECT count(*) FROM provider_credentials c
                  WHERE (c.owner, c.upstream_id) = (u.owner, u.id)
                    AND c.enabled) AS "credentials!",
@@ -239,7 +253,11 @@ pub(super) async fn models(
 ) -> Result<Vec<OfferedModel>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
-        SELECT app.model_of(m) AS "model!: Json<Model>", m.enabled
+        SELECT app.model_of(m) AS "model!: Json<Model>",
+               m.enabled AND NOT EXISTS (
+                   SELECT FROM disabled_models d
+                    WHERE d.organization_id = $1 AND d.upstream_id = m.upstream_id
+                      AND d.model = m.name) AS "enabled!"
           FROM upstream_models m
          WHERE (m.owner = $1 OR m.organization_id IS NULL) AND m.upstream_id = $2
          ORDER BY m.position, m.name
@@ -251,6 +269,44 @@ pub(super) async fn models(
     .fetch_all(conn)
     .await?;
     Ok(rows.into_iter().map(|it| OfferedModel { model: it.model.0, enabled: it.enabled }).collect())
+}
+
+/// Says whether it was wanted before.
+pub(super) async fn disable(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    id: UpstreamId,
+    model: Option<&str>,
+) -> Result<bool, sqlx::Error> {
+    let added = sqlx::query!(
+        "INSERT INTO disabled_models (organization_id, upstream_id, model) VALUES ($1, $2, $3)
+         ON CONFLICT DO NOTHING",
+        organization as OrganizationId,
+        id as UpstreamId,
+        model,
+    )
+    .execute(conn)
+    .await?;
+    Ok(added.rows_affected() > 0)
+}
+
+/// Says whether it was disabled before.
+pub(super) async fn want(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    id: UpstreamId,
+    model: Option<&str>,
+) -> Result<bool, sqlx::Error> {
+    let gone = sqlx::query!(
+        "DELETE FROM disabled_models
+          WHERE organization_id = $1 AND upstream_id = $2 AND model IS NOT DISTINCT FROM $3",
+        organization as OrganizationId,
+        id as UpstreamId,
+        model,
+    )
+    .execute(conn)
+    .await?;
+    Ok(gone.rows_affected() > 0)
 }
 
 /// Adds it at the end, or replaces the one of its name where that stands.
@@ -522,6 +578,9 @@ pub(super) async fn served(
            JOIN upstreams u ON (u.owner, u.id) = (m.owner, m.upstream_id)
           WHERE (u.owner = $1 OR u.organization_id IS NULL)
             AND u.enabled AND u.archived_at IS NULL AND m.enabled
+            AND NOT EXISTS (SELECT FROM disabled_models d
+                             WHERE d.organization_id = $1 AND d.upstream_id = u.id
+                               AND (d.model IS NULL OR d.model = m.name))
           ORDER BY m.name, u.vendor
           LIMIT 5000",
         owner as OrganizationId,
@@ -538,7 +597,13 @@ pub(super) async fn catalogue(
         r#"
         SELECT u.id AS "provider: UpstreamId", u.name AS provider_name, u.vendor, u.region,
                u.organization_id IS NULL AS "is_platforms!",
-               app.model_of(m) AS "model!: Json<Model>", m.enabled
+               app.model_of(m) AS "model!: Json<Model>", m.enabled,
+               EXISTS (SELECT FROM disabled_models d
+                        WHERE d.organization_id = $1 AND d.upstream_id = u.id
+                          AND d.model IS NULL) AS "is_provider_unwanted!",
+               EXISTS (SELECT FROM disabled_models d
+                        WHERE d.organization_id = $1 AND d.upstream_id = u.id
+                          AND d.model = m.name) AS "is_unwanted!"
           FROM upstream_models m
           JOIN upstreams u ON (u.owner, u.id) = (m.owner, m.upstream_id)
          WHERE (u.owner = $1 OR u.organization_id IS NULL)
@@ -550,13 +615,23 @@ pub(super) async fn catalogue(
     )
     .fetch_all(conn)
     .await?;
-    let models = rows.into_iter().map(|row| CatalogueModel {
-        provider: row.provider,
-        provider_name: row.provider_name,
-        vendor: row.vendor,
-        region: row.region,
-        is_platforms: row.is_platforms,
-        offered: OfferedModel { model: row.model.0, enabled: row.enabled },
+    let models = rows.into_iter().map(|row| {
+        let disabled_by = match (row.is_platforms, row.enabled) {
+            (true, false) => Some(DisabledBy::Platform),
+            (true, true) if row.is_provider_unwanted => Some(DisabledBy::Provider),
+            (true, true) if row.is_unwanted => Some(DisabledBy::Model),
+            (false, false) => Some(DisabledBy::Model),
+            (_, true) => None,
+        };
+        CatalogueModel {
+            provider: row.provider,
+            provider_name: row.provider_name,
+            vendor: row.vendor,
+            region: row.region,
+            is_platforms: row.is_platforms,
+            offered: OfferedModel { model: row.model.0, enabled: disabled_by.is_none() },
+            disabled_by,
+        }
     });
     Ok(models.collect())
 }
@@ -573,6 +648,9 @@ pub(super) async fn first_model(
           WHERE (u.owner = $1 OR u.organization_id IS NULL)
             AND u.enabled AND u.archived_at IS NULL
             AND m.enabled AND m.max_output_tokens > 0
+            AND NOT EXISTS (SELECT FROM disabled_models d
+                             WHERE d.organization_id = $1 AND d.upstream_id = u.id
+                               AND (d.model IS NULL OR d.model = m.name))
           ORDER BY u.organization_id NULLS LAST, u.created_at, m.position
           LIMIT 1",
         owner as OrganizationId,

@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     access::{Actor, Origin, Role},
     egress::Egress,
+    limits,
     testing::Fixture,
 };
 
@@ -238,6 +239,64 @@ async fn the_platforms_upstream_is_everybodys_and_nobodys_to_change(root: PgPool
         shared::snapshot::Upstream::purpose(platform.credentials[0].id, None, &platform.base_url);
     let open = scene.sealer().open(&platform.credentials[0].sealed_secret, &purpose);
     assert_eq!(open.unwrap(), b"two");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_is_the_platforms_is_disabled_for_one_organization(root: PgPool) {
+    let scene = Scene::new(root).await;
+    let platforms = of_the_platform(&scene.fixture, "one").await;
+    let names = async |work: &mut Work| -> Vec<String> {
+        served(work).await.unwrap().into_iter().map(|it| it.name + "@" + &it.vendor).collect()
+    };
+    let disabled_by = async |work: &mut Work| -> Vec<_> {
+        let all = catalogue(work).await.unwrap().into_iter();
+        all.filter(|it| it.is_platforms).map(|it| it.disabled_by).collect()
+    };
+    let mut work = scene.work().await;
+    set_enabled(&mut work, scene.upstream, false).await.unwrap();
+    models::set_enabled(&mut work, platforms, "small", false).await.unwrap();
+    models::set_enabled(&mut work, platforms, "small", false).await.unwrap();
+    assert_eq!(names(&mut work).await, ["large@acme"]);
+    assert_eq!(first_model(&mut work).await.unwrap().as_deref(), Some("large"));
+    assert_eq!(disabled_by(&mut work).await, [None, Some(DisabledBy::Model)]);
+    assert!(!models::one(&mut work, platforms, "small").await.unwrap().enabled);
+    let refused = models::set_enabled(&mut work, platforms, "none", false).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Invalid);
+    set_enabled(&mut work, platforms, false).await.unwrap();
+    let seen = find(&mut work, platforms).await.unwrap();
+    assert_eq!((seen.enabled, seen.disabled_by), (false, Some(DisabledBy::Provider)));
+    assert_eq!(names(&mut work).await, [""; 0]);
+    assert_eq!(disabled_by(&mut work).await, [Some(DisabledBy::Provider); 2]);
+    let told = limits::published_organizations(&mut work, None).await.unwrap().remove(0);
+    let named = |model: Option<&str>| shared::snapshot::Disabled {
+        upstream: platforms,
+        model: model.map(str::to_owned),
+    };
+    assert_eq!(told.organization, work.organization);
+    assert_eq!(told.disabled, [named(None), named(Some("small"))]);
+    let actions: Vec<String> = sqlx::query_scalar(
+        "SELECT action FROM audit_entries WHERE target = $1 AND organization_id = $2 ORDER BY seq",
+    )
+    .bind(platforms.to_string())
+    .bind(work.organization)
+    .fetch_all(&mut *work)
+    .await
+    .unwrap();
+    assert_eq!(actions, ["provider.model_disabled", "provider.disabled"]);
+    work.commit().await.unwrap();
+
+    let mut work = scene.fixture.work_of(&scene.fixture.theirs, Role::Owner).await;
+    assert_eq!(names(&mut work).await.len(), 2, "it is the others' still");
+    // Even where a statement names the wrong organization.
+    let ours = scene.fixture.ours.id;
+    assert!(!store::want(&mut work, ours, platforms, None).await.unwrap());
+    assert!(store::disable(&mut work, ours, platforms, Some("large")).await.is_err());
+
+    let mut work = scene.work().await;
+    set_enabled(&mut work, platforms, true).await.unwrap();
+    models::set_enabled(&mut work, platforms, "small", true).await.unwrap();
+    assert_eq!(names(&mut work).await.len(), 2);
+    assert!(limits::published_organizations(&mut work, None).await.unwrap().is_empty());
 }
 
 #[sqlx::test(migrations = "../migrations")]

@@ -30,7 +30,7 @@ const MODERATOR: &str = "omni-moderation-latest";
 const UNCAPPED_OUTPUT: u64 = 1_024;
 
 /// Which of our endpoints was asked, and so which form request and answer have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
     Chat,
     Completions,
@@ -211,8 +211,10 @@ impl Ask {
             };
             added.push_str(&format!(",\"{field}\":{most}"));
         }
+        // What said nothing, beside what said little, must not say more.
+        let cap = self.output_cap.map_or(most, |said| said.min(most));
         let above = self.places.output_caps.iter().filter(|(_, said)| *said > most);
-        edits.extend(above.map(|(at, _)| Edit { at: at.clone(), to: most.to_string().into() }));
+        edits.extend(above.map(|(at, _)| Edit { at: at.clone(), to: cap.to_string().into() }));
     }
 }
 

@@ -96,6 +96,10 @@ fn what_we_allow_caps_what_is_said() {
         (r#"{"max_tokens":101,"model":"gpt-5"}"#, r#"{"max_tokens":100,"model":"gpt-5"}"#),
         (r#"{"max_tokens":99,"model":"gpt-5"}"#, r#"{"max_tokens":99,"model":"gpt-5"}"#),
         (r#"{"max_tokens":null,"model":"gpt-5"}"#, r#"{"max_tokens":100,"model":"gpt-5"}"#),
+        (
+            r#"{"max_tokens":50,"max_completion_tokens":null,"model":"gpt-5"}"#,
+            r#"{"max_tokens":50,"max_completion_tokens":50,"model":"gpt-5"}"#,
+        ),
     ] {
         let ask = Ask { most_output: Some(100), ..parse(body).unwrap() };
         assert_eq!(ask.body_for(&TO), expected);

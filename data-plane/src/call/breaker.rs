@@ -14,7 +14,10 @@ use std::{
 };
 
 use prometheus::{IntCounter, IntGauge};
-use shared::ids::CredentialId;
+use shared::{
+    ids::CredentialId,
+    snapshot::{OpenBreaker, OpenBreakers},
+};
 use tokio::time::Instant;
 
 use super::window::{Sum, Window};
@@ -79,6 +82,9 @@ pub struct Breakers {
 struct Site {
     window: Window,
     state: State,
+    /// Since when it is left alone, where it is,
+    since: Instant,
+    /// and until when.
     until: Instant,
     /// How often in a row it was found to fail.
     times: u32,
@@ -162,6 +168,24 @@ impl Breakers {
         sites.iter().map(standing).collect()
     }
 
+    /// The sites that are left alone, those that are so for longest first.
+    pub fn open(&self, now: Instant) -> OpenBreakers {
+        if self.records.load(Ordering::Relaxed) == 0 {
+            return OpenBreakers::default();
+        }
+        let sites = self.lock();
+        let mut open: Vec<_> = sites.iter().filter(|(_, it)| it.state != State::Closed).collect();
+        open.sort_unstable_by_key(|(site, it)| (it.since, **site));
+        let milliseconds = |it: Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
+        let told = |(site, it): &(&CredentialId, &Site)| OpenBreaker {
+            credential: **site,
+            open_ms: milliseconds(now.saturating_duration_since(it.since)),
+            rest_ms: milliseconds(it.until.saturating_duration_since(now)),
+        };
+        let listed = open.iter().take(OpenBreakers::MOST).map(told).collect();
+        OpenBreakers { count: open.len(), listed }
+    }
+
     fn settle_probe(&self, site: CredentialId, verdict: Option<Verdict>, now: Instant) {
         let mut sites = self.lock();
         match (verdict, sites.get_mut(&site)) {
@@ -183,12 +207,16 @@ impl Breakers {
 
 impl Site {
     fn new(now: Instant) -> Self {
-        Self { window: Window::new(now), state: State::Closed, until: now, times: 0 }
+        let window = Window::new(now);
+        Self { window, state: State::Closed, since: now, until: now, times: 0 }
     }
 
     fn rest(&mut self, now: Instant) {
         let rest = FIRST_REST.saturating_mul(1 << self.times.min(16)).min(LONGEST_REST);
         self.state = State::Open;
+        if self.times == 0 {
+            self.since = now;
+        }
         self.until = now + rest;
         self.times += 1;
     }
@@ -315,6 +343,32 @@ mod tests {
         fixture.calls(1, Verdict::Good);
         fixture.calls(5, Verdict::Bad);
         assert!(fixture.is_let_through(), "it starts anew");
+    }
+
+    #[test]
+    fn what_is_left_alone_is_told_with_since_when_and_until_when() {
+        let mut fixture = Fixture::new();
+        assert_eq!(fixture.breakers.open(fixture.now), OpenBreakers::default());
+        fixture.calls(9, Verdict::Bad);
+        assert_eq!(fixture.breakers.open(fixture.now).count, 0);
+        fixture.calls(1, Verdict::Bad);
+        fixture.later(1_200);
+        let told = |open_ms, rest_ms| OpenBreaker { credential: fixture.site, open_ms, rest_ms };
+        assert_eq!(fixture.breakers.open(fixture.now).listed, [told(1_200, 0)]);
+        let probe = fixture.breakers.admit(fixture.site, fixture.now).unwrap();
+        assert_eq!(fixture.breakers.open(fixture.now).listed, [told(1_200, 0)]);
+        probe.judge(Verdict::Bad, fixture.now);
+        assert_eq!(fixture.breakers.open(fixture.now).listed, [told(1_200, 2_000)]);
+        for _ in 0..2 * OpenBreakers::MOST {
+            let site = CredentialId::generate();
+            (0..10).for_each(|_| fixture.breakers.note(site, Verdict::Bad, fixture.now));
+        }
+        let open = fixture.breakers.open(fixture.now);
+        assert_eq!(
+            (open.count, open.listed.len()),
+            (2 * OpenBreakers::MOST + 1, OpenBreakers::MOST)
+        );
+        assert_eq!(open.listed.first().unwrap().credential, fixture.site);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub enum Fate {
     NotAnAnswer,
     /// Nothing was sent: the dialect has no words for it.
     Unsaid,
-    /// Nothing was sent: the site has failed too often.
+    /// Nothing was sent: the site has failed too often, or we are about to stop.
     LeftAlone,
 }
 

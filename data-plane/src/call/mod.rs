@@ -4,7 +4,8 @@
 //! not a stream is opened only when all of it is here and is JSON, so that half a one is
 //! an error and not an answer; until then another candidate may be asked, and after that
 //! none; a vendor's complaint about our credential never looks like one about the
-//! caller's key. Dropping any of this hangs up on the upstream.
+//! caller's key; who still waits when we leave is told so, and nobody is asked after that.
+//! Dropping any of this hangs up on the upstream.
 
 mod attempt;
 mod breaker;
@@ -19,18 +20,21 @@ mod trying;
 mod window;
 
 use std::{
+    future::poll_fn,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use hyper::body::Incoming;
-use shared::{ids::CredentialId, usage::Usage};
-use tokio::time::Instant;
+use shared::{ids::CredentialId, snapshot::OpenBreakers, usage::Usage};
+use tokio::{sync::Notify, time::Instant};
 
 pub use self::{
     attempt::Attempt,
@@ -66,7 +70,7 @@ pub struct Calling {
     pub breakers: Breakers,
     retries: Retries,
     metrics: CallMetrics,
-    is_leaving: AtomicBool,
+    leaving: Leaving,
 }
 
 impl Calling {
@@ -78,15 +82,50 @@ impl Calling {
             breakers: Breakers::new(breaker_calls, open, openings),
             retries: Retries::new(Instant::now()),
             metrics: metrics.clone(),
-            is_leaving: AtomicBool::default(),
+            leaving: Leaving::default(),
         }
     }
 
-    /// From now on streams end with an error event: when they have something to send, or
-    /// at the next silence.
-    pub fn leave(&self) {
-        self.is_leaving.store(true, Ordering::Relaxed);
+    /// The sites that no call goes to at present.
+    pub fn left_alone(&self) -> OpenBreakers {
+        self.breakers.open(Instant::now())
     }
+
+    /// From now on nobody is asked any more. Calls that wait for an answer fail at once;
+    /// streams end with an error event, when they have something to send or at the next
+    /// silence.
+    pub fn leave(&self) {
+        self.leaving.has_begun.store(true, Ordering::SeqCst);
+        self.leaving.told.notify_waiters();
+    }
+
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.has_begun.load(Ordering::SeqCst)
+    }
+
+    /// What `work` comes to, if it does so before we leave.
+    pub async fn unless_leaving<F: Future>(&self, work: F) -> Option<F::Output> {
+        // Listens before it looks, lest it be told in between.
+        let mut told = pin!(self.leaving.told.notified());
+        if self.is_leaving() {
+            return None;
+        }
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = work.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            told.as_mut().poll(cx).map(|()| None)
+        })
+        .await
+    }
+}
+
+/// Whether we are about to stop.
+#[derive(Debug, Default)]
+struct Leaving {
+    has_begun: AtomicBool,
+    told: Notify,
 }
 
 /// Who answers a call, and what they were asked for.
@@ -164,7 +203,7 @@ impl Watch {
     }
 
     fn is_leaving(&self) -> bool {
-        self.calling.is_leaving.load(Ordering::Relaxed)
+        self.calling.is_leaving()
     }
 
     /// The answer had begun, which spoke for the site; that it broke speaks against it.

@@ -4,10 +4,11 @@
 //! a moment is asked once more: the first such, after as long as it wished or a random
 //! pause, if the retries allow it. So a call is sent as often as it has candidates and
 //! once more at most, twice to the same site, and never again after its client has been
-//! given anything.
+//! given anything, nor after we have begun to leave.
 
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -32,7 +33,7 @@ impl Trying<'_> {
         let mut again = None;
         for candidate in candidates {
             let (ended, fate) = self.attempt(candidate).await;
-            if fate.is_final() || Instant::now() >= self.sending.end {
+            if fate.is_final() || is_leaving(&ended) || Instant::now() >= self.sending.end {
                 return Some((candidate, ended));
             }
             again = again.or_else(|| Some((candidate, pause_after(&ended, fate)?)));
@@ -43,9 +44,9 @@ impl Trying<'_> {
         if let Some((candidate, pause)) = again
             && self.may_ask_again(pause)
         {
-            sleep(pause).await;
+            self.sending.calling.unless_leaving(sleep(pause)).await;
             let (ended, fate) = self.attempt(candidate).await;
-            if fate != Fate::LeftAlone {
+            if fate != Fate::LeftAlone || is_leaving(&ended) {
                 return Some((candidate, ended));
             }
         }
@@ -58,15 +59,12 @@ impl Trying<'_> {
         let (ended, fate) = match calling.breakers.admit(candidate.credential.id, started) {
             Err(rest) => (Ended::Failed(UpstreamFailure::LeftAlone(rest)), Fate::LeftAlone),
             Ok(pass) => {
-                let provider = candidate.model.upstream.speaks();
-                let ended = match provider.request(self.sending.ask, candidate) {
-                    Ok(request) => self.sending.send(candidate, request, &mut status).await,
-                    Err(unsaid) => Err(unsaid.into()),
-                };
-                let ended = ended.unwrap_or_else(Ended::Failed);
+                let asked = calling.unless_leaving(self.ask(candidate, &mut status)).await;
+                let asked = asked.unwrap_or(Err(UpstreamFailure::Leaving));
+                let ended = asked.unwrap_or_else(Ended::Failed);
                 let fate = ended.fate(status);
-                // A probe that was never sent has not probed.
-                if fate != Fate::Unsaid {
+                // A probe that was never sent has not probed, nor one that we broke off.
+                if fate != Fate::Unsaid && !is_leaving(&ended) {
                     pass.judge(fate.verdict(), Instant::now());
                 }
                 (ended, fate)
@@ -76,6 +74,16 @@ impl Trying<'_> {
         let took = started.elapsed();
         self.attempts.push(Attempt { candidate: candidate.clone(), fate, status, started, took });
         (ended, fate)
+    }
+
+    async fn ask(
+        &self,
+        candidate: &Candidate,
+        status: &mut Option<StatusCode>,
+    ) -> Result<Ended, UpstreamFailure> {
+        let provider = candidate.model.upstream.speaks();
+        let request = provider.request(self.sending.ask, candidate)?;
+        self.sending.send(candidate, request, status).await
     }
 
     fn may_ask_again(&self, pause: Duration) -> bool {
@@ -91,6 +99,10 @@ impl Trying<'_> {
         counter.inc();
         is_granted
     }
+}
+
+fn is_leaving(ended: &Ended) -> bool {
+    matches!(ended, Ended::Failed(UpstreamFailure::Leaving))
 }
 
 /// How long until the same site may be asked again, if it may.

@@ -10,6 +10,7 @@ mod image;
 mod owned;
 mod shards;
 mod snapshot;
+mod tenant;
 mod upstreams;
 
 use std::{

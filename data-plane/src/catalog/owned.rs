@@ -26,9 +26,14 @@ impl Owned {
         self.models.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// One model of each name.
-    pub fn models(&self) -> impl Iterator<Item = (&str, &Arc<Model>)> {
-        self.models.iter().filter_map(|(name, all)| Some((name.as_str(), all.first()?)))
+    /// The first model of each name that `wants` lets through.
+    pub fn models(
+        &self,
+        wants: impl Fn(&Model) -> bool,
+    ) -> impl Iterator<Item = (&str, &Arc<Model>)> {
+        self.models
+            .iter()
+            .filter_map(move |(name, all)| Some((name.as_str(), all.iter().find(|it| wants(it))?)))
     }
 
     pub fn policy(&self, name: &str) -> Option<&Arc<Policy>> {

@@ -11,8 +11,8 @@ use shared::{
     ids::{OrganizationId, PolicyId, ProjectId, UpstreamId},
     keys::KeyHash,
     snapshot::{
-        Change, Digest, Entity, Genuine, Key, Limits, Policy, Project, RecordId, SetSum, Tenant,
-        Upstream as Published, unpack,
+        Change, Digest, Entity, Genuine, Key, Limits, Policy, Project, RecordId, SetSum,
+        Tenant as PublishedTenant, Upstream as Published, unpack,
     },
 };
 use time::OffsetDateTime;
@@ -22,6 +22,7 @@ use super::{
     KnownSecret, Model, Opener, Rejected,
     owned::Owned,
     shards::Shards,
+    tenant::Tenant,
     upstreams::{self, Unusable},
 };
 
@@ -42,7 +43,7 @@ pub struct Snapshot {
     keys: Shards<KeyHash, KnownSecret>,
     owned: Shards<OrganizationId, Arc<Owned>>,
     platform: Arc<Owned>,
-    tenants: Shards<OrganizationId, Limits>,
+    tenants: Shards<OrganizationId, Tenant>,
     projects: Shards<ProjectId, Limits>,
     /// Secrets that opened something and were stopped by the fast lane, and the revision
     /// that will have seen why.
@@ -107,14 +108,23 @@ impl Snapshot {
         self.keys.get(hash)
     }
 
-    /// Where the model `name` is served to `organization`: its own upstreams first.
+    /// Where the model `name` is served to `organization`: its own upstreams first, and
+    /// none of the platform's that it has disabled.
     pub fn serving(
         &self,
         organization: OrganizationId,
         name: &str,
     ) -> impl Iterator<Item = &Arc<Model>> {
         let own = self.owned.get(&organization).map_or(&[][..], |it| it.models_called(name));
-        own.iter().chain(self.platform.models_called(name))
+        let tenant = self.tenants.get(&organization);
+        let wanted = move |it: &&Arc<Model>| tenant.is_none_or(|tenant| tenant.wants(it));
+        own.iter().chain(self.platform.models_called(name).iter().filter(wanted))
+    }
+
+    /// Whether the platform serves the model `name`, and `organization` has disabled it.
+    pub fn is_disabled(&self, organization: OrganizationId, name: &str) -> bool {
+        !self.platform.models_called(name).is_empty()
+            && self.serving(organization, name).next().is_none()
     }
 
     /// Where `name` leads for `organization`: its own policy, or the platform's.
@@ -132,7 +142,7 @@ impl Snapshot {
 
     /// What holds for all of an organization.
     pub fn organization_limits(&self, organization: OrganizationId) -> Limits {
-        self.tenants.get(&organization).copied().unwrap_or_default()
+        self.tenants.get(&organization).map(|it| it.limits).unwrap_or_default()
     }
 
     pub fn project_limits(&self, project: ProjectId) -> Limits {
@@ -141,8 +151,11 @@ impl Snapshot {
 
     /// Every model that `organization` can call, each name once, in order.
     pub fn models(&self, organization: OrganizationId) -> impl Iterator<Item = &Arc<Model>> {
-        let mut models: BTreeMap<_, _> = self.platform.models().collect();
-        models.extend(self.owned.get(&organization).into_iter().flat_map(|it| it.models()));
+        let tenant = self.tenants.get(&organization);
+        let wants = |it: &Model| tenant.is_none_or(|tenant| tenant.wants(it));
+        let mut models: BTreeMap<_, _> = self.platform.models(wants).collect();
+        let own = self.owned.get(&organization).into_iter();
+        models.extend(own.flat_map(|it| it.models(|_| true)));
         models.into_values()
     }
 
@@ -245,9 +258,9 @@ impl Snapshot {
             Entity::Key => self.make_key(id, content, &before),
             Entity::Upstream => self.make_upstream(id, content, &before, opener),
             Entity::Policy => self.make_policy(id, content, &before),
-            Entity::Organization => read::<Tenant>(content).and_then(|it| {
+            Entity::Organization => read::<PublishedTenant>(content).and_then(|it| {
                 is_its_own(id, it.organization.uuid())?;
-                self.tenants.insert(it.organization, it.limits);
+                self.tenants.insert(it.organization, Tenant::of(it));
                 Ok(Made::Organization)
             }),
             Entity::Project => read::<Project>(content).and_then(|it| {

@@ -5,7 +5,7 @@ use shared::{
     ids::{ApiKeyId, CredentialId, OrganizationId, ProjectId, UpstreamId},
     keys::{Brand, NewKey},
     seal::MasterKey,
-    snapshot::{Dialect, Limits, Policy, Scope, Secret, Snapshot as Image},
+    snapshot::{Dialect, Limits, Policy, Scope, Secret, Snapshot as Image, Tenant},
 };
 use time::macros::datetime;
 
@@ -20,6 +20,7 @@ pub struct Fixture {
     pub upstreams: Vec<published::Upstream>,
     pub keys: Vec<Key>,
     pub policies: Vec<Policy>,
+    pub tenants: Vec<Tenant>,
     pub master: MasterKey,
 }
 
@@ -30,6 +31,7 @@ impl Default for Fixture {
             upstreams: vec![],
             keys: vec![],
             policies: vec![],
+            tenants: vec![],
             master: MasterKey::generate(),
         }
     }
@@ -66,7 +68,7 @@ impl Fixture {
             upstreams: self.upstreams.clone(),
             keys: self.keys.clone(),
             policies: self.policies.clone(),
-            tenants: vec![],
+            tenants: self.tenants.clone(),
             projects: vec![],
         };
         serde_json::to_value(image).unwrap()
@@ -211,6 +213,36 @@ fn an_organization_sees_its_own_upstreams_and_the_platforms() {
     assert_eq!(snapshot.serving(mine, "auto").next().unwrap().upstream.organization, Some(mine));
     assert_eq!(snapshot.serving(other, "auto").next().unwrap().upstream.organization, None);
     assert!(snapshot.serving(mine, "theirs").next().is_none());
+}
+
+#[test]
+fn what_an_organization_disabled_is_the_others_still() {
+    let (mine, other) = (OrganizationId::generate(), OrganizationId::generate());
+    let mut fixture = Fixture::default();
+    let first = fixture.upstream(None, &["a", "b"]).id;
+    let second = fixture.upstream(None, &["b", "c", "d"]).id;
+    fixture.upstream(Some(mine), &["d"]);
+    let named = |upstream, model: Option<&str>| published::Disabled {
+        upstream,
+        model: model.map(str::to_owned),
+    };
+    let mut names = |organization, disabled: &[published::Disabled]| -> Vec<String> {
+        let (limits, disabled) = (Limits::default(), disabled.to_vec());
+        fixture.tenants = vec![Tenant { organization: mine, limits, disabled }];
+        let snapshot = snapshot(&fixture);
+        let listed: Vec<_> = snapshot.models(organization).map(|it| it.name.clone()).collect();
+        let is_served = |name: &&str| snapshot.serving(organization, name).next().is_some();
+        let served: Vec<_> = ["a", "b", "c", "d"].into_iter().filter(is_served).collect();
+        assert_eq!(listed, served);
+        listed
+    };
+    let one = [named(first, Some("a")), named(first, Some("b"))];
+    assert_eq!(names(mine, &one), ["b", "c", "d"], "the other place serves b still");
+    assert_eq!(names(other, &one), ["a", "b", "c", "d"]);
+    // Whatever else is said of a provider that is disabled as a whole, and in any order.
+    let all = [named(second, Some("b")), named(second, None), named(second, Some("c"))];
+    assert_eq!(names(mine, &all), ["a", "b", "d"], "one's own place serves d still");
+    assert_eq!(names(mine, &[]), ["a", "b", "c", "d"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use shared::{
     event::{Attempt, Event, Outcome, PolicyVersion, Server, UsageSource, Word},
     failure::Code,
-    ids::RequestId,
+    ids::{ApiKeyId, RequestId},
     snapshot::Policy,
     usage::Usage,
 };
@@ -73,6 +73,10 @@ impl Story {
             client: None,
             tags: Default::default(),
         }));
+    }
+
+    pub fn key(&self) -> Option<ApiKeyId> {
+        self.event.as_ref().map(|it| it.key)
     }
 
     /// What calls, by its `user-agent`, and what it says of the call in `x-turnpike-tags`.

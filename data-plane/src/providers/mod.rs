@@ -4,6 +4,8 @@
 mod anthropic;
 mod azure;
 mod chat;
+#[cfg(test)]
+mod corpus;
 mod gemini;
 #[cfg(test)]
 mod golden;

@@ -131,9 +131,9 @@ impl Reader for Passing {
             return if passed.is_empty() { Err(NotAnAnswer::Failed) } else { Ok(passed) };
         }
         let held = self.assembler.held();
-        let kept = if self.gone == 0 && ends_with_done_line(held) {
+        let kept = if let Some(end) = early_end(held).filter(|_| self.gone == 0) {
             self.is_complete = true;
-            0
+            held.len() - end
         } else if held.len() > LONGEST_WATCHED {
             LINE_END
         } else {
@@ -169,18 +169,35 @@ fn names(event: &[u8], name: &Finder) -> bool {
     })
 }
 
-/// No event that says that the stream is complete says much else.
+/// No event that says that the stream is complete says much before.
 const LONGEST_DONE: usize = 256;
 
-fn has_done_line(event: &[u8]) -> bool {
-    event.len() <= LONGEST_DONE && sse::lines(event).any(is_done)
+static DONE: LazyLock<Finder> = LazyLock::new(|| Finder::new(b"[DONE]"));
+
+/// Where lines end that say that the stream is complete: where their line ends stand.
+fn done_lines(event: &[u8]) -> impl Iterator<Item = usize> {
+    let beginning = event.get(..LONGEST_DONE).unwrap_or(event);
+    DONE.find_iter(beginning).filter_map(|at| {
+        let end = at + DONE.needle().len();
+        let is_over = matches!(beginning.get(end), Some(b'\n' | b'\r'));
+        let line = sse::lines(beginning.get(..end)?).last()?;
+        (is_over && is_done(line)).then_some(end)
+    })
 }
 
-/// Whether the beginning of an event ends with that line: not all send the blank one.
-fn ends_with_done_line(held: &[u8]) -> bool {
-    held.len() <= LONGEST_DONE
-        && held.ends_with(b"\n")
-        && sse::lines(held).last().is_some_and(is_done)
+fn has_done_line(event: &[u8]) -> bool {
+    done_lines(event).next().is_some()
+}
+
+/// Behind such a line in the beginning of an event, whatever follows: not all send the
+/// blank one.
+fn early_end(held: &[u8]) -> Option<usize> {
+    let mut ends = done_lines(held).filter_map(|it| match held.get(it..)? {
+        [b'\n', ..] => Some(it + 1),
+        [b'\r', b'\n', ..] => Some(it + 2),
+        _ => None,
+    });
+    ends.find(|it| *it <= LONGEST_DONE)
 }
 
 fn is_done(line: &[u8]) -> bool {
@@ -220,14 +237,15 @@ mod tests {
     const USAGE: &str =
         "data: {\"choices\":[],\"usage\": {\"prompt_tokens\":9,\"completion_tokens\":4}}\n\n";
     const DONE: &str = "data: [DONE]\n\n";
-    const USED: Usage =
-        Usage { input: 9, cached_input: 0, cache_write: 0, output: 4, reasoning: 0 };
+    fn used() -> Usage {
+        Usage { input: 9, output: 4, ..Usage::default() }
+    }
 
     #[test]
     fn usage_is_read_and_passes_if_asked_for() {
         let stream = [ROLE, QUOTE, USAGE, DONE].concat();
         let passed = pass(false, [stream.as_bytes()]);
-        assert_eq!((passed.text, passed.usage), (stream, Some(USED)));
+        assert_eq!((passed.text, passed.usage), (stream, Some(used())));
         assert!(passed.is_complete);
     }
 
@@ -237,7 +255,7 @@ mod tests {
         for pieces in [vec![stream.as_bytes()], stream.as_bytes().chunks(1).collect()] {
             let passed = pass(true, pieces);
             assert_eq!(passed.text, [ROLE, QUOTE, DONE].concat());
-            assert_eq!((passed.usage, passed.is_complete), (Some(USED), true));
+            assert_eq!((passed.usage, passed.is_complete), (Some(used()), true));
         }
         let with_choice = USAGE.replace("[]", "[{\"delta\":{}}]");
         assert_eq!(pass(true, [with_choice.as_bytes()]).text, with_choice);
@@ -269,6 +287,11 @@ mod tests {
             ("data: {}\r\rdata:[DONE]\r\r", true),
             ("data: {}\n\ndata: [DONE]\n", true),
             ("data: [DONE]\n\n: bye\n\n", true),
+            ("data: [DONE]\n: bye", true),
+            ("data: [DONE]\r\n: bye\r\n", true),
+            (&format!("data: [DONE]\n: {}\n\n", "x".repeat(300)), true),
+            (&format!(": {}\ndata: [DONE]\n\n", "x".repeat(300)), false),
+            ("data: [DONE]\r: bye\n", false),
             ("", false),
             ("data: {}\n\n", false),
             ("data: {}\n\ndata: [DONE]", false),
@@ -293,7 +316,7 @@ mod tests {
                 assert!(reader.assembler.held().len() <= LONGEST_WATCHED);
             }
             assert!(passed == [long.as_str(), DONE].concat().as_bytes(), "pieces of {size}");
-            assert!(reader.is_complete() && reader.usage() == Some(USED));
+            assert!(reader.is_complete() && reader.usage() == Some(used()));
         }
         let mut reader = Passing::new(true);
         let piece = Bytes::from(vec![b'x'; 10_000]);

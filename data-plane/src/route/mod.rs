@@ -129,6 +129,9 @@ fn with_credentials(model: &Arc<Model>, dice: &mut dyn Dice, candidates: &mut Ve
 
 fn unknown(snapshot: &Snapshot, caller: &Caller, name: &str) -> NoRoute {
     let organization = caller.organization();
+    if snapshot.is_disabled(organization, name) && allows(&caller.key, name) {
+        return NoRoute::Disabled { name: shown(name) };
+    }
     let models = snapshot.models(organization).map(|it| it.name.as_str());
     let policies = snapshot.policies(organization).map(|it| it.name.as_str());
     let usable = models.chain(policies).filter(|it| allows(&caller.key, it));
@@ -188,6 +191,10 @@ fn shown(name: &str) -> String {
 pub enum NoRoute {
     #[error("No model {name:?}.{}", did_you_mean(meant.as_deref()))]
     Unknown { name: String, meant: Option<String> },
+    #[error(
+        "Your organization has disabled the model {name:?}. GET /v1/models lists those there are."
+    )]
+    Disabled { name: String },
     #[error("Your key may not use the model {name:?}. GET /v1/models lists those that it may.")]
     NotAllowed { name: String },
     #[error("No model that {name:?} leads to is served at present. Ask an admin to look at it.")]
@@ -203,7 +210,7 @@ fn did_you_mean(meant: Option<&str>) -> String {
 impl Classified for NoRoute {
     fn kind(&self) -> Kind {
         match self {
-            Self::Unknown { .. } => Kind::NotFound,
+            Self::Unknown { .. } | Self::Disabled { .. } => Kind::NotFound,
             Self::NotAllowed { .. } => Kind::Forbidden,
             Self::Nowhere { .. } => Kind::Unavailable,
         }
@@ -211,7 +218,7 @@ impl Classified for NoRoute {
 
     fn code(&self) -> Code {
         match self {
-            Self::Unknown { .. } => code::MODEL_NOT_FOUND,
+            Self::Unknown { .. } | Self::Disabled { .. } => code::MODEL_NOT_FOUND,
             Self::NotAllowed { .. } => code::MODEL_NOT_ALLOWED,
             Self::Nowhere { .. } => code::NO_ELIGIBLE_MODEL,
         }

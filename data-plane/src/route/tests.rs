@@ -2,7 +2,7 @@ use bytes::Bytes;
 use shared::{
     ids::PolicyId,
     keys::{Brand, NewKey},
-    snapshot::Tier,
+    snapshot::{Disabled, Limits, Tenant, Tier},
 };
 
 use super::*;
@@ -109,4 +109,33 @@ fn a_key_uses_the_models_on_its_list() {
 #[test]
 fn what_a_key_may_not_use_is_not_suggested() {
     check(Some(&["claude"]), r#"{"model":"gpt-5-min"}"#, Err("GET /v1/models"));
+}
+
+#[test]
+fn what_the_organization_disabled_is_neither_served_nor_led_to() {
+    let key = key(&NewKey::generate(Brand::Live));
+    let mut fixture = fixture();
+    let disabled = |at: usize, model: &str| Disabled {
+        upstream: fixture.upstreams[at].id,
+        model: Some(model.to_owned()),
+    };
+    let disabled = vec![disabled(0, "gpt-5-mini"), disabled(0, "gpt-5")];
+    let limits = Limits::default();
+    fixture.tenants = vec![Tenant { organization: key.organization, limits, disabled }];
+    let (snapshot, key) = (snapshot(&fixture), Arc::new(key));
+    let routed = |model: &str| {
+        let ask = format!(r#"{{"model":"{model}"}}"#);
+        let ask = Ask::parse(Form::Chat, Bytes::from(ask)).unwrap();
+        let plan = route(&snapshot, Caller { key: key.clone() }, ask, &mut Loaded)?;
+        let first = plan.candidates.first().unwrap();
+        Ok::<_, NoRoute>(format!("{}@{}", first.model.name, first.model.upstream.provider))
+    };
+    assert_eq!(routed("gpt-5").unwrap(), "gpt-5@other");
+    assert_eq!(routed("auto").unwrap(), "claude@other");
+    let refused = routed("gpt-5-mini").unwrap_err();
+    assert_eq!(refused.code(), code::MODEL_NOT_FOUND);
+    assert!(refused.to_string().contains("Your organization has disabled"), "{refused}");
+    // Nor is it what anybody meant.
+    let nobody_knows = NoRoute::Unknown { name: "gpt5-mini".to_owned(), meant: None };
+    assert_eq!(routed("gpt5-mini").unwrap_err(), nobody_knows);
 }

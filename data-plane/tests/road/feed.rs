@@ -170,6 +170,20 @@ impl Publisher {
         while self.redis.publish::<_, _, u32>(&hint, what).await.unwrap() == 0 {}
     }
 
+    /// Tells the fast lane, waits until the proxy has heard, and says where both were told.
+    async fn stop(&mut self, key: &NewKey, until: i64) -> [String; 2] {
+        let stopped = self.source.places.stopped();
+        let mut add = redis::cmd("XADD");
+        add.arg(&stopped).arg("*").arg("until").arg(until).arg("secrets").arg(&key.hash.0);
+        let entry: String = add.query_async(&mut self.redis).await.unwrap();
+        let heard = self.source.places.heard(&entry);
+        soon(async {
+            while self.redis.hget::<_, _, Option<i64>>(&heard, "one").await.unwrap().is_none() {}
+        })
+        .await;
+        [stopped, heard]
+    }
+
     async fn report(&mut self) -> Option<Report> {
         let reports = self.source.places.reports();
         let said: Option<String> = self.redis.hget(reports, "one").await.unwrap();
@@ -299,15 +313,7 @@ async fn the_fast_lane_needs_no_revision() {
     let running = publisher.proxy().await;
     reaches(&running, 1).await;
     assert!(lets_in(&running, &new));
-    let stopped = publisher.source.places.stopped();
-    let mut add = redis::cmd("XADD");
-    add.arg(&stopped).arg("*").arg("until").arg(3).arg("secrets").arg(&new.hash.0);
-    let entry: String = add.query_async(&mut publisher.redis).await.unwrap();
-    let heard = publisher.source.places.heard(&entry);
-    soon(async {
-        while publisher.redis.hget::<_, _, Option<i64>>(&heard, "one").await.unwrap().is_none() {}
-    })
-    .await;
+    let places = publisher.stop(&new, 3).await;
     assert!(!lets_in(&running, &new));
     let answer = plane::send(
         http::Request::get(format!("http://{}/v1/models", running.address))
@@ -315,9 +321,7 @@ async fn the_fast_lane_needs_no_revision() {
         "",
     );
     assert_eq!(answer.await.status, http::StatusCode::UNAUTHORIZED);
-    for place in [stopped, heard] {
-        let () = publisher.redis.del(place).await.unwrap();
-    }
+    let () = publisher.redis.del(&places).await.unwrap();
 }
 
 /// A directory that goes with the test.
@@ -401,4 +405,58 @@ async fn a_copy_that_was_tampered_with_is_not_served() {
     assert_eq!(served(&config).await, Some(1), "the generation before");
     spoil("snapshot.before");
     assert_eq!(served(&config).await, None);
+}
+
+/// The process dies at once after it heard, before the copy is written anew, and starts
+/// where nobody is. Until the revision that has seen why, whichever copy it starts from.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_stopped_stays_so_when_all_else_is_down() {
+    let (mut publisher, place) = (Publisher::new(OFTEN).await, Place::new());
+    let ((first, record), (second, other)) = (key(), key());
+    publisher.begin(&record).await;
+    let config = publisher.config(Some(place.0.clone()));
+    let running = start_from(publisher.source.clone(), config.clone()).await.unwrap();
+    publisher.publish(&other).await;
+    reaches(&running, 2).await;
+    running.drain().await;
+
+    let running = start_from(publisher.source.clone(), config.clone()).await.unwrap();
+    let places = publisher.stop(&first, 4).await;
+    let died = Place::new();
+    copy(&place, &died);
+    publisher.publish(&key().1).await;
+    reaches(&running, 3).await;
+    running.drain().await;
+    let (nowhere, keeping) = (nowhere(&publisher.source), config.clone());
+    let served = async |place: &Place| {
+        let config = Config { state_dir: Some(place.0.clone()), ..keeping.clone() };
+        let running = start_from(nowhere.clone(), config).await.unwrap();
+        let revision = running.catalog.present().as_ref().unwrap().revision;
+        let lets_in = (lets_in(&running, &first), lets_in(&running, &second));
+        running.drain().await;
+        (revision, lets_in)
+    };
+    assert_eq!(served(&died).await, (2, (false, true)));
+    assert_eq!(served(&place).await, (3, (false, true)));
+    let is_readable = |it: &[u8]| it.windows(16).any(|it| it == &first.hash.0[..16]);
+    assert!(!is_readable(&std::fs::read(place.0.join("stopped")).unwrap()), "it is sealed");
+
+    // A revision that lets it in all the same has the last word.
+    let running = start_from(publisher.source.clone(), config).await.unwrap();
+    publisher.publish(&key().1).await;
+    reaches(&running, 4).await;
+    running.drain().await;
+    assert_eq!(served(&place).await, (4, (true, true)));
+    let newest = place.0.join("snapshot");
+    std::fs::write(newest, "spoilt").unwrap();
+    assert_eq!(served(&place).await, (3, (false, true)), "the generation before");
+    let () = publisher.redis.del(&places).await.unwrap();
+}
+
+fn copy(from: &Place, to: &Place) {
+    std::fs::create_dir_all(&to.0).unwrap();
+    for file in std::fs::read_dir(&from.0).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.0.join(file.file_name())).unwrap();
+    }
 }

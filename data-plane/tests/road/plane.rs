@@ -111,6 +111,13 @@ impl Plane {
         self.running.catalog.offer(&serde_json::to_vec(&image).unwrap()).unwrap();
     }
 
+    /// The same with limits for its key.
+    pub fn serve_limited(&self, upstream: SocketAddr, limits: Limits) {
+        let mut image = image(&self.master, &self.key, upstream);
+        image.keys.iter_mut().for_each(|it| it.limits = limits);
+        self.running.catalog.offer(&serde_json::to_vec(&image).unwrap()).unwrap();
+    }
+
     /// The same with a key that is for `scopes` only.
     pub fn serve_scopes(&self, upstream: SocketAddr, scopes: &[Scope]) {
         let mut image = image(&self.master, &self.key, upstream);

@@ -1,12 +1,16 @@
 //! Requests that are not served, and what their senders read.
 
 use http::Request;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use shared::snapshot::Limits;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::{
     plane::{Answer, Plane, send},
     soon,
-    upstream::Upstream,
+    upstream::{JSON, Upstream, staying},
 };
 
 #[track_caller]
@@ -122,6 +126,95 @@ async fn a_body_without_end_ends_with_the_refusal() {
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     let answer = send_endlessly(&plane, "nonsense").await;
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+}
+
+fn posting(path: &str, key: &str, announced: usize, body: &str) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: {key}\r\n\
+         content-length: {announced}\r\n\r\n{body}"
+    )
+}
+
+/// The head of the next answer, the body of which is read too.
+async fn answer(client: &mut TcpStream) -> String {
+    let mut received = Vec::new();
+    soon(async {
+        loop {
+            assert!(client.read_buf(&mut received).await.unwrap() > 0, "{received:?}");
+            let text = std::str::from_utf8(&received).unwrap();
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let length = head.lines().find_map(|it| it.strip_prefix("content-length: "));
+            if body.len() == length.unwrap().parse::<usize>().unwrap() {
+                return head.to_owned();
+            }
+        }
+    })
+    .await
+}
+
+async fn is_closed(client: &mut TcpStream) -> bool {
+    soon(client.read(&mut [0])).await.is_ok_and(|it| it == 0)
+}
+
+const CHAT: &str = "/v1/chat/completions";
+
+/// Whatever an answer is, and whoever gave it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_costs_nobody_their_connection() {
+    let refusal = |status| staying(crate::upstream::answer(status, JSON, r#"{"error":{}}"#));
+    let upstream = Upstream::start([refusal("402 Pay"), refusal("429 Slow")]).await;
+    let plane = Plane::bare(|_| ()).await;
+    let limits = Limits { requests_per_minute: Some(3), ..Limits::default() };
+    plane.serve_limited(upstream.address, limits);
+    let (mut client, bearer) = (plane.connect().await, plane.bearer());
+    let body = r#"{"model":"auto"}"#;
+    let large = "x".repeat(60_000);
+    let mut expect = async |request: String, status: &str| {
+        client.write_all(request.as_bytes()).await.unwrap();
+        let head = answer(&mut client).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{head}");
+        assert!(!head.contains("connection: close"), "{head}");
+    };
+    for body in [body, "", &large] {
+        expect(posting(CHAT, "Bearer sk-1", body.len(), body), "401").await;
+        expect(posting("/v1/nowhere", &bearer, body.len(), body), "404").await;
+        expect(posting("/v1/models", &bearer, body.len(), body), "405").await;
+    }
+    let chunked = format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n\
+         2\r\n{{}}\r\n0\r\n\r\n"
+    );
+    expect(chunked, "401").await;
+    // What the upstream answers is told as our trouble, then as it is; the last is our limit.
+    for status in ["502", "429", "404", "429"] {
+        let body = if status == "404" { r#"{"model":"unknown"}"# } else { body };
+        expect(posting(CHAT, &bearer, body.len(), body), status).await;
+    }
+    expect(posting(CHAT, "", body.len(), body), "401").await;
+}
+
+/// Such a client is answered all the same, and keeps nobody waiting.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_lies_about_its_length_ends_the_connection() {
+    let plane = plane().await;
+    for path in [CHAT, "/v1/nowhere"] {
+        let mut shorter = plane.connect().await;
+        shorter.write_all(posting(path, "", 100, "{}").as_bytes()).await.unwrap();
+        assert!(answer(&mut shorter).await.starts_with("HTTP/1.1 40"));
+        assert!(is_closed(&mut shorter).await);
+
+        let mut longer = plane.connect().await;
+        longer.write_all(posting(path, "", 2, "{}\u{0}more").as_bytes()).await.unwrap();
+        let mut answers = String::new();
+        soon(longer.read_to_string(&mut answers)).await.unwrap();
+        let (_, rest) = answers.split_once("}}").unwrap();
+        assert!(rest.starts_with("HTTP/1.1 400"), "what is too much is no request: {answers}");
+
+        let mut large = plane.connect().await;
+        large.write_all(posting(path, "", 65_537, "").as_bytes()).await.unwrap();
+        assert!(answer(&mut large).await.starts_with("HTTP/1.1 40"), "nobody waits for it");
+        assert!(is_closed(&mut large).await);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

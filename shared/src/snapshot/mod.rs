@@ -25,14 +25,14 @@ pub use self::{
     places::{PIECE, Places},
     policy::{Policy, Target, Tier},
     record::{Change, Entity, Record, RecordId},
-    report::Report,
+    report::{OpenBreaker, OpenBreakers, Report},
     scope::{Scope, UnknownScope},
     signed::{
         BadSnapshotKey, Digest, Form, Genuine, Head, NotGenuine, PublicKey, SCHEMA, Signed, Signer,
         SnapshotKey, Verifier,
     },
     sum::SetSum,
-    tenant::{Project, Tenant},
+    tenant::{Disabled, Project, Tenant},
     upstream::{Capability, Credential, Dialect, Modality, Model, Upstream},
 };
 

@@ -7,6 +7,7 @@ use actix_web::{
 };
 use askama::Template;
 use serde::Deserialize;
+use shared::money::Zone;
 use time::OffsetDateTime;
 
 use crate::{
@@ -16,7 +17,6 @@ use crate::{
         store::{self, Preferences},
     },
     web::{Cookies, Failure, Form, Frame, Nothing, Page, Problems, see_other, see_other_saying},
-    zones::ZoneName,
 };
 
 #[derive(Template)]
@@ -58,7 +58,7 @@ pub(super) async fn do_change(
 ) -> Result<HttpResponse, Failure> {
     let ProfileForm { time_zone, theme } = form.0;
     let mut problems = Problems::none();
-    let zone = problems.take("time_zone", time_zone.parse::<ZoneName>());
+    let zone = problems.take("time_zone", time_zone.parse::<Zone>());
     if !is_theme(&theme) {
         problems.add("theme", "choose one of the themes");
     }
@@ -121,6 +121,6 @@ fn page(signed_in: &SignedIn, it: Preferences, problems: Problems) -> ProfilePag
         is_verified: it.is_verified,
         time_zone: it.time_zone,
         theme: it.theme,
-        time_zones: ZoneName::COMMON,
+        time_zones: Zone::COMMON,
     }
 }

@@ -8,6 +8,7 @@ use shared::ids::{CredentialId, UpstreamId};
 use super::{CredentialLine, back, page, upstream_in};
 use crate::{
     access::{Doors, Grant, may},
+    fleet,
     upstreams::{
         Upstream, UpstreamError, commit, connection,
         credentials::{Change, NewCredential, add, label, one, remove, rotate, secret, weight},
@@ -192,10 +193,11 @@ async fn credential_page<P>(
         secret: String::new(),
         enabled: credential.enabled,
     });
+    let left_alone = fleet::known_left_alone(&grant.platform).await.remove(&credential.id);
     Ok(CredentialPage {
         frame: grant.frame(Section::Providers),
         upstream,
-        line: CredentialLine::of(credential, grant.zone()),
+        line: CredentialLine::of(credential, left_alone, grant.zone()),
         form,
         problems,
     })

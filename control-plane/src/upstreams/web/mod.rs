@@ -3,6 +3,8 @@
 mod credentials;
 mod models;
 
+use std::collections::HashMap;
+
 use actix_web::{HttpResponse, web::Path};
 use askama::Template;
 pub(super) use credentials::credential_in;
@@ -13,11 +15,12 @@ use shared::{
 };
 
 use super::{
-    Connection, Credential, Draft, NewCredential, OfferedModel, Upstream, UpstreamError, archive,
-    commit, known_models, restore, set_enabled, words,
+    Connection, Credential, DisabledBy, Draft, NewCredential, OfferedModel, Upstream,
+    UpstreamError, archive, commit, known_models, restore, set_enabled, words,
 };
 use crate::{
     access::{Doors, Grant, Permission, may},
+    fleet::{self, LeftAlone},
     web::{
         Failure, Form, Frame, Moment, Nothing, Page, Problems, Search, Section, or_problems,
         see_other_saying,
@@ -72,8 +75,10 @@ struct UpstreamPage {
     dialect: &'static str,
     credentials: Vec<CredentialLine>,
     models: Vec<ModelLine>,
-    /// Whether it is the reader's to change.
+    /// Whether it is the reader's to change,
     may_change: bool,
+    /// and to enable and disable: for their organization, where it is the platform's.
+    may_switch: bool,
     form: credentials::CredentialForm,
     problems: Problems,
 }
@@ -107,6 +112,7 @@ impl Line {
 fn state(upstream: &Upstream) -> (&'static str, &'static str) {
     match upstream.last_result {
         _ if upstream.is_archived() => ("", "Archived"),
+        _ if upstream.disabled_by == Some(DisabledBy::Platform) => ("", "Not served"),
         _ if !upstream.enabled => ("", "Disabled"),
         _ if upstream.is_platforms => ("ok", "Active"),
         _ if upstream.credentials == 0 => ("warn", "No credential"),
@@ -129,10 +135,12 @@ struct CredentialLine {
     state: &'static str,
     tested: Option<Moment>,
     created: Moment,
+    /// Where proxies leave it alone at present.
+    left_alone: Option<LeftAlone>,
 }
 
 impl CredentialLine {
-    fn of(credential: Credential, zone: &str) -> Self {
+    fn of(credential: Credential, left_alone: Option<LeftAlone>, zone: &str) -> Self {
         let (badge, state) = match credential.last_result {
             _ if !credential.enabled => ("", "Disabled"),
             Some(result) => (badge_of(result), result.title()),
@@ -143,6 +151,7 @@ impl CredentialLine {
             state,
             tested: credential.last_tested_at.map(|it| Moment::new(it, zone)),
             created: Moment::new(credential.created_at, zone),
+            left_alone,
             credential,
         }
     }
@@ -408,13 +417,28 @@ async fn page<P>(
     let upstream = super::find(&mut work, id).await?;
     let credentials = super::credentials::list(&mut work, id).await?;
     let models = super::models::list(&mut work, id).await?;
+    drop(work);
+    // Asked for by the ids that the organization has, so it sees nobody else's.
+    let mut left_alone = match credentials.is_empty() {
+        true => HashMap::new(),
+        false => fleet::known_left_alone(&grant.platform).await,
+    };
     let zone = grant.zone();
     Ok(UpstreamPage {
         frame: grant.frame(Section::Providers),
         dialect: words::title_of(&words::DIALECTS, &upstream.dialect),
-        credentials: credentials.into_iter().map(|it| CredentialLine::of(it, zone)).collect(),
+        credentials: credentials
+            .into_iter()
+            .map(|it| {
+                let left = left_alone.remove(&it.id);
+                CredentialLine::of(it, left, zone)
+            })
+            .collect(),
         models: models.into_iter().map(ModelLine::of).collect(),
         may_change: upstream.is_ours() && grant.may(Permission::ManageProviders),
+        may_switch: grant.may(Permission::ManageProviders)
+            && !upstream.is_archived()
+            && upstream.disabled_by != Some(DisabledBy::Platform),
         line: Line::of(upstream, zone),
         form,
         problems,

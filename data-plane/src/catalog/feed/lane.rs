@@ -1,7 +1,8 @@
 //! The fast lane: which secrets have stopped, asked for twice a second and at a hint.
 //!
 //! It does not depend on anybody having published a revision, nor on the hint having
-//! come. That we heard is told at once, for the page of the key that was revoked.
+//! come. That we heard is told as soon as it is on our disk, for the page of the key that was
+//! revoked.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -53,6 +54,7 @@ impl Feed {
             let last = last.clone();
             let secrets: Vec<_> = entries.iter().flat_map(|(_, it)| read(it)).collect();
             self.catalog.stop(&secrets);
+            self.keep_stopped(&secrets);
 
             let script = Script::new(HEARD);
             let mut told = script.arg(&self.proxy.name);

@@ -34,6 +34,7 @@ use time::OffsetDateTime;
 use tokio::{sync::Notify, time::timeout};
 use tracing::{error, info, warn};
 
+pub use self::reporting::Rest;
 use self::{kept::Kept, lane::Lane};
 use super::{Catalog, Rejected};
 use crate::{config::Config, metrics::Metrics};
@@ -206,17 +207,22 @@ impl Feed {
         }
     }
 
-    /// Checks at every hint and every period.
-    pub fn start(self: Arc<Self>, supervisor: &Supervisor, address: String) {
+    /// Checks at every hint and every period, and says what we serve and `rest`.
+    pub fn start(
+        self: Arc<Self>,
+        supervisor: &Supervisor,
+        rest: impl Fn() -> Rest + Send + Sync + 'static,
+    ) {
+        let rest = Arc::new(rest);
         let (hinted, stopped) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         hinted.notify_one();
 
-        let (feed, period, said) = (self.clone(), self.source.period, address.clone());
+        let (feed, period) = (self.clone(), self.source.period);
         supervisor.every("check for a snapshot", period, hinted.clone(), move || {
-            let (feed, address) = (feed.clone(), said.clone());
+            let (feed, rest) = (feed.clone(), rest.clone());
             async move {
                 feed.check().await?;
-                feed.report(&address).await
+                feed.report(rest()).await
             }
         });
 

@@ -3,7 +3,7 @@
 use std::sync::{PoisonError, atomic::Ordering};
 
 use redis::Script;
-use shared::snapshot::Report;
+use shared::snapshot::{OpenBreakers, Report};
 
 use super::{Feed, FeedError};
 
@@ -14,9 +14,16 @@ const REPORT: &str = r"
     redis.call('HSET', KEYS[1], ARGV[1], now .. ' ' .. ARGV[2])
 ";
 
+/// What a report says beside what we serve.
+pub struct Rest {
+    /// Where we listen.
+    pub address: String,
+    pub breakers: OpenBreakers,
+}
+
 impl Feed {
-    pub(super) async fn report(&self, address: &str) -> Result<(), FeedError> {
-        let report = self.what_we_serve(address);
+    pub(super) async fn report(&self, rest: Rest) -> Result<(), FeedError> {
+        let report = self.what_we_serve(rest);
         let Ok(report) = serde_json::to_string(&report) else { return Ok(()) };
         let mut connection = self.pool.get().await?;
         let script = Script::new(REPORT);
@@ -24,7 +31,7 @@ impl Feed {
         Ok(said.arg(&self.proxy.name).arg(report).invoke_async(&mut connection).await?)
     }
 
-    fn what_we_serve(&self, address: &str) -> Report {
+    fn what_we_serve(&self, rest: Rest) -> Report {
         let present = self.catalog.present();
         let refusing = self.refusing.lock().unwrap_or_else(PoisonError::into_inner);
         let at = present.as_ref().map_or(0, |it| it.taken_at.unix_timestamp_nanos() / 1_000);
@@ -35,7 +42,8 @@ impl Feed {
             lag_ms: self.lag_ms.load(Ordering::Relaxed),
             quarantined: present.as_ref().map_or(0, |it| it.quarantined.len()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            address: address.to_owned(),
+            address: rest.address,
+            breakers: rest.breakers,
         }
     }
 

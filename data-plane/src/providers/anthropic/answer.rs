@@ -11,6 +11,7 @@ use crate::{
         chat::Text,
         openai::read,
         told::{Call, Choice, Completion, Finish, Said},
+        usage::{ServerTools, take},
     },
 };
 
@@ -48,8 +49,23 @@ struct Block<'a> {
 pub(super) struct Counted {
     input_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
+    cache_creation: Option<Written>,
     cache_read_input_tokens: Option<u64>,
     output_tokens: Option<u64>,
+    output_tokens_details: Option<OutputDetails>,
+    server_tool_use: Option<ServerTools>,
+}
+
+/// What was written to a cache, by how long it is kept.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Written {
+    ephemeral_5m_input_tokens: Option<u64>,
+    ephemeral_1h_input_tokens: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct OutputDetails {
+    thinking_tokens: Option<u64>,
 }
 
 impl Counted {
@@ -59,20 +75,38 @@ impl Counted {
             cache_creation_input_tokens: later
                 .cache_creation_input_tokens
                 .or(self.cache_creation_input_tokens),
+            cache_creation: later.cache_creation.or(self.cache_creation),
             cache_read_input_tokens: later.cache_read_input_tokens.or(self.cache_read_input_tokens),
             output_tokens: later.output_tokens.or(self.output_tokens),
+            output_tokens_details: later.output_tokens_details.or(self.output_tokens_details),
+            server_tool_use: later.server_tool_use.or(self.server_tool_use),
         }
     }
 
-    /// Thoughts are counted with the output, and not told apart.
+    /// Thoughts are counted with the output, and told apart by newer models only.
     pub(super) fn usage(self) -> Option<Usage> {
+        let mut output = self.output_tokens?;
+        let thought = self.output_tokens_details.and_then(|it| it.thinking_tokens);
+        let (mut cache_write, hour) = self.written();
         Some(Usage {
             input: self.input_tokens?,
             cached_input: self.cache_read_input_tokens.unwrap_or_default(),
-            cache_write: self.cache_creation_input_tokens.unwrap_or_default(),
-            output: self.output_tokens?,
-            reasoning: 0,
+            cache_write_1h: take(&mut cache_write, hour),
+            cache_write,
+            reasoning: take(&mut output, thought.unwrap_or_default()),
+            output,
+            searches: self.server_tool_use.map(ServerTools::searches).unwrap_or_default(),
+            ..Usage::default()
         })
+    }
+
+    /// All that was written to a cache, and what of it is kept for an hour.
+    fn written(self) -> (u64, u64) {
+        let kept = |of: fn(Written) -> Option<u64>| self.cache_creation.and_then(of);
+        let hour = kept(|it| it.ephemeral_1h_input_tokens).unwrap_or_default();
+        let minutes = kept(|it| it.ephemeral_5m_input_tokens).unwrap_or_default();
+        let parts = hour.saturating_add(minutes);
+        (self.cache_creation_input_tokens.unwrap_or_default().max(parts), hour)
     }
 }
 

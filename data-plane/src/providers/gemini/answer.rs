@@ -11,6 +11,7 @@ use crate::{
         chat::Text,
         openai::read,
         told::{Call, Choice, Completion, Extra, Finish, Google, Said},
+        usage::take,
     },
 };
 
@@ -99,22 +100,79 @@ pub(super) struct Feedback<'a> {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Counted {
     prompt_token_count: u64,
+    prompt_tokens_details: Option<Kinds>,
     tool_use_prompt_token_count: u64,
+    tool_use_prompt_tokens_details: Option<Kinds>,
     cached_content_token_count: u64,
+    cache_tokens_details: Option<Kinds>,
     candidates_token_count: u64,
+    candidates_tokens_details: Option<Kinds>,
     thoughts_token_count: u64,
 }
 
+/// The kinds of tokens that have prices of their own.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(from = "Vec<OfKind>")]
+struct Kinds {
+    audio: u64,
+    image: u64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct OfKind {
+    modality: Modality,
+    token_count: u64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum Modality {
+    Audio,
+    Image,
+    #[default]
+    #[serde(other)]
+    Text,
+}
+
+impl From<Vec<OfKind>> for Kinds {
+    fn from(counts: Vec<OfKind>) -> Self {
+        let mut kinds = Self::default();
+        for OfKind { modality, token_count } in counts {
+            match modality {
+                Modality::Audio => kinds.audio = kinds.audio.saturating_add(token_count),
+                Modality::Image => kinds.image = kinds.image.saturating_add(token_count),
+                Modality::Text => (),
+            }
+        }
+        kinds
+    }
+}
+
 impl Counted {
+    /// The prompt includes what was cached of it, and not what its tools put in; thoughts
+    /// are beside the answer. Pictures that are put in cost what text does.
     pub(super) fn usage(self) -> Usage {
-        let prompt = self.prompt_token_count.saturating_add(self.tool_use_prompt_token_count);
-        let cached_input = self.cached_content_token_count.min(prompt);
+        let of = |kinds: Option<Kinds>| kinds.unwrap_or_default();
+        let mut input = self.prompt_token_count.saturating_add(self.tool_use_prompt_token_count);
+        let heard = of(self.prompt_tokens_details).audio;
+        let heard = heard.saturating_add(of(self.tool_use_prompt_tokens_details).audio);
+        let heard_before = of(self.cache_tokens_details).audio.min(heard);
+        let mut cached_input = take(&mut input, self.cached_content_token_count);
+        let cached_audio_input = take(&mut cached_input, heard_before);
+        let audio_input = take(&mut input, heard - cached_audio_input);
+        let mut output = self.candidates_token_count;
+        let made = of(self.candidates_tokens_details);
         Usage {
-            input: prompt - cached_input,
+            input,
             cached_input,
-            cache_write: 0,
-            output: self.candidates_token_count,
+            audio_input,
+            cached_audio_input,
+            audio_output: take(&mut output, made.audio),
+            image_output_tokens: take(&mut output, made.image),
+            output,
             reasoning: self.thoughts_token_count,
+            ..Usage::default()
         }
     }
 }

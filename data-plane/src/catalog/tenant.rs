@@ -1,0 +1,54 @@
+//! What holds for all of an organization, ready to be asked.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use shared::{
+    ids::UpstreamId,
+    snapshot::{self as published, Limits},
+};
+
+use super::Model;
+
+#[derive(Clone, Default)]
+pub(super) struct Tenant {
+    pub limits: Limits,
+    /// Nothing where it has disabled nothing, as nearly everybody.
+    disabled: Option<Arc<HashMap<UpstreamId, Which>>>,
+}
+
+/// Which of an upstream's models are disabled.
+enum Which {
+    All,
+    Called(HashSet<String>),
+}
+
+impl Tenant {
+    pub fn of(published: published::Tenant) -> Self {
+        let mut disabled = HashMap::new();
+        for published::Disabled { upstream, model } in published.disabled {
+            let there = disabled.entry(upstream).or_insert_with(|| Which::Called(HashSet::new()));
+            match (there, model) {
+                (Which::Called(names), Some(name)) => {
+                    names.insert(name);
+                }
+                (there, None) => *there = Which::All,
+                (Which::All, Some(_)) => (),
+            }
+        }
+        let disabled = (!disabled.is_empty()).then(|| Arc::new(disabled));
+        Self { limits: published.limits, disabled }
+    }
+
+    /// Whether its calls may go there.
+    pub fn wants(&self, model: &Model) -> bool {
+        let Some(disabled) = &self.disabled else { return true };
+        match disabled.get(&model.upstream.id) {
+            None => true,
+            Some(Which::All) => false,
+            Some(Which::Called(names)) => !names.contains(&model.name),
+        }
+    }
+}
