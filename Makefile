@@ -27,10 +27,10 @@ test: ## everything that CI runs
 e2e: ## the browser tests alone
 	@exec infra/test.sh browser
 
-bench: ## what the gateway costs beside nginx (SECS=n: seconds a run)
+bench: ## what the gateway costs beside nginx (SECS=n: seconds a run; GROWTH=full: a million keys)
 	@exec infra/bench.sh
 
-bench-snapshots: ## what 100,000 keys weigh, and how fast proxies have a change
+bench-snapshots: ## what 100,000 keys weigh, how fast 50 proxies have a change, how late a revocation
 	@exec infra/bench-snapshots.sh
 
 clients: ## other people's client libraries against a running stack

@@ -97,8 +97,8 @@ impl Figure {
             Measure::TimesNginxAtLeast => self.times_nginx.is_some_and(|it| it.median >= limit),
             Measure::AtMost { .. } => ours <= limit,
         };
-        let direct = self.direct.map_or(0.0, |it| it.median);
-        Some(if ours < -0.1 * direct {
+        let is_faster_than_none = self.direct.is_some_and(|it| ours < -0.1 * it.median);
+        Some(if is_faster_than_none {
             Verdict::Unclear
         } else if is(goal) {
             Verdict::GoalMet
@@ -164,6 +164,9 @@ mod tests {
             |ours| Figure { direct, ..figure(ours, 1.0, Measure::AtMost { of_cpu: false }) };
         assert_eq!(added(-9.0).verdict(2.0), Some(Verdict::GoalMet));
         assert_eq!(added(-11.0).verdict(2.0), Some(Verdict::Unclear));
+        // Growth may well be none.
+        let grown = figure(-11.0, 1.0, Measure::AtMost { of_cpu: false });
+        assert_eq!(grown.verdict(2.0), Some(Verdict::GoalMet));
         let more = Target { measure: Measure::TimesNginxAtLeast, asked: 0.4, goal: 0.65 };
         let at = |times| Figure { target: Some(more), ..figure(1.0, times, more.measure) };
         assert_eq!(at(0.5).verdict(1.0), Some(Verdict::Met));
