@@ -31,7 +31,6 @@ fuzz_target!(|stream: &[u8]| {
         for dialect in DIALECTS {
             let whole = read(dialect, &ask, stream, stream.len().max(1));
             assert_eq!(read(dialect, &ask, stream, size), whole, "{dialect:?} in pieces of {size}");
-            assert!(!(whole.has_failed && whole.is_complete), "{dialect:?}: {whole:?}");
         }
     }
 });

@@ -96,12 +96,12 @@ pub struct Sent<'a> {
 impl Ask {
     pub fn parse(form: Form, body: Bytes) -> Result<Self, NotAnAsk> {
         let text = std::str::from_utf8(&body).map_err(|_| NotAnAsk::NotUtf8)?;
-        let start = members::beginning(text);
+        serde_json::from_str::<IgnoredAny>(text)?;
         // Only what is an object has members.
-        if text.as_bytes().get(start) == Some(&b'[') {
+        let start = members::beginning(text);
+        if text.as_bytes().get(start) != Some(&b'{') {
             return Err(NotAnAsk::NotAnObject);
         }
-        serde_json::from_str::<IgnoredAny>(text)?;
         if members::is_too_deep(text) {
             return Err(NotAnAsk::TooDeep);
         }
@@ -228,7 +228,7 @@ pub enum NotAnAsk {
     NotUtf8,
     #[error("The body is not a JSON object that we can read: {0}.")]
     NotJson(#[from] serde_json::Error),
-    #[error("The body is a JSON array. Send an object: {{\"model\": \"auto\", …}}.")]
+    #[error("The body is JSON, but no object. Send one: {{\"model\": \"auto\", …}}.")]
     NotAnObject,
     #[error("The body is nested deeper than {} levels.", members::DEEPEST)]
     TooDeep,

@@ -144,6 +144,17 @@ fn what_names_no_single_model_is_refused() {
     ));
 }
 
+/// Also where no model has to be named.
+#[test]
+fn what_is_no_object_is_no_request() {
+    for bad in ["null", "7", r#""{{o""#, r#""x""#, "[]", r#"[{"model":"a"}]"#] {
+        for form in Form::ALL {
+            let refused = Ask::parse(form, Bytes::from(bad));
+            assert!(matches!(refused, Err(NotAnAsk::NotAnObject)), "{bad}: {refused:?}");
+        }
+    }
+}
+
 #[test]
 fn what_we_read_has_to_be_readable() {
     for (bad, field) in [
