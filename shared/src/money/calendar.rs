@@ -64,13 +64,11 @@ impl Zone {
         self.0.iana_name().expect("a zone is made of a name")
     }
 
-    /// The day it is there at an instant, in the order in which days begin. Where clocks go
-    /// back over midnight, the hour that comes again is of the new day.
+    /// The last day that has begun there at an instant. Where clocks go back over midnight,
+    /// the hour that comes again is of the new day.
     fn day_at(&self, at: Timestamp) -> Date {
-        let mut day = self.0.to_datetime(at).date();
-        while self.begins(day) > at {
-            day = before(day, 1);
-        }
+        // Where clocks go forward over midnight, the date is new before the day begins.
+        let mut day = before(self.0.to_datetime(at).date(), 1);
         while self.begins(after(day, 1)) <= at {
             day = after(day, 1);
         }

@@ -135,6 +135,7 @@ mod tests {
         check(999_999_999, "$0.999999");
         check(500_000_000, "$0.50");
         check(412_000, "$0.000412");
+        check(123_450_000_000, "$123.45");
         check(7, "$0.000000007");
         check(-2_500_000_000, "\u{2212}$2.50");
     }
@@ -174,6 +175,7 @@ mod tests {
         fn the_exact_form_loses_nothing(nanos: i64) {
             let digits: String = Money::from_nanos(nanos).exact().replace('.', "");
             prop_assert_eq!(digits.parse::<i64>().unwrap(), nanos);
+            prop_assert_eq!(Money::from_nanos(nanos).nanos(), nanos);
         }
     }
 }

@@ -283,13 +283,13 @@ impl Applied<'_> {
 pub(super) const ONCE_BP: i128 = 10_000;
 const ONCE: u32 = 10_000;
 
-/// Says that no cost of a usage within the limits is beyond a [`Pico`].
-const _: () = {
+/// The most that anything costs: ten classes of tokens and two of pieces, and the call.
+const MOST: i128 = {
     let tokens = 10 * MOST_TOKENS as i128 * UnitPrice::TOKEN_CEILING.picos() as i128;
     let pieces = (2 * MOST_PIECES as i128 + 1) * UnitPrice::CEILING.picos() as i128;
-    let most = tokens * Price::MULTIPLIER_CEILING_BP as i128 / ONCE_BP + pieces;
-    assert!(most <= i64::MAX as i128);
+    tokens * Price::MULTIPLIER_CEILING_BP as i128 / ONCE_BP + pieces
 };
+const _: () = assert!(MOST <= i64::MAX as i128, "a cost fits into a Pico");
 
 impl Price {
     /// Ten times the standard rates.
@@ -613,6 +613,26 @@ mod tests {
         }
     }
 
+    /// More of every class than is believed.
+    fn everything() -> Usage {
+        let most = u64::MAX;
+        let classes = Class::ALL.map(|it| if it == Class::Search { "searches" } else { it.name() });
+        usage(classes.into_iter().map(|it| (it.to_owned(), json!(most))).collect())
+    }
+
+    #[test]
+    fn the_most_at_the_highest_price_is_just_below_what_can_be_counted() {
+        let (token, piece) = (UnitPrice::TOKEN_CEILING, Some(UnitPrice::CEILING));
+        let text = Rates::of_text(token, token);
+        let rates = Rates { image_output: piece, search: piece, request: piece, ..text };
+        let times = Terms::MultiplierBp(Price::MULTIPLIER_CEILING_BP);
+        let ten = ServiceTier { name: "ten".to_owned(), terms: times };
+        let price = Price::checked(rates, Vec::new(), vec![ten]).unwrap();
+        let cost = price.cost(&everything(), Some("ten"));
+        assert_eq!(i128::from(cost.picos()), MOST);
+        assert_eq!(cost.picos(), 6_874_736_400_000_000_000);
+    }
+
     fn usages() -> impl Strategy<Value = Usage> {
         proptest::array::uniform12(counts()).prop_map(|counts| Usage {
             input: counts[0],
@@ -640,11 +660,8 @@ mod tests {
         }
 
         #[test]
-        fn the_most_there_can_be_has_a_cost(rates in rates()) {
-            let usage = Usage { input: u64::MAX, cached_input: u64::MAX, cache_write: u64::MAX,
-                output: u64::MAX, reasoning: u64::MAX, cache_write_1h: u64::MAX,
-                audio_input: u64::MAX, cached_audio_input: u64::MAX, audio_output: u64::MAX,
-                image_output_tokens: u64::MAX, image_output: u64::MAX, searches: u64::MAX };
+        fn the_most_that_is_believed_has_a_cost(rates in rates()) {
+            let usage = everything();
             let times = Terms::MultiplierBp(Price::MULTIPLIER_CEILING_BP);
             let tier = ServiceTier { name: "ten".to_owned(), terms: times };
             let price = Price::checked(rates, Vec::new(), vec![tier]).unwrap();

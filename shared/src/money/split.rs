@@ -7,7 +7,7 @@
 /// and the total stays with the caller.
 pub fn largest_remainder(total: i128, weights: &[u64]) -> Vec<i128> {
     let sum: u128 = weights.iter().copied().map(u128::from).sum();
-    if sum == 0 && !weights.is_empty() {
+    if weights.iter().all(|it| *it == 0) && !weights.is_empty() {
         return largest_remainder(total, &vec![1; weights.len()]);
     }
     let amount = total.unsigned_abs();
@@ -20,7 +20,7 @@ pub fn largest_remainder(total: i128, weights: &[u64]) -> Vec<i128> {
         shares[index].whole += left.min(1);
         left = left.saturating_sub(1);
     }
-    let signed = |it: Share| match total < 0 {
+    let signed = |it: Share| match total.is_negative() {
         true => 0_i128.saturating_sub_unsigned(it.whole),
         false => 0_i128.saturating_add_unsigned(it.whole),
     };
