@@ -15,6 +15,7 @@ use tokio::{
     net::TcpStream,
     runtime,
     sync::oneshot,
+    task::JoinSet,
 };
 
 /// What became of all of them so far.
@@ -43,9 +44,10 @@ impl Streams {
         let (request, counted) = (Arc::<[u8]>::from(request), counters.clone());
         let thread = thread::spawn(move || {
             runtime.block_on(async {
+                let mut reading = JoinSet::new();
                 for _ in 0..count {
                     let (request, counters) = (request.clone(), counted.clone());
-                    tokio::spawn(async move {
+                    reading.spawn(async move {
                         // However it ends, it was to go on.
                         let _ = read(address, &request, &counters).await;
                         counters.ended.fetch_add(1, Ordering::Relaxed);

@@ -228,6 +228,7 @@ pub struct ServiceTier {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a price has few tiers, and few are kept")]
 pub enum Terms {
     /// Instead of the standard rates and tiers.
     Schedule(Schedule),
