@@ -11,6 +11,7 @@ use crate::{
     upstream::{EVENTS, Event, JSON, LAST_CHUNK, Step, Upstream, answer, chunk},
 };
 
+const REPLY: &str = r#"{"choices":[{"text":"hello"}]}"#;
 const CALL: &str = r#"{"model":"auto","stream":true}"#;
 
 fn begun() -> Step {
@@ -88,7 +89,7 @@ async fn an_upstream_has_its_own_time() {
         (half, Timeouts { total_seconds: Some(1), ..of }),
     ] {
         let mut slow = Upstream::start([script]).await;
-        let other = Upstream::start([answer("200 OK", JSON, "{}")]).await;
+        let other = Upstream::start([answer("200 OK", JSON, REPLY)]).await;
         let plane = Plane::bare(|_| ()).await;
         plane.serve_timed(&[(slow.address, timeouts), (other.address, of)]);
         let told = plane.chat(r#"{"model":"auto"}"#).await;
@@ -104,7 +105,7 @@ async fn an_upstream_has_its_own_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_may_take_longer_than_others() {
     let signal = Arc::new(Notify::new());
-    let whole = answer("200 OK", JSON, "{}");
+    let whole = answer("200 OK", JSON, REPLY);
     let script = [vec![Step::Await(signal.clone())], whole].concat();
     let mut slow = Upstream::start([script]).await;
     let change = |it: &mut data_plane::config::Config| {
