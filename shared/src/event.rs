@@ -257,12 +257,25 @@ mod tests {
     }
 
     fn usages() -> impl Strategy<Value = Usage> {
-        any::<[u32; 5]>().prop_map(|[input, cached_input, cache_write, output, reasoning]| Usage {
-            input: input.into(),
-            cached_input: cached_input.into(),
-            cache_write: cache_write.into(),
-            output: output.into(),
-            reasoning: reasoning.into(),
+        any::<[u32; 12]>().prop_map(|counts| {
+            let [input, cached_input, cache_write, output, reasoning, rest @ ..] =
+                counts.map(u64::from);
+            let [cache_write_1h, audio_input, cached_audio_input, audio_output, rest @ ..] = rest;
+            let [image_output_tokens, image_output, searches] = rest;
+            Usage {
+                input,
+                cached_input,
+                cache_write,
+                output,
+                reasoning,
+                cache_write_1h,
+                audio_input,
+                cached_audio_input,
+                audio_output,
+                image_output_tokens,
+                image_output,
+                searches,
+            }
         })
     }
 

@@ -44,7 +44,7 @@ pub fn of_openai(raw: &RawValue) -> Option<Usage> {
     let output = if is_beside { completion } else { completion.saturating_sub(reasoning) };
     let reasoning = if is_beside { reasoning } else { reasoning.min(completion) };
     let input = prompt - cached_input - cache_write;
-    Some(Usage { input, cached_input, cache_write, output, reasoning })
+    Some(Usage { input, cached_input, cache_write, output, reasoning, ..Usage::default() })
 }
 
 #[derive(Serialize)]
@@ -68,13 +68,12 @@ struct ToldOutput {
 
 impl From<Usage> for Told {
     fn from(usage: Usage) -> Self {
-        let Usage { input, cached_input, cache_write, output, reasoning } = usage;
         Self {
-            prompt_tokens: input.saturating_add(cached_input).saturating_add(cache_write),
-            completion_tokens: output.saturating_add(reasoning),
+            prompt_tokens: usage.total_input(),
+            completion_tokens: usage.total_output(),
             total_tokens: usage.total(),
-            prompt_tokens_details: ToldInput { cached_tokens: cached_input },
-            completion_tokens_details: ToldOutput { reasoning_tokens: reasoning },
+            prompt_tokens_details: ToldInput { cached_tokens: usage.cached_input },
+            completion_tokens_details: ToldOutput { reasoning_tokens: usage.reasoning },
         }
     }
 }

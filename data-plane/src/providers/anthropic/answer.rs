@@ -71,7 +71,7 @@ impl Counted {
             cached_input: self.cache_read_input_tokens.unwrap_or_default(),
             cache_write: self.cache_creation_input_tokens.unwrap_or_default(),
             output: self.output_tokens?,
-            reasoning: 0,
+            ..Usage::default()
         })
     }
 }

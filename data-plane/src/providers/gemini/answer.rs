@@ -112,9 +112,9 @@ impl Counted {
         Usage {
             input: prompt - cached_input,
             cached_input,
-            cache_write: 0,
             output: self.candidates_token_count,
             reasoning: self.thoughts_token_count,
+            ..Usage::default()
         }
     }
 }

@@ -1,15 +1,34 @@
-//! Money is whole nano-dollars. No float ever touches an amount.
+//! Amounts, which are whole nano-dollars.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::decimal::{self, NotAnAmount};
 
 /// US dollars in nano-dollars: 1 USD is 1_000_000_000.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, sqlx::Type)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    sqlx::Type,
+    utoipa::ToSchema,
+)]
+#[serde(transparent)]
 #[sqlx(transparent)]
 pub struct Money(i64);
 
 impl Money {
     pub const ZERO: Self = Self(0);
     const PER_DOLLAR: u64 = 1_000_000_000;
+    const PLACES: u32 = 9;
 
     pub const fn from_nanos(nanos: i64) -> Self {
         Self(nanos)
@@ -17,6 +36,28 @@ impl Money {
 
     pub const fn nanos(self) -> i64 {
         self.0
+    }
+
+    pub const fn checked_add(self, other: Self) -> Option<Self> {
+        match self.0.checked_add(other.0) {
+            Some(nanos) => Some(Self(nanos)),
+            None => None,
+        }
+    }
+
+    pub const fn checked_sub(self, other: Self) -> Option<Self> {
+        match self.0.checked_sub(other.0) {
+            Some(nanos) => Some(Self(nanos)),
+            None => None,
+        }
+    }
+
+    pub const fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
     }
 
     /// The exact amount with nine decimals, as exports and headers carry it.
@@ -28,6 +69,15 @@ impl Money {
     fn parts(self) -> (bool, u64, u64) {
         let nanos = self.0.unsigned_abs();
         (self.0 < 0, nanos / Self::PER_DOLLAR, nanos % Self::PER_DOLLAR)
+    }
+}
+
+/// Dollars with up to nine decimals, as people write them; not less than zero.
+impl FromStr for Money {
+    type Err = NotAnAmount;
+
+    fn from_str(text: &str) -> Result<Self, NotAnAmount> {
+        decimal::read(text, Self::PLACES).map(Self)
     }
 }
 

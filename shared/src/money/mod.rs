@@ -1,0 +1,27 @@
+//! Money, and what a call costs: exact, in whole numbers, to the last pico-dollar.
+//!
+//! No float ever touches an amount. Every function here is total: what could overflow is
+//! kept out by the constructors of [`UnitPrice`] and [`Price`] and by the limits of a
+//! [`Usage`](crate::usage::Usage), so that whoever has a price can ask what anything costs.
+
+mod bound;
+mod calendar;
+mod decimal;
+mod nano;
+mod pico;
+mod price;
+mod split;
+mod unit;
+
+pub use self::{
+    bound::{Bound, CacheWrites},
+    calendar::{BadZone, Period, Span, Zone},
+    decimal::NotAnAmount,
+    nano::Money,
+    pico::Pico,
+    price::{
+        BadPrice, Class, ContextTier, PinnedPrice, Price, Rates, Schedule, ServiceTier, Terms,
+    },
+    split::largest_remainder,
+    unit::{BadUnitPrice, UnitPrice},
+};
