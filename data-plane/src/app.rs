@@ -16,7 +16,7 @@ use actix_web::{
     web::Data,
 };
 use deadpool_redis::Pool;
-use shared::tasks::Supervisor;
+use shared::{counters, tasks::Supervisor};
 use socket2::SockRef;
 use tracing::{info, warn};
 
@@ -70,7 +70,7 @@ pub struct Running {
 #[derive(Clone)]
 struct Places {
     last_used: String,
-    events: String,
+    events: counters::Places,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -53,7 +53,13 @@ async fn limits_are_published_while_there_are_any(root: PgPool) {
     let projects = published_projects(&mut work, None).await.unwrap();
     let told = snapshot::Tenant { organization: fixture.ours.id, limits: SOME.into() };
     assert_eq!(organizations, [told]);
-    let told = snapshot::Project { id: bot, organization: fixture.ours.id, limits: SOME.into() };
+    let told = snapshot::Project {
+        id: bot,
+        organization: fixture.ours.id,
+        limits: SOME.into(),
+        team: None,
+        splits: Vec::new(),
+    };
     assert_eq!(projects, [told]);
     let other = [ProjectId::generate()];
     assert!(published_projects(&mut work, Some(&other)).await.unwrap().is_empty());

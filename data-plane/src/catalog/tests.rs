@@ -68,6 +68,7 @@ impl Fixture {
             policies: self.policies.clone(),
             tenants: vec![],
             projects: vec![],
+            budgets: vec![],
         };
         serde_json::to_value(image).unwrap()
     }

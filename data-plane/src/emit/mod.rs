@@ -18,7 +18,8 @@ use std::{
 use deadpool_redis::Pool;
 use redis::pipe;
 use shared::{
-    event::{Event, FIELD, shard, stream},
+    counters::{Places, Shard},
+    event::{Event, FIELD},
     ids::ProxyId,
     tasks::Supervisor,
 };
@@ -70,7 +71,7 @@ impl Emitter {
         }
     }
 
-    pub fn start(self: Arc<Self>, supervisor: &Supervisor, redis: Pool, place: String) {
+    pub fn start(self: Arc<Self>, supervisor: &Supervisor, redis: Pool, place: Places) {
         let unasked = Arc::<Notify>::default();
         supervisor.every("tell of calls", PERIOD, unasked, move || {
             let (emitter, redis, place) = (self.clone(), redis.clone(), place.clone());
@@ -85,7 +86,7 @@ impl Emitter {
     }
 
     /// Carries what waits to the streams at `place`. What could not be carried is kept.
-    pub async fn carry(&self, redis: &Pool, place: &str) -> Result<(), FeedError> {
+    pub async fn carry(&self, redis: &Pool, place: &Places) -> Result<(), FeedError> {
         let mut batch = self.take();
         while !batch.is_empty() {
             let rest = batch.split_off(batch.len().min(AT_ONCE));
@@ -116,10 +117,10 @@ impl Emitter {
     }
 }
 
-async fn send(redis: &Pool, place: &str, events: &[Told]) -> Result<(), FeedError> {
+async fn send(redis: &Pool, place: &Places, events: &[Told]) -> Result<(), FeedError> {
     let mut pipeline = pipe();
     for event in events {
-        let stream = stream(place, shard(event.organization));
+        let stream = place.events(Shard::of(event.organization));
         let add = pipeline.cmd("XADD").arg(stream).arg("MAXLEN").arg("~").arg(MOST_IN_STREAM);
         add.arg("*").arg(FIELD).arg(event.encode()).ignore();
     }

@@ -6,6 +6,7 @@ use shared::{
     event::{Attempt, Event, Outcome, PolicyVersion, Server, UsageSource, Word},
     failure::Code,
     ids::RequestId,
+    money::Money,
     snapshot::Policy,
     usage::Usage,
 };
@@ -72,6 +73,12 @@ impl Story {
             total_ms: 0,
             client: None,
             tags: Default::default(),
+            settlement: None,
+            billed_at_ms: 0,
+            lines: Vec::new(),
+            cost: Money::ZERO,
+            counted: Vec::new(),
+            overrun: Money::ZERO,
         }));
     }
 

@@ -3,7 +3,8 @@ use std::time::Instant;
 use http::StatusCode;
 use redis::{AsyncCommands, Value};
 use shared::{
-    event::{Outcome, SHARDS, UsageSource},
+    counters::{Places, Shard},
+    event::{Outcome, UsageSource},
     failure::code,
     ids::RequestId,
     keys::{Brand, NewKey},
@@ -146,11 +147,11 @@ fn test_redis() -> Pool {
     pool(&std::env::var("TURNPIKE_TEST_REDIS_URL").expect("a Redis for tests: infra/stack.sh"))
 }
 
-async fn in_streams(redis: &Pool, place: &str) -> Vec<Event> {
+async fn in_streams(redis: &Pool, place: &Places) -> Vec<Event> {
     let mut connection = redis.get().await.unwrap();
     let mut events = Vec::new();
-    for shard in 0..SHARDS {
-        let stream = stream(place, shard);
+    for shard in Shard::all() {
+        let stream = place.events(shard);
         type Entry = (String, Vec<(String, Vec<u8>)>);
         let entries: Vec<Entry> = redis::cmd("XRANGE")
             .arg(&stream)
@@ -163,7 +164,7 @@ async fn in_streams(redis: &Pool, place: &str) -> Vec<Event> {
             let [(field, bytes)] = fields.as_slice() else { panic!("{fields:?}") };
             assert_eq!(field, FIELD);
             let event = Event::decode(bytes).unwrap();
-            assert_eq!(super::shard(event.organization), shard);
+            assert_eq!(Shard::of(event.organization), shard);
             events.push(event);
         }
         let _: Value = connection.del(&stream).await.unwrap();
@@ -177,7 +178,8 @@ async fn every_event_is_carried_to_its_organizations_stream() {
     for _ in 0..600 {
         Story::begin(&emitter, RequestId::generate(), "chat").caller(&caller());
     }
-    let (redis, place) = (test_redis(), format!("test:{}", RequestId::generate()));
+    let (redis, place) =
+        (test_redis(), Places::with_prefix(&format!("test:{}:", RequestId::generate())));
     emitter.carry(&redis, &place).await.unwrap();
     assert!(emitter.take().is_empty());
     assert_eq!(in_streams(&redis, &place).await.len(), 600);
@@ -189,7 +191,7 @@ async fn what_cannot_be_carried_is_kept_until_redis_is_back() {
     for _ in 0..300 {
         Story::begin(&emitter, RequestId::generate(), "chat").caller(&caller());
     }
-    let place = format!("test:{}", RequestId::generate());
+    let place = Places::with_prefix(&format!("test:{}:", RequestId::generate()));
     // Nobody listens there.
     emitter.carry(&pool("redis://127.0.0.1:1"), &place).await.unwrap_err();
     let redis = test_redis();

@@ -6,7 +6,8 @@ use data_plane::catalog::feed::Source;
 use redis::aio::MultiplexedConnection;
 use secrecy::ExposeSecret;
 use shared::{
-    event::{Event, SHARDS, UsageSource, stream},
+    counters::Shard,
+    event::{Event, UsageSource},
     ids::RequestId,
     snapshot::Places,
     usage::Usage,
@@ -31,7 +32,7 @@ fn source() -> Source {
         redis_url: redis_url(),
         places: Places::new(&format!("test:{{{name}}}")),
         last_used: format!("test:{name}:last_used"),
-        events: format!("test:{name}:events"),
+        events: shared::counters::Places::with_prefix(&format!("test:{name}:")),
         period: never,
         lane_period: never,
     }
@@ -43,9 +44,9 @@ async fn told(source: &Source) -> Vec<Event> {
     let client = redis::Client::open(source.redis_url.expose_secret()).unwrap();
     let mut redis: MultiplexedConnection = client.get_multiplexed_async_connection().await.unwrap();
     let mut events = Vec::new();
-    for shard in 0..SHARDS {
+    for shard in Shard::all() {
         let mut range = redis::cmd("XRANGE");
-        range.arg(stream(&source.events, shard)).arg("-").arg("+");
+        range.arg(source.events.events(shard)).arg("-").arg("+");
         let entries: Vec<Entry> = range.query_async(&mut redis).await.unwrap();
         let fields = entries.iter().flat_map(|(_, fields)| fields);
         events.extend(fields.map(|(_, bytes)| Event::decode(bytes).unwrap()));

@@ -198,6 +198,7 @@ fn image_of(master: &MasterKey, key: &NewKey, addresses: &[SocketAddr]) -> Snaps
         keys: vec![key],
         policies: vec![],
         tenants: vec![],
+        budgets: Vec::new(),
         projects: vec![],
     }
 }

@@ -28,9 +28,6 @@
 
 mod answer;
 mod scripts;
-#[cfg(test)]
-mod tests;
-
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -38,7 +35,7 @@ use uuid::Uuid;
 
 pub use self::{
     answer::{Incarnation, Settled, State},
-    scripts::{Known, Scripts, Settlement, Terms},
+    scripts::{Known, Opening, Scripts, Settlement, Terms, admission},
 };
 use crate::ids::{BudgetId, OrganizationId};
 
@@ -161,6 +158,11 @@ impl Places {
 
     pub fn durable(&self, shard: Shard) -> String {
         self.of("w", shard)
+    }
+
+    /// Entries of those streams that could not be read, for people to look at.
+    pub fn aside(&self) -> String {
+        format!("{}ev:aside", self.prefix)
     }
 
     fn of(&self, name: &str, shard: Shard) -> String {

@@ -195,7 +195,8 @@ impl Scripts {
         for Settlement { number, call, event, held, counted } in calls {
             ask.arg(number).arg(call).arg(event).arg(counted.len());
             for counted in *counted {
-                let is_same = |it: &&Hold| (it.budget, it.window) == (counted.budget, counted.window);
+                let is_same =
+                    |it: &&Hold| (it.budget, it.window) == (counted.budget, counted.window);
                 let held = held.iter().find(is_same).map_or_else(Amounts::default, |it| it.amounts);
                 let place = budgets.binary_search(&counted.budget).map_or(0, |it| it + 1);
                 ask.arg(place).arg(counted.window).arg(&held.all()).arg(&counted.amounts.all());

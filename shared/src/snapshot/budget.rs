@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{ApiKeyId, BudgetId, CostCenterId, OrganizationId, ProjectId, TeamId},
-    money::{Money, calendar::{Period, Zone}},
+    money::{Money, Period, Zone},
 };
 
 /// A cap on what a scope may spend in each window of a period. The scope, the period and
@@ -124,9 +124,7 @@ impl From<Thresholds> for Vec<u16> {
 }
 
 /// What becomes of a call whose worst case is more than what is left.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnTight {
     /// It is refused.
@@ -137,9 +135,7 @@ pub enum OnTight {
 }
 
 /// What becomes of a call while nobody can count.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnRedisLoss {
     /// It is refused, so that the cap holds.
@@ -147,7 +143,10 @@ pub enum OnRedisLoss {
     Closed,
     /// It passes while what passed this way stays within an allowance, in nano-dollars for
     /// all proxies together: by so much at most the cap may be exceeded.
-    Bounded(#[schema(value_type = i64)] Money),
+    Bounded {
+        #[schema(value_type = i64)]
+        allowance: Money,
+    },
 }
 
 #[cfg(test)]
