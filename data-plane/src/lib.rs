@@ -17,6 +17,7 @@ pub mod egress;
 pub mod emit;
 pub mod endpoints;
 pub mod health;
+pub mod journal;
 pub mod last_used;
 pub mod limits;
 pub mod metrics;
