@@ -11,12 +11,12 @@
 //! | key | what |
 //! |---|---|
 //! | `e:{s017}` | *incarnation*: a number, then a state and a time. `W` counts, `L` counts again what was lost until then, `C` lost something and waits to be healed. None is like `C` |
-//! | `b:{s017}:<budget>` | a hash: the caps in force, the present window, what is spent (`s`) and held (`r`, and of that `h` by the dead) in money, requests and tokens (`m`, `r`, `t`); of the window before the same with `<start>:` before the name |
+//! | `b:{s017}:<budget>` | a hash: the caps in force, the present window, what is spent (`s`) and held (`r`, and of that `h` by the dead; `al` is the highest threshold told of) in money, requests and tokens (`m`, `r`, `t`); of the window before the same with `<start>:` before the name |
 //! | `h:{s017}:<epoch>` | a hash of the holds of a proxy's process: by call, what it holds of which budgets |
 //! | `d:{s017}` | a hash of the holds of the dead, by epoch and call |
 //! | `q:{s017}` | a hash: by epoch, the last settlement that was counted |
 //! | `x:{s017}` | a sorted set of epochs that hold something, by when they last said that they live |
-//! | `k:{s017}` | a sorted set of keys that stopped, by when |
+//! | `k:{s017}` | a sorted set of keys that stopped, by when, each by its id without its prefix |
 //! | `ev:{s017}` | a stream of events, each written by the settlement that counted it |
 //! | `al:{s017}` | a stream of thresholds passed |
 //! | `w:{s017}` | a hash: by epoch, the last event that is in the database: what a proxy need not keep |
@@ -28,14 +28,20 @@
 
 mod answer;
 mod scripts;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use self::{
-    answer::{Incarnation, Settled, State},
-    scripts::{Known, Opening, Scripts, Settlement, Terms, admission},
+    answer::{Counter, Incarnation, Looked, Settled, State, Window},
+    scripts::{
+        HealedWindow, Healing, Known, LATEST, Opening, Scripts, Settlement, Sweeping, Swept, Terms,
+        admission,
+    },
 };
 use crate::ids::{BudgetId, OrganizationId};
 
@@ -205,4 +211,21 @@ pub struct Hold {
     pub window: i64,
     #[serde(flatten)]
     pub amounts: Amounts,
+}
+
+impl Hold {
+    /// What is written down of a call in a hash of holds. A hold of the dead has a time
+    /// before it, which is passed over; what cannot be read is, too.
+    pub fn read_all(written: &str) -> Vec<Self> {
+        written.split(';').filter_map(Self::read).collect()
+    }
+
+    fn read(written: &str) -> Option<Self> {
+        let (budget, rest) = written.split_once(' ')?;
+        let budget = BudgetId::from_uuid(Uuid::try_parse(budget).ok()?);
+        let mut numbers = rest.split(' ').map(|it| it.parse::<i64>().ok());
+        let mut next = || numbers.next().flatten();
+        let (window, money, requests, tokens) = (next()?, next()?, next()?, next()?);
+        Some(Self { budget, window, amounts: Amounts { money, requests, tokens } })
+    }
 }

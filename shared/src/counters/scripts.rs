@@ -3,15 +3,22 @@
 use redis::{Cmd, Pipeline, Script, cmd};
 
 use super::{Amounts, Counted, Epoch, Hold, Incarnation, Places, Shard};
-use crate::snapshot::{Budget, Caps};
+use crate::{
+    ids::{ApiKeyId, BudgetId},
+    snapshot::{Budget, Caps},
+};
 
 const CLOCK: &str = include_str!("lua/clock.lua");
 const COUNTER: &str = include_str!("lua/counter.lua");
+const CHILL: &str = include_str!("lua/chill.lua");
 const ADMISSION: &str = include_str!("lua/admission.lua");
 
 /// A script that no store keeps over a restart, nor gets from another: where Redis does not
 /// know it, it is not the Redis that it was, and may have lost something.
 const BOOT: &str = "return 'the store of counters is the one it was'";
+
+/// No window ends later: what is never reached, and exact in Redis all the same.
+pub const LATEST: i64 = (1 << 53) - 1;
 
 /// A script and the name that Redis has for it.
 pub struct Known {
@@ -80,9 +87,52 @@ pub struct Settlement<'a> {
     pub number: u64,
     pub call: &'a str,
     pub event: &'a [u8],
-    pub held: &'a [Hold],
-    /// Of the same budgets and windows, in the same order.
+    /// Of which budgets it may hold something. How much, the store knows.
+    pub held: &'a [BudgetId],
     pub counted: &'a [Counted],
+}
+
+/// What is taken from a proxy's process that does not hold it any more.
+#[derive(Clone, Copy, Debug)]
+pub struct Sweeping<'a> {
+    pub epoch: Epoch,
+    pub call: &'a str,
+    /// As it is written down: what [`Hold::read_all`] reads.
+    pub written: &'a str,
+    pub why: Swept,
+}
+
+/// Why a hold is taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swept {
+    /// Its process has given no sign of life since that moment, by the clock of Redis, in
+    /// milliseconds since 1970. It counts on as held by the dead.
+    Dead { silent_since_ms: i64 },
+    /// Its call was settled before the store went back. It is let go.
+    Settled,
+}
+
+/// What the database knows of a shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Healing<'a> {
+    /// As it was read; 0 where there was none.
+    pub from: Incarnation,
+    pub to: Incarnation,
+    /// For how long proxies may say what they hold, until calls are let through again.
+    pub learning_ms: u64,
+    /// By process, its last settlement in the database.
+    pub settled: &'a [(Epoch, u64)],
+    /// What is added; of windows of the same budget the earlier first.
+    pub windows: &'a [HealedWindow],
+}
+
+/// What was spent in a window that the store does not know of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealedWindow {
+    pub budget: BudgetId,
+    pub from_ms: i64,
+    pub until_ms: i64,
+    pub more: Amounts,
 }
 
 impl Scripts {
@@ -101,7 +151,7 @@ impl Scripts {
             register: known(include_str!("lua/register.lua")),
             look: known(include_str!("lua/look.lua")),
             sweep: known(include_str!("lua/sweep.lua")),
-            chill: known(include_str!("lua/chill.lua")),
+            chill: Known::new(&[clock, CHILL]),
             heal: known(include_str!("lua/heal.lua")),
             places,
         }
@@ -118,8 +168,7 @@ impl Scripts {
     /// said before anything is loaded, since a script that is there says it was looked after.
     pub fn chill_all(&self, number: Incarnation) -> Pipeline {
         let mut pipeline = Pipeline::new();
-        let mut code = CLOCK.to_owned() + COUNTER;
-        code.push_str(include_str!("lua/chill.lua"));
+        let code = CLOCK.to_owned() + CHILL;
         for shard in Shard::all() {
             let ask = pipeline.cmd("EVAL").arg(&code).arg(1);
             ask.arg(self.places.incarnation(shard)).arg(number.0).ignore();
@@ -157,7 +206,7 @@ impl Scripts {
         let marks: Vec<_> = budget.thresholds.percents().iter().map(u16::to_string).collect();
         ask.arg(marks.join(","));
         if let Some(Opening { from_ms, until_ms, spent }) = opening {
-            ask.arg(from_ms).arg(until_ms).arg(&spent.all());
+            ask.arg(from_ms).arg(until_ms.min(LATEST)).arg(&spent.all());
         }
         ask
     }
@@ -178,8 +227,9 @@ impl Scripts {
 
     /// Settles several calls of one shard at once. In the order of their numbers.
     pub fn settle(&self, shard: Shard, epoch: Epoch, calls: &[Settlement<'_>]) -> Cmd {
+        let counted = calls.iter().flat_map(|it| it.counted).map(|it| it.budget);
         let mut budgets: Vec<_> =
-            calls.iter().flat_map(|it| it.counted).map(|it| it.budget).collect();
+            calls.iter().flat_map(|it| it.held).copied().chain(counted).collect();
         budgets.sort_unstable();
         budgets.dedup();
         let places = &self.places;
@@ -192,14 +242,11 @@ impl Scripts {
             .arg(places.alerts(shard));
         budgets.iter().for_each(|it| _ = ask.arg(places.budget(shard, *it)));
         ask.arg(epoch.to_string()).arg(calls.len());
-        for Settlement { number, call, event, held, counted } in calls {
+        for Settlement { number, call, event, counted, .. } in calls {
             ask.arg(number).arg(call).arg(event).arg(counted.len());
             for counted in *counted {
-                let is_same =
-                    |it: &&Hold| (it.budget, it.window) == (counted.budget, counted.window);
-                let held = held.iter().find(is_same).map_or_else(Amounts::default, |it| it.amounts);
                 let place = budgets.binary_search(&counted.budget).map_or(0, |it| it + 1);
-                ask.arg(place).arg(counted.window).arg(&held.all()).arg(&counted.amounts.all());
+                ask.arg(place).arg(counted.window).arg(&counted.amounts.all());
             }
         }
         ask
@@ -223,6 +270,61 @@ impl Scripts {
             .arg(places.durable(shard))
             .arg(epoch.to_string())
             .arg(u8::from(holds_something));
+        ask
+    }
+
+    /// Answers 1 where the hold was taken away; 0 where it is gone already, or its process
+    /// lives after all.
+    pub fn sweep(&self, shard: Shard, sweeping: Sweeping<'_>) -> Cmd {
+        let Sweeping { epoch, call, written, why } = sweeping;
+        let held = Hold::read_all(written);
+        let places = &self.places;
+        let mut ask = self.sweep.ask(3 + held.len());
+        ask.arg(places.holds(shard, epoch)).arg(places.dead_holds(shard)).arg(places.living(shard));
+        self.name_budgets(&mut ask, shard, &held);
+        let (why, since) = match why {
+            Swept::Dead { silent_since_ms } => ("dead", silent_since_ms),
+            Swept::Settled => ("settled", 0),
+        };
+        ask.arg(why).arg(epoch.to_string()).arg(since).arg(call).arg(written);
+        held.iter().for_each(|it| _ = ask.arg(it.window).arg(&it.amounts.all()));
+        ask
+    }
+
+    /// That a key opens nothing any more, from the next call on, whoever has not heard of it.
+    pub fn stop_key(&self, shard: Shard, key: ApiKeyId, at_ms: i64) -> Cmd {
+        let mut ask = cmd("ZADD");
+        ask.arg(self.places.stopped_keys(shard)).arg(at_ms).arg(key.uuid().simple().to_string());
+        ask
+    }
+
+    /// Says of one shard that it may have lost something.
+    pub fn chill(&self, shard: Shard, number: Incarnation) -> Cmd {
+        let mut ask = self.chill.ask(1);
+        ask.arg(self.places.incarnation(shard)).arg(number.0);
+        ask
+    }
+
+    /// Answers 1 where the shard was healed; 0 where it is another one meanwhile, or is not
+    /// cold.
+    pub fn heal(&self, shard: Shard, healing: Healing<'_>) -> Cmd {
+        let Healing { from, to, learning_ms, settled, windows } = healing;
+        let places = &self.places;
+        let mut ask = self.heal.ask(3 + windows.len());
+        ask.arg(places.incarnation(shard)).arg(places.settled(shard)).arg(places.durable(shard));
+        windows.iter().for_each(|it| _ = ask.arg(places.budget(shard, it.budget)));
+        ask.arg(from.0).arg(to.0).arg(learning_ms).arg(settled.len());
+        settled.iter().for_each(|(epoch, last)| _ = ask.arg(epoch.to_string()).arg(last));
+        for HealedWindow { from_ms, until_ms, more, .. } in windows {
+            ask.arg(from_ms).arg(until_ms.min(&LATEST)).arg(&more.all());
+        }
+        ask
+    }
+
+    /// All that is kept of a budget, for [`Counter::read`](super::Counter::read).
+    pub fn budget(&self, shard: Shard, budget: BudgetId) -> Cmd {
+        let mut ask = cmd("HGETALL");
+        ask.arg(self.places.budget(shard, budget));
         ask
     }
 

@@ -34,7 +34,15 @@ local function cap(budget, kind, now)
   return budget[kind]
 end
 
--- Puts what the present window holds aside, and forgets the one before the last.
+-- How what is kept of another window than the present one is called.
+local function names_in(window)
+  local names = {}
+  for i, name in ipairs(OF_WINDOW) do names[i] = text(window) .. ':' .. name end
+  return names
+end
+
+-- Begins a window: puts what the present one holds aside, and forgets the one before it. What
+-- came in of the new one before anybody began it is taken up.
 local function turn(budget, from, till)
   if budget.ws then
     local aside = {}
@@ -43,17 +51,25 @@ local function turn(budget, from, till)
         aside[#aside + 1] = text(budget.ws) .. ':' .. name
         aside[#aside + 1] = redis.call('HGET', budget.key, name)
       end
-      budget[name] = 0
     end
     if #aside > 0 then redis.call('HSET', budget.key, unpack(aside)) end
     redis.call('HDEL', budget.key, unpack(OF_WINDOW))
-    if budget.pw then
-      for _, name in ipairs(OF_WINDOW) do
-        redis.call('HDEL', budget.key, text(budget.pw) .. ':' .. name)
-      end
-    end
+    if budget.pw then redis.call('HDEL', budget.key, unpack(names_in(budget.pw))) end
     budget.pw = budget.ws
     redis.call('HSET', budget.key, 'pw', text(budget.pw))
+  end
+  local names = names_in(from)
+  local values, taken = redis.call('HMGET', budget.key, unpack(names)), {}
+  for i, name in ipairs(OF_WINDOW) do
+    budget[name] = tonumber(values[i] or '0') or 0
+    if values[i] then
+      taken[#taken + 1] = name
+      taken[#taken + 1] = values[i]
+    end
+  end
+  if #taken > 0 then
+    redis.call('HSET', budget.key, unpack(taken))
+    redis.call('HDEL', budget.key, unpack(names))
   end
   budget.ws, budget.we = from, till
   redis.call('HSET', budget.key, 'ws', text(from), 'we', text(till))
@@ -97,13 +113,10 @@ end
 local function window_of(budget, window)
   if window == budget.ws then return budget, '' end
   if budget.ws and (not budget.pw or window ~= budget.pw) then return nil end
-  local before = text(window) .. ':'
-  local names = {}
-  for i, name in ipairs(OF_WINDOW) do names[i] = before .. name end
-  local values = redis.call('HMGET', budget.key, unpack(names))
+  local values = redis.call('HMGET', budget.key, unpack(names_in(window)))
   local found = { ws = window }
   for i, name in ipairs(OF_WINDOW) do found[name] = tonumber(values[i] or '0') or 0 end
-  return found, before
+  return found, text(window) .. ':'
 end
 
 -- Holds more of a window.

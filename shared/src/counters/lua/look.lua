@@ -7,6 +7,6 @@ local now = clock()
 local state, number = incarnation(KEYS[1], now)
 if ARGV[2] == '1' then redis.call('ZADD', KEYS[3], text(now), ARGV[1]) end
 return {
-  state, number, tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0'),
+  state, tonumber(number), tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0'),
   tonumber(redis.call('HGET', KEYS[4], ARGV[1]) or '0'), now,
 }
