@@ -11,6 +11,7 @@ pub mod admit;
 pub mod answer;
 pub mod ask;
 pub mod authenticate;
+pub mod budgets;
 pub mod call;
 pub mod catalog;
 pub mod egress;

@@ -15,10 +15,12 @@ use super::{
     attempt::{Ended, Sending},
     retries::pause,
 };
-use crate::{call::UpstreamFailure, catalog::Candidate};
+use crate::{budgets::Tab, call::UpstreamFailure, catalog::Candidate};
 
 pub(super) struct Trying<'a> {
     pub sending: Sending<'a>,
+    /// What each attempt may cost is covered before it is sent, and what it did cost kept.
+    pub tab: &'a mut Tab,
     pub attempts: Vec<Attempt>,
 }
 
@@ -32,6 +34,10 @@ impl Trying<'_> {
         let mut again = None;
         for candidate in candidates {
             let (ended, fate) = self.attempt(candidate).await;
+            if fate == Fate::NotCovered {
+                // What the attempts before it have come to is told.
+                break;
+            }
             if fate.is_final() || Instant::now() >= self.sending.end {
                 return Some((candidate, ended));
             }
@@ -45,7 +51,7 @@ impl Trying<'_> {
         {
             sleep(pause).await;
             let (ended, fate) = self.attempt(candidate).await;
-            if fate != Fate::LeftAlone {
+            if !matches!(fate, Fate::LeftAlone | Fate::NotCovered) {
                 return Some((candidate, ended));
             }
         }
@@ -54,16 +60,27 @@ impl Trying<'_> {
 
     async fn attempt(&mut self, candidate: &Candidate) -> (Ended, Fate) {
         let (started, mut status) = (Instant::now(), None);
+        if let Err(why) = self.tab.cover(candidate).await {
+            return (Ended::Failed(why.into()), Fate::NotCovered);
+        }
         let calling = self.sending.calling;
         let (ended, fate) = match calling.breakers.admit(candidate.credential.id, started) {
             Err(rest) => (Ended::Failed(UpstreamFailure::LeftAlone(rest)), Fate::LeftAlone),
             Ok(pass) => {
                 let provider = candidate.model.upstream.speaks();
                 let ended = match provider.request(self.sending.ask, candidate) {
-                    Ok(request) => self.sending.send(candidate, request, &mut status).await,
+                    Ok(request) => {
+                        let said = self.tab.sends(candidate);
+                        let ended = self.sending.send(candidate, request, said).await;
+                        status = self.tab.status();
+                        ended
+                    }
                     Err(unsaid) => Err(unsaid.into()),
                 };
                 let ended = ended.unwrap_or_else(Ended::Failed);
+                if !matches!(ended, Ended::Answered(_)) {
+                    self.tab.fails();
+                }
                 let fate = ended.fate(status);
                 // A probe that was never sent has not probed.
                 if fate != Fate::Unsaid {

@@ -24,6 +24,7 @@ use std::{
 
 use shared::{
     counters::{Epoch, Shard},
+    failure::{Classified, Code, Kind as FailureKind, code},
     ids::RequestId,
 };
 use uuid::Uuid;
@@ -95,6 +96,16 @@ pub enum NotWritten {
     NoRoom,
     #[error("the journal could not be written to: {0}")]
     Failed(#[from] io::Error),
+}
+
+impl Classified for NotWritten {
+    fn kind(&self) -> FailureKind {
+        FailureKind::Unavailable
+    }
+
+    fn code(&self) -> Code {
+        code::METER_UNAVAILABLE
+    }
 }
 
 impl Journal {

@@ -15,7 +15,7 @@ use shared::{
 
 use crate::{
     feed::redis_url,
-    plane::Plane,
+    plane::{Plane, warm},
     soon,
     upstream::{EVENTS, JSON, LAST_CHUNK, Step, Upstream, answer, chunk},
 };
@@ -26,7 +26,7 @@ const COUNTED: &str =
     "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":4}}\n\n";
 const DONE: &str = "data: [DONE]\n\n";
 
-fn source() -> Source {
+pub fn source() -> Source {
     let (name, never) = (RequestId::generate(), Duration::from_secs(3_600));
     Source {
         redis_url: redis_url(),
@@ -39,7 +39,7 @@ fn source() -> Source {
 }
 
 /// All that was told of calls.
-async fn told(source: &Source) -> Vec<Event> {
+pub async fn told(source: &Source) -> Vec<Event> {
     type Entry = (String, Vec<(String, Vec<u8>)>);
     let client = redis::Client::open(source.redis_url.expose_secret()).unwrap();
     let mut redis: MultiplexedConnection = client.get_multiplexed_async_connection().await.unwrap();
@@ -56,7 +56,8 @@ async fn told(source: &Source) -> Vec<Event> {
 
 async fn check(call: &str, script: Vec<Step>, answered: &str) {
     let (upstream, source) = (Upstream::start([script]).await, source());
-    let plane = Plane::bare_from(source.clone(), |it| it.drain_delay_seconds = 0).await;
+    warm(&source).await;
+    let plane = Plane::bare_from(source.clone(), |it| it.redis_url = redis_url()).await;
     plane.serve(upstream.address);
     assert_eq!(plane.chat(call).await.body, answered);
     soon(plane.running.drain()).await;

@@ -39,8 +39,8 @@ use uuid::Uuid;
 pub use self::{
     answer::{Counter, Incarnation, Looked, Settled, State, Window},
     scripts::{
-        HealedWindow, Healing, Known, LATEST, Opening, Scripts, Settlement, Sweeping, Swept, Terms,
-        admission,
+        CLOCK, HealedWindow, Healing, Known, LATEST, Opening, Scripts, Settlement, Sweeping, Swept,
+        Terms, admission,
     },
 };
 use crate::ids::{BudgetId, OrganizationId};

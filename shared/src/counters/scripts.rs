@@ -8,7 +8,8 @@ use crate::{
     snapshot::{Budget, Caps},
 };
 
-const CLOCK: &str = include_str!("lua/clock.lua");
+/// The clock of Redis, which every script that has one begins with.
+pub const CLOCK: &str = include_str!("lua/clock.lua");
 const COUNTER: &str = include_str!("lua/counter.lua");
 const CHILL: &str = include_str!("lua/chill.lua");
 const ADMISSION: &str = include_str!("lua/admission.lua");
@@ -164,6 +165,12 @@ impl Scripts {
         ask
     }
 
+    /// Whether another Redis than the one that was there before answers, or one that forgot:
+    /// what [`is_booted`](Self::is_booted) says.
+    pub fn is_another([exists]: [bool; 1]) -> bool {
+        !exists
+    }
+
     /// Of a Redis that is not the one it was: that every shard may have lost something. To be
     /// said before anything is loaded, since a script that is there says it was looked after.
     pub fn chill_all(&self, number: Incarnation) -> Pipeline {
@@ -179,6 +186,12 @@ impl Scripts {
     /// To be sent once over each new connection, and when Redis has forgotten.
     pub fn load(&self) -> Pipeline {
         let mut load = Pipeline::new();
+        self.load_into(&mut load);
+        load
+    }
+
+    /// The same behind what somebody else has to make known.
+    pub fn load_into(&self, load: &mut Pipeline) {
         let all = [
             &self.set_terms,
             &self.extend,
@@ -191,8 +204,7 @@ impl Scripts {
             // The last, so that whoever finds it finds the others.
             &self.boot,
         ];
-        all.into_iter().for_each(|it| it.load(&mut load));
-        load
+        all.into_iter().for_each(|it| it.load(load));
     }
 
     pub fn set_terms(&self, shard: Shard, terms: Terms<'_>) -> Cmd {

@@ -36,8 +36,9 @@ local function look_at_budgets(keys, at, now)
   return budgets, against, index, kind
 end
 
--- Holds what a call wants of all budgets, under its name.
-local function take_budgets(budgets, holds, call)
+-- Holds what a call wants of all budgets, under its name. A process that begins to hold
+-- something has given a sign of life.
+local function take_budgets(budgets, holds, living, call, now)
   local all = {}
   for i, budget in ipairs(budgets) do
     local wanted = budget.wanted
@@ -49,6 +50,9 @@ local function take_budgets(budgets, holds, call)
     all[i] = written(id, budget.ws, wanted[1], wanted[2], wanted[3])
   end
   redis.call('HSET', holds, call, table.concat(all))
+  if redis.call('HLEN', holds) == 1 then
+    redis.call('ZADD', living, text(now), string.match(holds, '[^:]+$'))
+  end
 end
 
 -- A budget as the caller is told of it: its window, then the cap (-1: none), what is spent
