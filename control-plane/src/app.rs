@@ -13,7 +13,7 @@ use actix_web::{
     middleware::{Compress, from_fn},
     web::{Data, PayloadConfig},
 };
-use shared::{event, snapshot::LAST_USED, tasks::Supervisor};
+use shared::{counters::Places, snapshot::LAST_USED, tasks::Supervisor};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tracing::info;
@@ -138,7 +138,7 @@ fn employ(supervisor: &Supervisor, config: &Config, platform: &Data<Platform>) {
     });
 
     let ingester =
-        Arc::new(requests::Ingester::new(platform.clone(), event::PLACE, config.request_days));
+        Arc::new(requests::Ingester::new(platform.clone(), Places::default(), config.request_days));
     supervisor.every("log requests", Duration::from_millis(200), unasked(), move || {
         let ingester = ingester.clone();
         async move { ingester.run().await }

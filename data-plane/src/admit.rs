@@ -1,5 +1,5 @@
-//! Whether there is room for a call: first in this process, before its body is read, then
-//! within the limits of its key, project and organization.
+//! Whether there is room for a call in this process, before its body is read. Whether there
+//! is within its limits and budgets, `budgets` finds out.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use shared::{
     ids::OrganizationId,
 };
 
-use crate::limits::{Asked, LimitReached, Limiter, Permit, Standing};
+use crate::limits::{LimitStanding, Permit};
 
 /// The calls that this process can have under way. An organization is let in while it has
 /// fewer under way than seats are free: alone it gets half, two get a third each, and
@@ -92,38 +92,27 @@ impl Drop for Seat {
 }
 
 /// Proof that a call may be made. Whoever answers it owns this to the last byte: settled
-/// once, or at zero when dropped.
+/// once, or at zero when dropped. What it holds of budgets is on its tab.
 #[must_use = "a call that is not made frees its room"]
 pub struct Admitted {
     permit: Permit,
-    estimate: u64,
     _seat: Seat,
 }
 
 impl Admitted {
+    pub fn new(permit: Permit, seat: Seat) -> Self {
+        Self { permit, _seat: seat }
+    }
+
     /// The call came to so many tokens.
     pub fn settle(self, tokens: u64) {
         self.permit.settle(tokens);
     }
 
-    /// Nobody says what the call came to.
-    pub fn settle_as_estimated(self) {
-        self.permit.settle(self.estimate);
-    }
-
     /// How the caller stands with their limits, for the headers of the answer.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> LimitStanding {
         self.permit.standing()
     }
-}
-
-pub async fn admit(
-    limiter: &Arc<Limiter>,
-    seat: Seat,
-    asked: Asked<'_>,
-) -> Result<Admitted, LimitReached> {
-    let permit = limiter.admit(asked).await?;
-    Ok(Admitted { permit, estimate: asked.tokens, _seat: seat })
 }
 
 #[cfg(test)]

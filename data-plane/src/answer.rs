@@ -49,7 +49,7 @@ impl Streamed {
 impl Drop for Streamed {
     fn drop(&mut self) {
         if let Some(admitted) = self.admitted.take() {
-            self.visit.settle(admitted, self.relay.usage(), true);
+            self.visit.settle(admitted, &self.relay.delivered());
         }
     }
 }
@@ -67,7 +67,12 @@ impl MessageBody for Streamed {
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let this = &mut *self;
         Poll::Ready(match ready!(Pin::new(&mut this.relay).poll_next(cx)) {
-            Some(Ok(bytes)) => Some(Ok(bytes)),
+            Some(Ok(bytes)) => {
+                if let Some(tab) = this.visit.story.tab_mut() {
+                    tab.progresses(this.relay.delivered_tokens());
+                }
+                Some(Ok(bytes))
+            }
             Some(Err(why)) => {
                 let broken = Refused::from(CallFailed { served: this.served.clone(), why });
                 Some(Ok(this.visit.breaks(&broken).into()))

@@ -5,6 +5,7 @@ use std::{
     any::Any,
     io,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -16,13 +17,14 @@ use actix_web::{
     web::Data,
 };
 use deadpool_redis::Pool;
-use shared::tasks::Supervisor;
+use shared::{counters, tasks::Supervisor};
 use socket2::SockRef;
 use tracing::{info, warn};
 
 use crate::{
     admit::Room,
     authenticate::TrustedProxies,
+    budgets::Meter,
     call::Calling,
     catalog::{
         Catalog, Opener,
@@ -30,7 +32,6 @@ use crate::{
     },
     config::Config,
     egress::Egress,
-    emit::Emitter,
     health,
     limits::{Limiter, Place},
     metrics::Metrics,
@@ -70,7 +71,6 @@ pub struct Running {
 #[derive(Clone)]
 struct Places {
     last_used: String,
-    events: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +79,8 @@ pub enum NotStarted {
     Listen { address: SocketAddr, source: io::Error },
     #[error("TURNPIKE_REDIS_URL is not usable")]
     Redis(#[from] FeedError),
+    #[error("the journal cannot be kept in {directory:?}")]
+    Journal { directory: Option<PathBuf>, source: io::Error },
     #[error("the metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
 }
@@ -96,12 +98,13 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
     let sealer = config.credential_key.sealer("credentials");
     let catalog = Arc::new(Catalog::new(Opener { sealer, egress: egress.clone() }));
     let metrics = Arc::new(Metrics::new()?);
-    let places = Places { last_used: source.last_used.clone(), events: source.events.clone() };
+    let places = Places { last_used: source.last_used.clone() };
+    let counters = source.events.clone();
     let proxy = Proxy::of(&config);
     let feed = Arc::new(Feed::new(source, proxy, catalog.clone(), metrics.clone())?);
     let redis = feed.pool();
     feed.catch_up().await;
-    let gateway = Data::new(gateway(&config, catalog.clone(), metrics)?);
+    let gateway = Data::new(gateway(&config, catalog.clone(), metrics, counters)?);
 
     let (address, server) = listen(&config, gateway.clone(), egress)?;
     let private = config.floor.metrics_listen.map(|it| listen_privately(it, gateway.clone()));
@@ -114,9 +117,9 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
         breakers: calling.left_alone(),
     });
     gateway.last_used.clone().start(&supervisor, redis.clone(), places.last_used.clone());
-    gateway.limiter.clone().start(&supervisor);
+    gateway.meter.limiter.clone().start(&supervisor);
+    gateway.meter.clone().start(&supervisor);
     gateway.refusals.clone().start(&supervisor);
-    gateway.emitter.clone().start(&supervisor, redis.clone(), places.events.clone());
     let mut servers = vec![server.handle()];
     supervisor.run("serve", server);
     if let Some(private) = private {
@@ -151,15 +154,13 @@ impl Running {
             () = self.say_farewell() => (),
         }
         self.supervisor.shut_down().await;
-        self.gateway.limiter.leave().await;
+        self.gateway.meter.limiter.leave().await;
+        self.gateway.meter.leave().await;
         self.gateway.refusals.sum_up();
         self.feed.end().await;
         if let Err(error) = self.gateway.last_used.carry(&self.redis, &self.places.last_used).await
         {
             warn!(%error, "could not tell when keys were last used");
-        }
-        if let Err(error) = self.gateway.emitter.carry(&self.redis, &self.places.events).await {
-            warn!(%error, "could not tell of the last calls");
         }
         info!("stopped");
     }
@@ -191,15 +192,23 @@ fn gateway(
     config: &Config,
     catalog: Arc<Catalog>,
     metrics: Arc<Metrics>,
+    counters: counters::Places,
 ) -> Result<Gateway, NotStarted> {
-    let place = Place::standard(config.redis_url.clone(), config.assumed_proxies);
+    let standard = Place::standard(config.redis_url.clone(), config.assumed_proxies);
+    let place = Place { counters, ..standard };
+    let limiter = Limiter::new(place, metrics.limits.clone()).map_err(FeedError::from)?;
+    let (directory, most) = (config.journal(), config.journal_bytes);
+    if directory.is_none() {
+        warn!("TURNPIKE_JOURNAL_DIR is not set: what is not told yet is lost with the process");
+    }
+    let meter = Meter::begin(directory.as_deref(), most, limiter, metrics.meter.clone())
+        .map_err(|source| NotStarted::Journal { directory, source })?;
     let calling = Calling::new(config.timeouts, config.breaker_calls, &metrics.call);
     let dashboard = config.dashboard_url.as_str().trim_end_matches('/');
     Ok(Gateway {
         catalog,
-        emitter: Arc::new(Emitter::new(metrics.events.clone())),
+        meter,
         room: Room::new(config.max_in_flight),
-        limiter: Limiter::new(place, metrics.limits.clone()).map_err(FeedError::from)?,
         metrics,
         last_used: Arc::default(),
         refusals: Arc::default(),

@@ -37,6 +37,16 @@ pub struct Config {
     #[arg(long, env = "TURNPIKE_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
 
+    /// Where calls are written down before they are sent, and kept until the database has
+    /// them: on a disk that outlives the process. In the state's directory where none is
+    /// given; without that either, what a killed process had not said yet is lost.
+    #[arg(long, env = "TURNPIKE_JOURNAL_DIR")]
+    pub journal_dir: Option<PathBuf>,
+
+    /// The most that the journal takes of the disk. When it is full, calls are refused.
+    #[arg(long, env = "TURNPIKE_JOURNAL_BYTES", default_value_t = 1 << 30)]
+    pub journal_bytes: usize,
+
     /// What the operators' page calls this proxy: another name for each. Drawn at random
     /// where none is given.
     #[arg(long, env = "TURNPIKE_PROXY_NAME")]
@@ -89,6 +99,14 @@ pub struct Config {
 
     #[command(flatten)]
     pub timeouts: Timeouts,
+}
+
+impl Config {
+    /// Where the journal is kept, if it is to outlive the process.
+    pub fn journal(&self) -> Option<PathBuf> {
+        let under = |it: &PathBuf| it.join("journal");
+        self.journal_dir.clone().or_else(|| self.state_dir.as_ref().map(under))
+    }
 }
 
 /// How long each wait for an upstream or for a client may last.

@@ -12,17 +12,19 @@ use crate::{ask::Form, nearest::nearest};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     Ask(Form),
+    Quote,
     Models,
     Model,
     Unknown,
 }
 
 impl Endpoint {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Ask(Form::Chat),
         Self::Ask(Form::Completions),
         Self::Ask(Form::Embeddings),
         Self::Ask(Form::Moderations),
+        Self::Quote,
         Self::Models,
         Self::Model,
         Self::Unknown,
@@ -31,6 +33,7 @@ impl Endpoint {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ask(form) => form.scope().name(),
+            Self::Quote => "quote",
             Self::Models => "models",
             Self::Model => "model",
             Self::Unknown => "unknown",
@@ -41,11 +44,12 @@ impl Endpoint {
 pub const MODELS: &str = "/v1/models";
 pub const MODEL: &str = "/v1/models/{name:.+}";
 
-const ALL: [(&str, &str); 5] = [
+const ALL: [(&str, &str); 6] = [
     ("POST", Form::Chat.path()),
     ("POST", Form::Completions.path()),
     ("POST", Form::Embeddings.path()),
     ("POST", Form::Moderations.path()),
+    ("POST", Form::Chat.quote_path()),
     ("GET", MODELS),
 ];
 
@@ -58,6 +62,16 @@ impl Form {
             Self::Completions => "/v1/completions",
             Self::Embeddings => "/v1/embeddings",
             Self::Moderations => "/v1/moderations",
+        }
+    }
+
+    /// Where it is asked what such a call would cost.
+    pub const fn quote_path(self) -> &'static str {
+        match self {
+            Self::Chat => "/v1/quote",
+            Self::Completions => "/v1/quote/completions",
+            Self::Embeddings => "/v1/quote/embeddings",
+            Self::Moderations => "/v1/quote/moderations",
         }
     }
 

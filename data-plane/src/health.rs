@@ -34,7 +34,7 @@ async fn readyz(gateway: Data<Gateway>) -> HttpResponse {
     response.insert_header((header::CACHE_CONTROL, "no-store")).json(json!({
         "ready": is_ready,
         "revision": revision,
-        "limits": gateway.limiter.state().name(),
+        "limits": gateway.meter.limiter.state().name(),
     }))
 }
 

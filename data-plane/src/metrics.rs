@@ -6,7 +6,10 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Coll
 use shared::failure::Code;
 use time::OffsetDateTime;
 
-use crate::{call::CallMetrics, catalog::Snapshot, endpoints::Endpoint, limits::LimitMetrics};
+use crate::{
+    budgets::MeterMetrics, call::CallMetrics, catalog::Snapshot, endpoints::Endpoint,
+    limits::LimitMetrics,
+};
 
 pub struct Metrics {
     registry: Registry,
@@ -15,7 +18,7 @@ pub struct Metrics {
     refusals: HashMap<&'static str, IntCounter>,
     pub snapshot: SnapshotMetrics,
     pub limits: Arc<LimitMetrics>,
-    pub events: EventMetrics,
+    pub meter: MeterMetrics,
     pub call: CallMetrics,
 }
 
@@ -48,13 +51,6 @@ pub struct SnapshotMetrics {
     redis_up: IntGauge,
 }
 
-/// What became of the events of calls that left.
-#[derive(Clone)]
-pub struct EventMetrics {
-    carried: IntCounter,
-    dropped: IntCounter,
-}
-
 /// A request under way. Counted once when it is dropped, whichever way it left.
 pub struct Passage {
     metrics: Arc<Metrics>,
@@ -83,7 +79,7 @@ impl Metrics {
                 .collect::<Result<_, prometheus::Error>>()?,
             snapshot: SnapshotMetrics::new(&registry)?,
             limits: LimitMetrics::new(&registry)?.into(),
-            events: EventMetrics::new(&registry)?,
+            meter: MeterMetrics::new(&registry)?,
             call: CallMetrics::new(&registry)?,
             registry: {
                 register(&registry, requests)?;
@@ -208,24 +204,6 @@ impl SnapshotMetrics {
         self.revision.set(snapshot.revision);
         self.age_seconds.set((now - snapshot.taken_at).whole_seconds());
         self.quarantined.set(i64::try_from(snapshot.quarantined.len()).unwrap_or(i64::MAX));
-    }
-}
-
-impl EventMetrics {
-    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name, help| counter(registry, name, help);
-        Ok(Self {
-            carried: counter("turnpike_events_carried_total", "Events of calls told to Redis.")?,
-            dropped: counter("turnpike_events_dropped_total", "Events for which was no room.")?,
-        })
-    }
-
-    pub fn carried(&self, count: usize) {
-        self.carried.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
-    }
-
-    pub fn dropped(&self, count: usize) {
-        self.dropped.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 }
 

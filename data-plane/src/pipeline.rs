@@ -1,8 +1,9 @@
 //! The stages of a request, in order. Each takes what the one before it made, so that a
 //! call cannot be sent before it is routed, nor routed before we know whose it is.
 //!
-//! What `admit` has let through is held until the last byte, and what `call` has opened
-//! settles and is told of as it ends, whichever way it does.
+//! What `admit` has let through holds what it may come to until the last byte, and what `call`
+//! has opened settles and is told of as it ends, whichever way it does: the story owns its
+//! tab.
 
 use std::{
     sync::{
@@ -15,22 +16,23 @@ use std::{
 use shared::snapshot::Scope;
 
 use crate::{
-    admit::{Admitted, Room, Seat, admit},
+    admit::{Admitted, Room, Seat},
     answer::Answer,
     ask::{Ask, Form},
     authenticate::{Caller, Knock, NotLetIn, TrustedProxies, authenticate},
+    budgets::{self, Bearing, Meter, NotAdmitted, Tab, bearings},
     call::{Calling, call},
     catalog::Catalog,
     egress::Client,
-    emit::{Emitter, Story},
+    emit::Story,
     last_used::LastUsed,
-    limits::{Asked, LimitReached, Limiter},
+    limits::Asked,
     metrics::Metrics,
     models,
     receive::{Limits, NotReceived, Sending, receive},
     refusals::Refusals,
     refused::Refused,
-    route::route,
+    route::{Plan, route},
 };
 
 /// What every request needs, shared by all workers.
@@ -39,11 +41,10 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     pub last_used: Arc<LastUsed>,
     pub refusals: Arc<Refusals>,
-    pub emitter: Arc<Emitter>,
+    pub meter: Arc<Meter>,
     pub proxies: TrustedProxies,
     pub limits: Limits,
     pub room: Arc<Room>,
-    pub limiter: Arc<Limiter>,
     pub calling: Arc<Calling>,
     /// Where the pages about error codes are; ends with a slash.
     pub error_docs: String,
@@ -65,16 +66,35 @@ pub async fn ask(
     let body = gateway.calling.unless_leaving(receive(&gateway.limits, sending)).await;
     let ask = Ask::parse(form, body.unwrap_or(Err(NotReceived::Leaving))?)?;
     story.asks(&ask.model);
-    let admitted = gateway.admit(&caller, seat, ask.estimated_tokens()).await?;
-    let plan = gateway
+    let mut plan = gateway
         .with_snapshot(|snapshot| Ok(route(snapshot, caller, ask, &mut fastrand::Rng::new())?))?;
     story.routed(plan.reason.name(), plan.reason.policy());
-    let outcome = call(client, &gateway.calling, plan).await;
+    let admitted = gateway.admit(&mut plan, seat, story).await?;
+    story.intends(plan.candidates.first())?;
+    let tab = story.tab_mut().ok_or(NotLetIn::NotReady)?;
+    let outcome = call(client, &gateway.calling, plan, tab).await;
     story.tried(match &outcome {
         Ok(open) => &open.served,
         Err(failed) => &failed.served,
     });
     Ok(Answer::Opened(Box::new(outcome?), admitted))
+}
+
+/// What the same call would cost, and whether its budgets would let it through.
+pub async fn quote(
+    gateway: &Gateway,
+    knock: Knock<'_>,
+    form: Form,
+    sending: Sending<'_>,
+) -> Result<Answer, Refused> {
+    let caller = gateway.authenticate(knock, form.scope())?;
+    let _seat = gateway.room.seat(caller.organization())?;
+    let ask = Ask::parse(form, receive(&gateway.limits, sending).await?)?;
+    let bearings = gateway.bearings(&caller);
+    let plan = gateway
+        .with_snapshot(|snapshot| Ok(route(snapshot, caller, ask, &mut fastrand::Rng::new())?))?;
+    let quote = budgets::quote(&gateway.meter, &plan.ask, &plan.candidates, &bearings).await;
+    Ok(Answer::Json(quote))
 }
 
 fn said<'a>(knock: Knock<'a>, header: &str) -> Option<&'a str> {
@@ -104,13 +124,15 @@ impl Gateway {
         Ok(caller)
     }
 
+    /// Within every limit and every budget of the caller's, in one question. From here on the
+    /// call has a tab.
     async fn admit(
         &self,
-        caller: &Caller,
+        plan: &mut Plan,
         seat: Seat,
-        tokens: u64,
-    ) -> Result<Admitted, LimitReached> {
-        let key = &caller.key;
+        story: &mut Story,
+    ) -> Result<Admitted, NotAdmitted> {
+        let key = plan.caller.key.clone();
         let (organization, project) = (key.organization, key.project);
         let (organization_limits, project_limits) = match self.catalog.present().as_ref() {
             Some(it) => (it.organization_limits(organization), it.project_limits(project)),
@@ -123,9 +145,19 @@ impl Gateway {
             key_limits: &key.limits,
             project_limits: &project_limits,
             organization_limits: &organization_limits,
-            tokens,
+            tokens: plan.ask.estimated_tokens(),
         };
-        admit(&self.limiter, seat, asked).await
+        let bearings = self.bearings(&plan.caller);
+        let tab = Tab::open(&self.meter, story.request(), organization, bearings, &plan.ask);
+        let asks = (&plan.ask, &mut plan.candidates);
+        let permit = budgets::admit(&self.meter.limiter, asked, asks, story.opens(tab)).await?;
+        Ok(Admitted::new(permit, seat))
+    }
+
+    fn bearings(&self, caller: &Caller) -> Vec<Bearing> {
+        let present = self.catalog.present();
+        let now_ms = self.meter.clock().now_ms();
+        present.as_ref().map_or_else(Vec::new, |it| bearings(it, &caller.key, now_ms))
     }
 
     fn with_snapshot<T>(

@@ -5,15 +5,16 @@
 
 use actix_web::http::StatusCode;
 use serde::Serialize;
+use serde_json::Value;
 use shared::{
     failure::{Classified, Code, Kind},
     ids::RequestId,
 };
 
 use crate::{
-    admit::Overloaded, ask::NotAnAsk, authenticate::NotLetIn, call::CallFailed,
-    endpoints::NotAnEndpoint, limits::LimitReached, panics::Panicked, receive::NotReceived,
-    route::NoRoute,
+    admit::Overloaded, ask::NotAnAsk, authenticate::NotLetIn, budgets::NotAdmitted,
+    call::CallFailed, endpoints::NotAnEndpoint, journal::NotWritten, panics::Panicked,
+    receive::NotReceived, route::NoRoute,
 };
 
 /// Everything that ends a request early: one variant for each stage.
@@ -26,13 +27,15 @@ pub enum Refused {
     #[error(transparent)]
     Room(#[from] Overloaded),
     #[error(transparent)]
-    Limit(#[from] LimitReached),
+    Admission(#[from] NotAdmitted),
     #[error(transparent)]
     Body(#[from] NotReceived),
     #[error(transparent)]
     Ask(#[from] NotAnAsk),
     #[error(transparent)]
     Route(#[from] NoRoute),
+    #[error(transparent)]
+    Journal(#[from] NotWritten),
     #[error(transparent)]
     Call(#[from] CallFailed),
     #[error(transparent)]
@@ -45,10 +48,11 @@ impl Refused {
             Self::Endpoint(it) => it,
             Self::Key(it) => it,
             Self::Room(it) => it,
-            Self::Limit(it) => it,
+            Self::Admission(it) => it,
             Self::Body(it) => it,
             Self::Ask(it) => it,
             Self::Route(it) => it,
+            Self::Journal(it) => it,
             Self::Call(it) => it,
             Self::Panicked(it) => it,
         }
@@ -73,7 +77,8 @@ impl Refused {
             | Self::Endpoint(_)
             | Self::Key(_)
             | Self::Room(_)
-            | Self::Limit(_)
+            | Self::Admission(_)
+            | Self::Journal(_)
             | Self::Ask(_)
             | Self::Route(_)
             | Self::Panicked(_) => status(self.kind()),
@@ -92,15 +97,33 @@ impl Refused {
     /// What an answer's head says of it beside its status.
     pub fn headers(&self) -> Vec<(&'static str, String)> {
         match self {
-            Self::Limit(it) => it.headers(),
+            Self::Admission(it) => it.headers(),
             Self::Endpoint(_)
             | Self::Key(_)
             | Self::Room(_)
             | Self::Body(_)
             | Self::Ask(_)
             | Self::Route(_)
+            | Self::Journal(_)
             | Self::Call(_)
             | Self::Panicked(_) => vec![],
+        }
+    }
+
+    /// The same for programs, where there is more to say.
+    fn details(&self) -> Option<Value> {
+        match self {
+            Self::Admission(NotAdmitted::Exceeded(it)) => Some(it.details()),
+            Self::Admission(_)
+            | Self::Endpoint(_)
+            | Self::Key(_)
+            | Self::Room(_)
+            | Self::Body(_)
+            | Self::Ask(_)
+            | Self::Route(_)
+            | Self::Journal(_)
+            | Self::Call(_)
+            | Self::Panicked(_) => None,
         }
     }
 
@@ -128,16 +151,16 @@ impl Dialect {
     pub fn error(self, refused: &Refused, id: RequestId, docs: &str) -> String {
         let (code, message) = (refused.code().name, refused.message());
         let docs_url = format!("{docs}{code}");
-        let (kind, param) = (refused.kind(), refused.param());
+        let (kind, param, details) = (refused.kind(), refused.param(), refused.details());
         let told = match self {
             Self::OpenAi => {
                 let r#type = openai_type(kind);
-                let error = OpenAiError { message, r#type, code, param, request_id: id, docs_url };
+                let error = OpenAiError { message, r#type, code, param, request_id: id, docs_url, details };
                 serde_json::to_string(&OpenAi { error })
             }
             Self::Anthropic => {
                 let error =
-                    AnthropicError { message, r#type: anthropic_type(kind), code, docs_url };
+                    AnthropicError { message, r#type: anthropic_type(kind), code, docs_url, details };
                 serde_json::to_string(&Anthropic { r#type: "error", error, request_id: id })
             }
         };
@@ -168,6 +191,9 @@ struct OpenAiError {
     param: Option<&'static str>,
     request_id: RequestId,
     docs_url: String,
+    /// What a program needs of it, where there is more than words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -183,6 +209,9 @@ struct AnthropicError {
     message: String,
     code: &'static str,
     docs_url: String,
+    /// What a program needs of it, where there is more than words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Value>,
 }
 
 fn status(kind: Kind) -> StatusCode {
@@ -240,7 +269,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::limits::{Level, Standing, What};
+    use crate::limits::{Level, LimitReached, LimitStanding, What};
 
     const DOCS: &str = "https://dashboard/docs/errors/";
 
@@ -295,9 +324,9 @@ mod tests {
             what: What::Tokens,
             limit: 10_000,
             retry_after: Duration::from_millis(1_700),
-            standing: Standing::default(),
+            standing: LimitStanding::default(),
         };
-        let refused = Refused::from(reached.clone());
+        let refused = Refused::from(NotAdmitted::from(reached.clone()));
         assert_eq!(refused.headers(), reached.headers());
         let expected = json!({ "error": {
             "message": "The project's limit of 10000 tokens per minute is reached. Try again in 1.7 s.",
@@ -307,7 +336,7 @@ mod tests {
             "request_id": null,
             "docs_url": "https://dashboard/docs/errors/rate_limited",
         }});
-        check(reached, 429, Dialect::OpenAi, expected);
+        check(NotAdmitted::from(reached), 429, Dialect::OpenAi, expected);
     }
 
     #[test]

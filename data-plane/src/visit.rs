@@ -12,12 +12,13 @@ use actix_web::{
     web::Data,
 };
 use bytes::Bytes;
-use shared::{event::UsageSource, failure::Kind, ids::RequestId, usage::Usage};
+use shared::{failure::Kind, ids::RequestId};
 use tracing::{info, warn};
 
 use crate::{
     admit::Admitted,
     answer::{Answer, Streamed},
+    budgets::{self, Delivered, Tab},
     call::{Open, Reply, Served},
     emit::Story,
     endpoints::Endpoint,
@@ -51,7 +52,7 @@ impl Visit {
         let id = RequestId::generate();
         Self {
             id,
-            story: Story::begin(&gateway.emitter, id, endpoint.name()),
+            story: Story::begin(&gateway.meter, id, endpoint.name()),
             endpoint,
             dialect: Dialect::of(request.path()),
             gateway: gateway.clone(),
@@ -106,11 +107,18 @@ impl Visit {
         for header in admitted.standing().headers() {
             response.insert_header(header);
         }
+        if let Some(tab) = self.story.tab() {
+            tell_budgets(&mut response, tab, &served);
+        }
         match reply {
-            Reply::Whole { retry_after, body, usage, .. } => {
+            Reply::Whole { retry_after, body, usage, service_tier, .. } => {
                 self.ends(Outcome::of(status), status);
                 self.record_passed(status, &served);
-                self.settle(admitted, usage, status.is_success());
+                let is_complete = true;
+                self.settle(admitted, &Delivered { usage, tokens: 0, is_complete, service_tier });
+                if let Some(tab) = self.story.tab().filter(|_| status.is_success()) {
+                    response.insert_header(("x-turnpike-cost-usd", tab.cost().exact()));
+                }
                 if let Some(it) = retry_after {
                     response.insert_header((header::RETRY_AFTER, it.as_bytes()));
                 }
@@ -124,17 +132,10 @@ impl Visit {
         }
     }
 
-    /// Gives back what the call held, but for what it came to. What an upstream serves
-    /// without saying how much it was is taken for what we had estimated.
-    pub fn settle(&mut self, admitted: Admitted, usage: Option<Usage>, was_served: bool) {
-        if let Some(usage) = usage {
-            self.story.usage(usage, UsageSource::Upstream);
-        }
-        match usage {
-            Some(usage) => admitted.settle(usage.total()),
-            None if was_served => admitted.settle_as_estimated(),
-            None => drop(admitted),
-        }
+    /// What went to the client is paid for, and the rest of what the call held let go. What an
+    /// upstream serves without saying how much it was is taken for what we estimate.
+    pub fn settle(&mut self, admitted: Admitted, delivered: &Delivered) {
+        admitted.settle(self.story.delivers(delivered));
     }
 
     /// How long the upstreams took, and we.
@@ -233,6 +234,19 @@ fn name_served(response: &mut HttpResponseBuilder, served: &Served) {
     response.insert_header(("x-turnpike-attempts", served.attempts.len()));
 }
 
+/// How the tightest budget stands, and whether it made the answer shorter.
+fn tell_budgets(response: &mut HttpResponseBuilder, tab: &Tab, served: &Served) {
+    if let Some((bearing, standing)) = tab.tightest() {
+        for header in budgets::headers(&bearing.budget, standing) {
+            response.insert_header(header);
+        }
+    }
+    let last = served.attempts.last().map(|it| &it.candidate);
+    if let Some(most) = last.filter(|it| it.is_clamped).and_then(|it| it.most_output) {
+        response.insert_header(("x-turnpike-output-clamped", most));
+    }
+}
+
 /// Says something in the head of an answer, or does not: what callers and admins type need
 /// not fit there, and is no reason to fail.
 fn tell(response: &mut HttpResponseBuilder, header: &'static str, words: &str) {
@@ -260,22 +274,19 @@ mod tests {
         call::Calling,
         catalog::tests::Fixture,
         config::Timeouts,
-        limits::{Limiter, Place},
         metrics::Metrics,
         receive::{Limits, Patience},
     };
 
     fn gateway() -> Data<Gateway> {
         let metrics = Metrics::new().unwrap();
-        let nowhere = Place::standard("redis://127.0.0.1:1".into(), 1);
         Data::new(Gateway {
             calling: Calling::new(Timeouts::default(), 10, &metrics.call).into(),
             catalog: Fixture::default().catalog().into(),
             last_used: crate::last_used::LastUsed::default().into(),
             refusals: refusals::Refusals::default().into(),
-            emitter: crate::emit::Emitter::new(metrics.events.clone()).into(),
+            meter: crate::budgets::Meter::nowhere(),
             room: crate::admit::Room::new(10),
-            limiter: Limiter::new(nowhere, metrics.limits.clone()).unwrap(),
             metrics: metrics.into(),
             proxies: crate::authenticate::TrustedProxies::default(),
             limits: Limits { bytes: 1_000, patience: Patience::default() },

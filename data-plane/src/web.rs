@@ -27,6 +27,8 @@ pub fn routes(config: &mut ServiceConfig) {
         let ask =
             move |request, payload, gateway, client| ask(form, request, payload, gateway, client);
         config.service(endpoint(form.path(), web::post().to(ask)));
+        let quote = move |request, payload, gateway| quote(form, request, payload, gateway);
+        config.service(endpoint(form.quote_path(), web::post().to(quote)));
     }
     config
         .service(endpoint(endpoints::MODELS, web::get().to(models)))
@@ -54,6 +56,24 @@ async fn ask(
         return response;
     }
     if is_about_body { unread(response, payload) } else { rid(&request, response, payload).await }
+}
+
+async fn quote(
+    form: Form,
+    request: HttpRequest,
+    payload: Payload,
+    gateway: Data<Gateway>,
+) -> HttpResponse {
+    let visit = Visit::begin(&gateway, &request, Endpoint::Quote);
+    let mut payload = payload.into_inner();
+    let sending = Sending { headers: request.headers(), payload: &mut payload };
+    let work = pipeline::quote(&gateway, knock(&request), form, sending);
+    let outcome = contained(visit.id, work).await;
+    let response = visit.answer(outcome);
+    if response.status().is_success() {
+        return response;
+    }
+    response.map_body(|_, answer| Unread { answer, payload }.boxed())
 }
 
 async fn models(request: HttpRequest, payload: Payload, gateway: Data<Gateway>) -> HttpResponse {

@@ -13,30 +13,15 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use crate::{
+    counters::{Counted, Epoch},
     ids::{ApiKeyId, CredentialId, OrganizationId, ProjectId, ProxyId, RequestId, UpstreamId},
+    money::{Money, Pico},
     usage::Usage,
 };
 
-/// Where events wait in Redis: streams of this name, each with the number of its shard
-/// appended. In braces is what a cluster of Redis hashes, so that one pipeline reaches all.
-pub const PLACE: &str = "requests:{main}";
-
-/// How many streams there are. An organization's events are all in one.
-pub const SHARDS: u8 = 16;
-
-/// The field of a stream's entry that holds an event; its name is the version.
+/// The field of a stream's entry that holds an event; its name is the version. The streams
+/// are [`Places::events`](crate::counters::Places::events).
 pub const FIELD: &str = "v1";
-
-/// The stream of a shard.
-pub fn stream(place: &str, shard: u8) -> String {
-    format!("{place}:{shard:02}")
-}
-
-/// Which shard an organization's events are in.
-pub fn shard(organization: OrganizationId) -> u8 {
-    let [.., last] = *organization.uuid().as_bytes();
-    last % SHARDS
-}
 
 /// A short name out of a list that may grow, so that an unknown one is no failure.
 pub type Word = Cow<'static, str>;
@@ -96,6 +81,64 @@ pub struct Event {
     /// What the caller wrote into `x-turnpike-tags`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+    /// Which of its proxy's settlements told it. Nothing of one that the demo made up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settlement: Option<SettlementId>,
+    /// When the call was let through, by the clock of Redis: the moment that it is billed at,
+    /// in milliseconds since 1970.
+    #[serde(default)]
+    pub billed_at_ms: i64,
+    /// What it came to: a line for each attempt that may cost something.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<Line>,
+    /// The lines' sum, rounded up once.
+    #[serde(default)]
+    #[schema(value_type = i64)]
+    pub cost: Money,
+    /// What budgets were told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counted: Vec<Counted>,
+    /// By how much it cost more than was held for it: never, as long as upstreams keep to the
+    /// caps that they are sent.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    #[schema(value_type = i64)]
+    pub overrun: Money,
+}
+
+/// A settlement's number among those of a proxy's process in the organization's shard, from
+/// 1 on and without gaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SettlementId {
+    #[schema(value_type = String)]
+    pub epoch: Epoch,
+    pub number: u64,
+}
+
+/// What one attempt came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Line {
+    /// What callers say.
+    pub model: String,
+    pub upstream: UpstreamId,
+    pub provider: String,
+    pub credential: CredentialId,
+    pub usage: Usage,
+    #[serde(default)]
+    pub source: UsageSource,
+    /// What the provider said how fast it was, where prices depend on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<String>,
+    /// The revision of the price. Nothing where there was no price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<i64>,
+    /// Exactly, in pico-dollars.
+    #[serde(default)]
+    #[schema(value_type = i64)]
+    pub cost: Pico,
+}
+
+fn is_nothing(money: &Money) -> bool {
+    *money == Money::ZERO
 }
 
 /// A policy as it was when it routed the call.
@@ -179,6 +222,8 @@ pub enum UsageSource {
     Upstream,
     /// We counted.
     Estimated,
+    /// The answer broke off, and we counted what had been delivered.
+    Interrupted,
     /// Nobody: nothing was used, or nobody knows.
     #[default]
     None,
@@ -291,6 +336,12 @@ mod tests {
                 total_ms,
                 client,
                 tags,
+                settlement: None,
+                billed_at_ms: seconds * 1_000,
+                lines: Vec::new(),
+                cost: Money::from_nanos(total_ms.into()),
+                counted: Vec::new(),
+                overrun: Money::ZERO,
             }
         }
     }
@@ -331,15 +382,5 @@ mod tests {
         let event = Event::decode(json.to_string().as_bytes()).unwrap();
         assert_eq!((event.status, event.usage_source), (0, UsageSource::None));
         assert_eq!(event.outcome, Outcome::Gone);
-    }
-
-    #[test]
-    fn the_shards_share_the_organizations() {
-        let mut counts = [0; SHARDS as usize];
-        for _ in 0..16_000 {
-            counts[usize::from(shard(OrganizationId::generate()))] += 1;
-        }
-        assert!(counts.iter().all(|it| (700..1_300).contains(it)), "{counts:?}");
-        assert_eq!(stream(PLACE, 7), "requests:{main}:07");
     }
 }

@@ -171,6 +171,18 @@ codes! {
     INSUFFICIENT_CREDIT = "insufficient_credit", "The credit is used up",
         "The organization's balance does not cover the call.",
         "Top up, or ask a billing member to.";
+    BUDGET_EXCEEDED = "budget_exceeded", "A budget has not enough left",
+        "The call could cost more than is left of a hard budget that it counts against. The answer says of which, what is spent and held, and when it renews. Nothing was sent to a provider.",
+        "Ask whoever the answer names to raise the budget, or wait until it renews. A lower max_tokens lets a call fit sooner.";
+    MODEL_NOT_PRICED = "model_not_priced", "Nobody knows what the call would cost",
+        "A hard budget has to hold, and the model has no price, or the call asks for something whose cost cannot be bounded.",
+        "Use a model that has a price, leave out the search or tool that the answer speaks of, or ask an admin to price the model.";
+    BUDGET_BACKEND_UNAVAILABLE = "budget_backend_unavailable", "Budgets cannot be counted at present",
+        "The store that budgets are counted in does not answer, or was lost and is being counted again. Calls that no hard budget bears go on.",
+        "Try again after the time in the Retry-After header.";
+    METER_UNAVAILABLE = "meter_unavailable", "The call cannot be written down",
+        "A proxy writes down each call before it sends it, and has no room to.",
+        "Try again; another proxy may have room. The operator has to look at this one's disk.";
     RATE_LIMITED = "rate_limited", "Too many requests",
         "A limit on requests or tokens per minute, or on calls at once, was reached. The answer says which.",
         "Wait as long as the Retry-After header says, or ask an admin to raise the limit.";

@@ -129,6 +129,10 @@ typed_id!(
     PolicyId, "pol"
 );
 typed_id!(
+    /// A cap on what a scope may spend in a window.
+    BudgetId, "bud"
+);
+typed_id!(
     /// One proxy, from its start to its end.
     ProxyId, "prx"
 );

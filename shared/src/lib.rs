@@ -2,6 +2,7 @@
 //! every process needs. Nothing here knows about HTTP, HTML or any provider.
 
 pub mod config;
+pub mod counters;
 pub mod event;
 pub mod failure;
 pub mod ids;

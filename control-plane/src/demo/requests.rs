@@ -4,6 +4,7 @@
 use shared::{
     event::{Attempt, Event, Outcome, PolicyVersion, Server, UsageSource},
     ids::{ApiKeyId, CredentialId, OrganizationId, ProjectId, ProxyId, RequestId, UpstreamId},
+    money::Money,
     usage::Usage,
 };
 use time::{Duration, OffsetDateTime};
@@ -71,6 +72,12 @@ pub fn of(
                 total_ms,
                 client: Some(CLIENTS[usize::try_from(draw(47, 4)).unwrap_or_default()].into()),
                 tags: [("demo".to_owned(), "made up".to_owned())].into(),
+                settlement: None,
+                billed_at_ms: 0,
+                lines: Vec::new(),
+                cost: Money::ZERO,
+                counted: Vec::new(),
+                overrun: Money::ZERO,
             };
             troubled(event, turn)
         })

@@ -139,6 +139,8 @@ pub(super) async fn published_projects(
             concurrent_requests: row.concurrent_requests,
         }
         .into(),
+        team: None,
+        splits: Vec::new(),
     });
     Ok(projects.collect())
 }

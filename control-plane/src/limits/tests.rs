@@ -54,7 +54,13 @@ async fn limits_are_published_while_there_are_any(root: PgPool) {
     let told =
         snapshot::Tenant { organization: fixture.ours.id, limits: SOME.into(), disabled: vec![] };
     assert_eq!(organizations, [told]);
-    let told = snapshot::Project { id: bot, organization: fixture.ours.id, limits: SOME.into() };
+    let told = snapshot::Project {
+        id: bot,
+        organization: fixture.ours.id,
+        limits: SOME.into(),
+        team: None,
+        splits: Vec::new(),
+    };
     assert_eq!(projects, [told]);
     let other = [ProjectId::generate()];
     assert!(published_projects(&mut work, Some(&other)).await.unwrap().is_empty());

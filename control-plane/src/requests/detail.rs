@@ -48,6 +48,7 @@ impl RequestPage {
         match self.event().usage_source {
             UsageSource::Upstream => "As the provider counted.",
             UsageSource::Estimated => "As we counted: the provider did not say.",
+            UsageSource::Interrupted => "As we counted what was delivered: the answer broke off.",
             UsageSource::None => "Nobody said what was used.",
         }
     }

@@ -13,7 +13,10 @@ use actix_web::web::Data;
 use deadpool_redis::PoolError;
 use prometheus::{IntCounterVec, register_int_counter_vec};
 use redis::{RedisError, pipe};
-use shared::event::{Event, FIELD, SHARDS, stream};
+use shared::{
+    counters::{Places, Shard},
+    event::{Event, FIELD},
+};
 use sqlx::{Connection, PgConnection};
 use time::{Date, OffsetDateTime};
 use tokio::time::{error::Elapsed, sleep, timeout};
@@ -67,7 +70,7 @@ impl Told {
 /// Carries events into the log. Any number may run at once: one takes from each stream.
 pub struct Ingester {
     platform: Data<Platform>,
-    place: String,
+    places: Places,
     /// For how many days requests are kept.
     keep: u16,
     /// The day on which room was made last.
@@ -75,8 +78,8 @@ pub struct Ingester {
 }
 
 impl Ingester {
-    pub fn new(platform: Data<Platform>, place: &str, keep: u16) -> Self {
-        Self { platform, place: place.to_owned(), keep, ready_on: Mutex::default() }
+    pub fn new(platform: Data<Platform>, places: Places, keep: u16) -> Self {
+        Self { platform, places, keep, ready_on: Mutex::default() }
     }
 
     /// Takes everything that waits. Where that fails, it takes its time, so that a store
@@ -92,8 +95,8 @@ impl Ingester {
     async fn take_all(&self) -> Result<(), IngestError> {
         self.turn_days(OffsetDateTime::now_utc().date()).await?;
         let waiting = self.waiting().await?;
-        for (shard, _) in (0..SHARDS).zip(waiting).filter(|(_, length)| *length > 0) {
-            let stream = stream(&self.place, shard);
+        for (shard, _) in Shard::all().zip(waiting).filter(|(_, length)| *length > 0) {
+            let stream = self.places.events(shard);
             while self.take(&stream).await? == AT_ONCE {}
         }
         Ok(())
@@ -122,8 +125,8 @@ impl Ingester {
 
     async fn waiting(&self) -> Result<Vec<usize>, IngestError> {
         let mut pipeline = pipe();
-        for shard in 0..SHARDS {
-            pipeline.cmd("XLEN").arg(stream(&self.place, shard));
+        for shard in Shard::all() {
+            pipeline.cmd("XLEN").arg(self.places.events(shard));
         }
         let mut redis = timeout(PATIENCE, self.platform.redis.get()).await??;
         Ok(timeout(PATIENCE, pipeline.query_async(&mut redis)).await??)
@@ -179,7 +182,7 @@ impl Ingester {
         if entries.is_empty() {
             return Ok(());
         }
-        let place = format!("{}:aside", self.place);
+        let place = self.places.aside();
         let mut pipeline = pipe();
         for ((id, fields), why) in entries {
             // What it holds is not for the log.

@@ -8,6 +8,7 @@ use serde_json::Value;
 use shared::{
     event::{Attempt, Outcome, PolicyVersion, Server, UsageSource},
     ids::{ApiKeyId, CredentialId, OrganizationId, ProjectId, ProxyId, UpstreamId},
+    money::Money,
     usage::Usage,
 };
 use sqlx::PgPool;
@@ -55,6 +56,12 @@ pub fn event(organization: OrganizationId, project: ProjectId, key: ApiKeyId) ->
         total_ms: 620,
         client: Some("curl".into()),
         tags: Default::default(),
+        settlement: None,
+        billed_at_ms: 0,
+        lines: Vec::new(),
+        cost: Money::ZERO,
+        counted: Vec::new(),
+        overrun: Money::ZERO,
     }
 }
 

@@ -58,6 +58,7 @@ async fn gather(
         policies: policies::published(conn, policies.as_deref()).await?,
         tenants: limits::published_organizations(conn, organizations.as_deref()).await?,
         projects: limits::published_projects(conn, projects.as_deref()).await?,
+        budgets: Vec::new(),
     })
 }
 

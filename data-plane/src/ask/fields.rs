@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::{
     Edit, Form, NotAnAsk, Places,
@@ -41,6 +41,8 @@ pub(super) struct Fields {
     pub include_usage: bool,
     pub output_cap: Option<u64>,
     pub choices: u32,
+    /// Each is answered for itself.
+    pub prompts: u32,
     pub places: Places,
 }
 
@@ -48,7 +50,7 @@ impl Fields {
     /// `text` is valid JSON; an object is at `start`, or nothing that has members.
     pub(super) fn read(form: Form, text: &str, start: usize) -> Result<Self, NotAnAsk> {
         let places = Places { inside: start + members::BRACE, is_empty: true, ..Places::default() };
-        let mut fields = Self { choices: 1, places, ..Self::default() };
+        let mut fields = Self { choices: 1, prompts: 1, places, ..Self::default() };
         let mut seen = Vec::new();
         let mut members = Members::of(text, start).peekable();
         let mut before: Option<Member> = None;
@@ -69,6 +71,7 @@ impl Fields {
             fields.places.is_empty = false;
             before = Some(member);
         }
+        fields.choices = fields.choices.saturating_mul(fields.prompts);
         Ok(fields)
     }
 
@@ -97,14 +100,17 @@ impl Fields {
                     .ok_or_else(|| bad("an object, and `include_usage` in it true or false"))?;
                 self.places.stream_options = Some(member.value.clone());
             }
-            "n" => {
+            // The best of several is chosen after all of them were written.
+            "n" | "best_of" => {
                 let choices: Option<u32> =
                     read(value).ok_or_else(|| bad("a whole number from 1 to 128"))?;
-                self.choices = choices.unwrap_or(1);
-                if !(1..=MOST_CHOICES).contains(&self.choices) {
+                let choices = choices.unwrap_or(1);
+                if !(1..=MOST_CHOICES).contains(&choices) {
                     return Err(bad("a whole number from 1 to 128"));
                 }
+                self.choices = self.choices.max(choices);
             }
+            "prompt" => self.prompts = prompts(value).ok_or_else(|| bad("at most 2048 texts"))?,
             "max_tokens" | "max_completion_tokens" => {
                 let cap: Option<u64> = read(value).ok_or_else(|| bad("a whole number"))?;
                 if let Some(cap) = cap {
@@ -127,6 +133,7 @@ fn known(form: Form, text: &str, member: &Member) -> Option<&'static str> {
     const ALL: [&str; 2] = ["model", "models"];
     const WRITING: [&str; 5] =
         ["stream", "stream_options", "n", "max_tokens", "max_completion_tokens"];
+    const COMPLETING: [&str; 2] = ["best_of", "prompt"];
     let raw = text.get(member.key.clone())?;
     let decoded: String;
     let name = if raw.contains('\\') {
@@ -136,7 +143,22 @@ fn known(form: Form, text: &str, member: &Member) -> Option<&'static str> {
         raw.trim_matches('"')
     };
     let writing = WRITING.iter().filter(|_| form.writes());
-    ALL.iter().chain(writing).chain(&STEERING).find(|it| **it == name).copied()
+    let completing = COMPLETING.iter().filter(|_| form == Form::Completions);
+    ALL.iter().chain(writing).chain(completing).chain(&STEERING).find(|it| **it == name).copied()
+}
+
+/// How many prompts there are: one, unless it is a list of texts or of lists of tokens.
+fn prompts(value: &str) -> Option<u32> {
+    const MOST: usize = 2_048;
+    if !value.starts_with('[') {
+        return Some(1);
+    }
+    let rest = value.get(1..).unwrap_or_default().trim_start();
+    if !rest.starts_with(['"', '[']) {
+        return Some(1);
+    }
+    let all: Vec<IgnoredAny> = serde_json::from_str(value).ok()?;
+    u32::try_from(all.len()).ok().filter(|_| all.len() <= MOST)
 }
 
 /// What stands there, or what stands for nothing where `null` does.

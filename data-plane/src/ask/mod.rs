@@ -9,6 +9,7 @@
 mod edit;
 mod estimate;
 mod fields;
+mod marks;
 mod members;
 
 use std::{borrow::Cow, ops::Range, time::SystemTime};
@@ -18,6 +19,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use shared::failure::{Classified, Kind, Problem};
 
+pub use self::marks::Marks;
 use self::{
     edit::{Edit, edited},
     fields::Fields,
@@ -57,10 +59,8 @@ pub struct Ask {
     pub wants_usage: bool,
     /// How many tokens each choice may have, as the caller said.
     pub output_cap: Option<u64>,
-    /// How many answers are asked for.
+    /// How many answers are asked for, or written to choose from.
     pub choices: u32,
-    /// What we allow a choice to have, whatever the caller said.
-    pub most_output: Option<u64>,
     /// When it came, in seconds since 1970: translated answers tell it.
     pub asked_at: u64,
     places: Places,
@@ -89,7 +89,9 @@ pub struct Sent<'a> {
     pub model: &'a str,
     /// Whether a stream can be asked to say what was used.
     pub takes_stream_options: bool,
-    /// The field for [`Ask::most_output`], where the caller used none.
+    /// What we allow a choice to have, whatever the caller said,
+    pub most_output: Option<u64>,
+    /// and the field for it, where the caller used none.
     pub output_cap: &'static str,
 }
 
@@ -108,7 +110,7 @@ impl Ask {
         if members::has_unstorable_text(text) {
             return Err(NotAnAsk::BadText);
         }
-        let Fields { model, models, stream, include_usage, output_cap, choices, places } =
+        let Fields { model, models, stream, include_usage, output_cap, choices, places, .. } =
             Fields::read(form, text, start)?;
         let model = match (model, form) {
             (Some(model), _) => model,
@@ -125,7 +127,6 @@ impl Ask {
             wants_usage: include_usage,
             output_cap,
             choices,
-            most_output: None,
             asked_at: now(),
             places,
             body,
@@ -138,13 +139,27 @@ impl Ask {
     }
 
     /// How many tokens a choice may have, by the caller's word and ours.
-    pub fn cap(&self) -> Option<u64> {
-        [self.output_cap, self.most_output].into_iter().flatten().min()
+    pub fn cap(&self, most: Option<u64>) -> Option<u64> {
+        [self.output_cap, most].into_iter().flatten().min()
+    }
+
+    /// How long all choices together will be, roughly.
+    pub fn estimated_output(&self, most: Option<u64>) -> u64 {
+        if !self.form.writes() {
+            return 0;
+        }
+        let usual = UNCAPPED_OUTPUT.min(most.unwrap_or(u64::MAX));
+        self.cap(None).map_or(usual, |it| it.min(usual)).saturating_mul(self.choices.into())
+    }
+
+    /// What of the body matters for how much the call can cost at most.
+    pub fn marks(&self) -> Marks {
+        Marks::of(self)
     }
 
     /// What the call may come to, as limits count it before it is made.
     pub fn estimated_tokens(&self) -> u64 {
-        let output = match self.cap() {
+        let output = match self.output_cap {
             Some(cap) => cap,
             None if self.form.writes() => UNCAPPED_OUTPUT,
             None => 0,
@@ -203,7 +218,7 @@ impl Ask {
     }
 
     fn keep_within_cap(&self, sent: &Sent, edits: &mut Vec<Edit>, added: &mut String) {
-        let Some(most) = self.most_output.filter(|_| self.form.writes()) else { return };
+        let Some(most) = sent.most_output.filter(|_| self.form.writes()) else { return };
         if self.places.output_caps.is_empty() {
             let field = match self.form {
                 Form::Completions => "max_tokens",

@@ -3,8 +3,12 @@ use serde_json::{Map, Value};
 
 use super::*;
 
-const TO: Sent =
-    Sent { model: "gpt-5", takes_stream_options: true, output_cap: "max_completion_tokens" };
+const TO: Sent = Sent {
+    model: "gpt-5",
+    takes_stream_options: true,
+    most_output: None,
+    output_cap: "max_completion_tokens",
+};
 
 fn parse(body: &str) -> Result<Ask, NotAnAsk> {
     Ask::parse(Form::Chat, Bytes::copy_from_slice(body.as_bytes()))
@@ -101,9 +105,9 @@ fn what_we_allow_caps_what_is_said() {
             r#"{"max_tokens":50,"max_completion_tokens":50,"model":"gpt-5"}"#,
         ),
     ] {
-        let ask = Ask { most_output: Some(100), ..parse(body).unwrap() };
-        assert_eq!(ask.body_for(&TO), expected);
-        assert!(ask.cap() <= Some(100));
+        let (ask, sent) = (parse(body).unwrap(), Sent { most_output: Some(100), ..TO });
+        assert_eq!(ask.body_for(&sent), expected);
+        assert!(ask.cap(Some(100)) <= Some(100));
     }
 }
 
@@ -269,8 +273,9 @@ proptest! {
         let turn = order.index(fields.len());
         fields.rotate_left(turn);
         let parts: Vec<_> = fields.iter().map(|(name, it)| part(name, &gap, it)).collect();
-        let ask = Ask { most_output: most, ..parse(&written(&parts, &gap)).unwrap() };
-        let sent: Value = serde_json::from_slice(&ask.body_for(&TO)).unwrap();
+        let ask = parse(&written(&parts, &gap)).unwrap();
+        let to = Sent { most_output: most, ..TO };
+        let sent: Value = serde_json::from_slice(&ask.body_for(&to)).unwrap();
 
         let mut expected: Map<_, _> = fields.into_iter().collect();
         expected.remove("models");

@@ -104,8 +104,9 @@ impl Sending<'_> {
             return refused(provider, head.status, &head.headers, body);
         }
         let body = whole(body, timer, pace, LONGEST_ANSWER).await?;
-        let Whole { body, usage } = provider.answer(ask, body)?;
-        Ok(Ended::Answered(Reply::Whole { status: head.status, retry_after: None, body, usage }))
+        let Whole { body, usage, service_tier } = provider.answer(ask, body)?;
+        let status = head.status;
+        Ok(Ended::Answered(Reply::Whole { status, retry_after: None, body, usage, service_tier }))
     }
 }
 

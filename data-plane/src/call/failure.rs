@@ -7,7 +7,10 @@ use hyper_util::client::legacy;
 use shared::failure::{Classified, Code, Kind, Problem, code};
 
 use super::Served;
-use crate::providers::{CannotSay, NotAnAnswer};
+use crate::{
+    budgets::NotCovered,
+    providers::{CannotSay, NotAnAnswer},
+};
 
 /// A call that got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +53,8 @@ pub enum UpstreamFailure {
     Unsaid(#[from] CannotSay),
     #[error("the answer was too long")]
     TooLong,
+    #[error(transparent)]
+    NotCovered(#[from] NotCovered),
     #[error("it has failed too often, and is left alone for {0:?} more")]
     LeftAlone(Duration),
     #[error("this proxy is about to stop")]
@@ -79,6 +84,7 @@ impl UpstreamFailure {
             | Self::Compressed
             | Self::Answer(_)
             | Self::Unsaid(_)
+            | Self::NotCovered(_)
             | Self::TooLong
             | Self::LeftAlone(_)
             | Self::Leaving => false,
@@ -88,6 +94,7 @@ impl UpstreamFailure {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Unsaid(_) => Kind::Invalid,
+            Self::NotCovered(_) => Kind::OutOfCredit,
             Self::LeftAlone(_) | Self::Leaving => Kind::Unavailable,
             Self::Connect(_)
             | Self::ConnectTimeout(_)
@@ -113,6 +120,7 @@ impl UpstreamFailure {
             }
             Self::Credential(_) => code::PROVIDER_AUTH_ERROR,
             Self::Unsaid(_) => code::UNSUPPORTED_PARAMETER,
+            Self::NotCovered(_) => code::BUDGET_EXCEEDED,
             Self::LeftAlone(_) => code::UPSTREAM_OVERLOADED,
             Self::Leaving => code::UNAVAILABLE,
             Self::Connect(_)
@@ -187,6 +195,7 @@ impl Classified for CallFailed {
             | UpstreamFailure::Compressed
             | UpstreamFailure::Answer(_)
             | UpstreamFailure::TooLong
+            | UpstreamFailure::NotCovered(_)
             | UpstreamFailure::LeftAlone(_)
             | UpstreamFailure::Leaving => vec![],
         }

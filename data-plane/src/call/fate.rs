@@ -25,10 +25,12 @@ pub enum Fate {
     Unsaid,
     /// Nothing was sent: the site has failed too often, or we are about to stop.
     LeftAlone,
+    /// Nothing was sent: it could not have been paid for.
+    NotCovered,
 }
 
 impl Fate {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Answered,
         Self::Request,
         Self::TooLong,
@@ -42,6 +44,7 @@ impl Fate {
         Self::NotAnAnswer,
         Self::Unsaid,
         Self::LeftAlone,
+        Self::NotCovered,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -59,6 +62,7 @@ impl Fate {
             Self::NotAnAnswer => "not_an_answer",
             Self::Unsaid => "unsaid",
             Self::LeftAlone => "left_alone",
+            Self::NotCovered => "not_covered",
         }
     }
 
@@ -95,13 +99,14 @@ impl Fate {
             UpstreamFailure::Server { .. } => Self::Server,
             UpstreamFailure::Redirect(_) | UpstreamFailure::TooLong => Self::NotAnAnswer,
             UpstreamFailure::Unsaid(_) => Self::Unsaid,
+            UpstreamFailure::NotCovered(_) => Self::NotCovered,
             UpstreamFailure::LeftAlone(_) | UpstreamFailure::Leaving => Self::LeftAlone,
         }
     }
 
     /// Whether no other candidate could do better.
     pub(super) const fn is_final(self) -> bool {
-        matches!(self, Self::Answered | Self::Request)
+        matches!(self, Self::Answered | Self::Request | Self::NotCovered)
     }
 
     /// Whether the same site may do better in a moment, and asking twice is safe.
@@ -113,7 +118,7 @@ impl Fate {
     /// that nobody asked it.
     pub(super) const fn weight(self) -> u8 {
         match self {
-            Self::Unsaid => 0,
+            Self::Unsaid | Self::NotCovered => 0,
             Self::LeftAlone => 1,
             Self::Answered
             | Self::Request
@@ -133,9 +138,12 @@ impl Fate {
     pub(super) const fn verdict(self) -> Verdict {
         match self {
             Self::Answered => Verdict::Good,
-            Self::Request | Self::TooLong | Self::Model | Self::Unsaid | Self::LeftAlone => {
-                Verdict::Alive
-            }
+            Self::Request
+            | Self::TooLong
+            | Self::Model
+            | Self::Unsaid
+            | Self::LeftAlone
+            | Self::NotCovered => Verdict::Alive,
             Self::Credential
             | Self::RateLimited
             | Self::Server

@@ -53,6 +53,7 @@ use self::{
 };
 use crate::{
     authenticate::Caller,
+    budgets::Tab,
     catalog::Model,
     config::Timeouts,
     egress::Client,
@@ -153,17 +154,24 @@ pub enum Reply {
         body: Bytes,
         /// `None` where the upstream did not say.
         usage: Option<Usage>,
+        /// How fast it says it was, where prices depend on that.
+        service_tier: Option<String>,
     },
     /// Server-sent events.
     Stream { content_type: HeaderValue, relay: Relay<Incoming> },
 }
 
-pub async fn call(client: &Client, calling: &Arc<Calling>, plan: Plan) -> Result<Open, CallFailed> {
+pub async fn call(
+    client: &Client,
+    calling: &Arc<Calling>,
+    plan: Plan,
+    tab: &mut Tab,
+) -> Result<Open, CallFailed> {
     let Plan { caller, ask, candidates, reason } = plan;
     let now = Instant::now();
     calling.retries.note_call(now);
     let sending = Sending { client, calling, ask: &ask, end: now + calling.timeouts.total };
-    let mut trying = Trying { sending, attempts: Vec::with_capacity(1) };
+    let mut trying = Trying { sending, tab, attempts: Vec::with_capacity(1) };
     let tried = trying.each(&candidates).await;
     let (candidate, ended) = tried.expect("a plan has a candidate");
     let (attempts, model) = (trying.attempts, candidate.model.clone());
@@ -187,6 +195,7 @@ impl From<Refusal> for Reply {
             retry_after: retry_after.map(|it| HeaderValue::from(seconds(it))),
             body,
             usage: None,
+            service_tier: None,
         }
     }
 }

@@ -7,10 +7,9 @@ use std::{
 
 use bytes::Bytes;
 use futures::Stream;
-use shared::usage::Usage;
 
 use super::{Paced, Piece, UpstreamFailure, Watch};
-use crate::providers::Reader;
+use crate::{budgets::Delivered, providers::Reader};
 
 /// A comment: no client takes it for an event, and what is between us and the client sees
 /// that the connection lives.
@@ -33,9 +32,19 @@ impl<B> Relay<B> {
         Self { first: Some(first), rest, reader, end: End::default(), watch, is_over: false }
     }
 
-    /// What the stream has said was used, so far.
-    pub fn usage(&self) -> Option<Usage> {
-        self.reader.usage()
+    /// What is known of what the client got, so far.
+    pub fn delivered(&self) -> Delivered {
+        Delivered {
+            usage: self.reader.usage(),
+            tokens: self.reader.delivered(),
+            is_complete: self.reader.is_complete(),
+            service_tier: self.reader.service_tier(),
+        }
+    }
+
+    /// How many tokens of output the client got, as far as one sees.
+    pub fn delivered_tokens(&self) -> u64 {
+        self.reader.delivered()
     }
 }
 
@@ -121,7 +130,7 @@ mod tests {
     use futures::{StreamExt, stream};
     use http_body_util::StreamBody;
     use hyper::body::{Body, Frame};
-    use shared::ids::CredentialId;
+    use shared::{ids::CredentialId, usage::Usage};
     use tokio::time::{Instant, sleep};
 
     use super::*;
@@ -148,6 +157,10 @@ mod tests {
 
         fn usage(&self) -> Option<Usage> {
             None
+        }
+
+        fn delivered(&self) -> u64 {
+            0
         }
     }
 

@@ -16,10 +16,12 @@ use super::{
     attempt::{Ended, Sending},
     retries::pause,
 };
-use crate::{call::UpstreamFailure, catalog::Candidate};
+use crate::{budgets::Tab, call::UpstreamFailure, catalog::Candidate};
 
 pub(super) struct Trying<'a> {
     pub sending: Sending<'a>,
+    /// What each attempt may cost is covered before it is sent, and what it did cost kept.
+    pub tab: &'a mut Tab,
     pub attempts: Vec<Attempt>,
 }
 
@@ -33,6 +35,10 @@ impl Trying<'_> {
         let mut again = None;
         for candidate in candidates {
             let (ended, fate) = self.attempt(candidate).await;
+            if fate == Fate::NotCovered {
+                // What the attempts before it have come to is told.
+                break;
+            }
             if fate.is_final() || is_leaving(&ended) || Instant::now() >= self.sending.end {
                 return Some((candidate, ended));
             }
@@ -46,7 +52,7 @@ impl Trying<'_> {
         {
             self.sending.calling.unless_leaving(sleep(pause)).await;
             let (ended, fate) = self.attempt(candidate).await;
-            if fate != Fate::LeftAlone || is_leaving(&ended) {
+            if is_leaving(&ended) || !matches!(fate, Fate::LeftAlone | Fate::NotCovered) {
                 return Some((candidate, ended));
             }
         }
@@ -55,13 +61,20 @@ impl Trying<'_> {
 
     async fn attempt(&mut self, candidate: &Candidate) -> (Ended, Fate) {
         let (started, mut status) = (Instant::now(), None);
+        if let Err(why) = self.tab.cover(candidate).await {
+            return (Ended::Failed(why.into()), Fate::NotCovered);
+        }
         let calling = self.sending.calling;
         let (ended, fate) = match calling.breakers.admit(candidate.credential.id, started) {
             Err(rest) => (Ended::Failed(UpstreamFailure::LeftAlone(rest)), Fate::LeftAlone),
             Ok(pass) => {
-                let asked = calling.unless_leaving(self.ask(candidate, &mut status)).await;
+                let asked = calling.unless_leaving(self.ask(candidate)).await;
                 let asked = asked.unwrap_or(Err(UpstreamFailure::Leaving));
+                status = self.tab.status();
                 let ended = asked.unwrap_or_else(Ended::Failed);
+                if !matches!(ended, Ended::Answered(_)) {
+                    self.tab.fails();
+                }
                 let fate = ended.fate(status);
                 // A probe that was never sent has not probed, nor one that we broke off.
                 if fate != Fate::Unsaid && !is_leaving(&ended) {
@@ -76,14 +89,11 @@ impl Trying<'_> {
         (ended, fate)
     }
 
-    async fn ask(
-        &self,
-        candidate: &Candidate,
-        status: &mut Option<StatusCode>,
-    ) -> Result<Ended, UpstreamFailure> {
+    async fn ask(&mut self, candidate: &Candidate) -> Result<Ended, UpstreamFailure> {
         let provider = candidate.model.upstream.speaks();
         let request = provider.request(self.sending.ask, candidate)?;
-        self.sending.send(candidate, request, status).await
+        let said = self.tab.sends(candidate);
+        self.sending.send(candidate, request, said).await
     }
 
     fn may_ask_again(&self, pause: Duration) -> bool {

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use shared::{
-    ids::{ApiKeyId, OrganizationId, PolicyId, ProjectId, UpstreamId},
+    ids::{ApiKeyId, BudgetId, OrganizationId, PolicyId, ProjectId, UpstreamId},
     snapshot::{Change, Entity, RecordId},
 };
 use time::OffsetDateTime;
@@ -28,6 +28,8 @@ pub(super) struct Image<'a> {
     tenants: Vec<&'a RawValue>,
     #[serde(borrow, default)]
     projects: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
+    budgets: Vec<&'a RawValue>,
 }
 
 /// What of a record says which it is.
@@ -49,6 +51,7 @@ impl<'a> Image<'a> {
             (Entity::Policy, &self.policies),
             (Entity::Organization, &self.tenants),
             (Entity::Project, &self.projects),
+            (Entity::Budget, &self.budgets),
             (Entity::Key, &self.keys),
         ];
         let changes = lists.into_iter().flat_map(|(entity, records)| {
@@ -70,6 +73,7 @@ fn id_of(entity: Entity, record: &str) -> Option<Uuid> {
         Entity::Policy => id?.parse().ok().map(PolicyId::uuid),
         Entity::Organization => organization?.parse().ok().map(OrganizationId::uuid),
         Entity::Project => id?.parse().ok().map(ProjectId::uuid),
+        Entity::Budget => id?.parse().ok().map(BudgetId::uuid),
         Entity::Key => id?.parse().ok().map(ApiKeyId::uuid),
         Entity::Unknown(_) => None,
     }

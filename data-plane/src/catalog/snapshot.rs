@@ -11,7 +11,7 @@ use shared::{
     ids::{OrganizationId, PolicyId, ProjectId, UpstreamId},
     keys::KeyHash,
     snapshot::{
-        Change, Digest, Entity, Genuine, Key, Limits, Policy, Project, RecordId, SetSum,
+        Budget, Change, Digest, Entity, Genuine, Key, Limits, Policy, Project, RecordId, SetSum,
         Tenant as PublishedTenant, Upstream as Published, unpack,
     },
 };
@@ -44,7 +44,8 @@ pub struct Snapshot {
     owned: Shards<OrganizationId, Arc<Owned>>,
     platform: Arc<Owned>,
     tenants: Shards<OrganizationId, Tenant>,
-    projects: Shards<ProjectId, Limits>,
+    projects: Shards<ProjectId, Arc<Project>>,
+    budgets: Shards<OrganizationId, Arc<[Arc<Budget>]>>,
     /// Secrets that opened something and were stopped by the fast lane, and the revision
     /// that will have seen why.
     stopped: Arc<HashMap<KeyHash, i64>>,
@@ -79,6 +80,7 @@ enum Made {
     Policy(Option<OrganizationId>),
     Organization,
     Project,
+    Budget(OrganizationId),
 }
 
 impl Snapshot {
@@ -97,6 +99,7 @@ impl Snapshot {
             platform: Arc::default(),
             tenants: Shards::default(),
             projects: Shards::default(),
+            budgets: Shards::default(),
             stopped: Arc::default(),
         }
     }
@@ -146,7 +149,17 @@ impl Snapshot {
     }
 
     pub fn project_limits(&self, project: ProjectId) -> Limits {
-        self.projects.get(&project).copied().unwrap_or_default()
+        self.projects.get(&project).map(|it| it.limits).unwrap_or_default()
+    }
+
+    /// What matters of a project beside its id, if anything does.
+    pub fn project(&self, project: ProjectId) -> Option<&Project> {
+        self.projects.get(&project).map(Arc::as_ref)
+    }
+
+    /// Every budget of an organization, on whatever it is.
+    pub fn budgets(&self, organization: OrganizationId) -> &[Arc<Budget>] {
+        self.budgets.get(&organization).map_or(&[], |it| it)
     }
 
     /// Every model that `organization` can call, each name once, in order.
@@ -265,8 +278,15 @@ impl Snapshot {
             }),
             Entity::Project => read::<Project>(content).and_then(|it| {
                 is_its_own(id, it.id.uuid())?;
-                self.projects.insert(it.id, it.limits);
+                self.projects.insert(it.id, Arc::new(it));
                 Ok(Made::Project)
+            }),
+            Entity::Budget => read::<Budget>(content).and_then(|it| {
+                is_its_own(id, it.id.uuid())?;
+                self.undo(id, &before);
+                let organization = it.organization;
+                self.change_budgets(organization, |all| all.push(Arc::new(it)));
+                Ok(Made::Budget(organization))
             }),
             Entity::Unknown(_) => Ok(Made::Nothing),
         };
@@ -344,6 +364,9 @@ impl Snapshot {
             }
             Made::Organization => self.tenants.remove(&OrganizationId::from_uuid(id.id)),
             Made::Project => self.projects.remove(&ProjectId::from_uuid(id.id)),
+            Made::Budget(owner) => {
+                self.change_budgets(*owner, |all| all.retain(|it| it.id.uuid() != id.id));
+            }
         }
     }
 
@@ -359,6 +382,20 @@ impl Snapshot {
         });
         if !is_left {
             self.owned.remove(&owner);
+        }
+    }
+
+    fn change_budgets(
+        &mut self,
+        owner: OrganizationId,
+        change: impl FnOnce(&mut Vec<Arc<Budget>>),
+    ) {
+        let mut budgets = self.budgets.get(&owner).map_or_else(Vec::new, |it| it.to_vec());
+        change(&mut budgets);
+        if budgets.is_empty() {
+            self.budgets.remove(&owner);
+        } else {
+            self.budgets.insert(owner, budgets.into());
         }
     }
 

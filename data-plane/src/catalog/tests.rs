@@ -71,6 +71,7 @@ impl Fixture {
             policies: self.policies.clone(),
             tenants: self.tenants.clone(),
             projects: vec![],
+            budgets: vec![],
         };
         serde_json::to_value(image).unwrap()
     }

@@ -73,6 +73,16 @@ impl std::ops::Deref for Model {
 pub struct Candidate {
     pub model: Arc<Model>,
     pub credential: Arc<Credential>,
+    /// How many tokens a choice may have there, where a budget has to hold.
+    pub most_output: Option<u64>,
+    /// Whether that is less than it would be if there were more left of the budget.
+    pub is_clamped: bool,
+}
+
+impl Candidate {
+    pub fn new(model: Arc<Model>, credential: Arc<Credential>) -> Self {
+        Self { model, credential, most_output: None, is_clamped: false }
+    }
 }
 
 /// Why a record is left out.

@@ -3,55 +3,66 @@
 use std::{sync::Arc, time::Instant};
 
 use shared::{
+    counters::Shard,
     event::{Attempt, Event, Outcome, PolicyVersion, Server, UsageSource, Word},
     failure::Code,
     ids::{ApiKeyId, RequestId},
+    money::Money,
     snapshot::Policy,
     usage::Usage,
 };
 use time::OffsetDateTime;
 
-use super::{Emitter, Told, client, tags};
+use super::{Told, client, tags};
 use crate::{
     authenticate::Caller,
+    budgets::{Delivered, Meter, Tab},
     call::{self, Served},
+    catalog::Candidate,
+    journal::NotWritten,
     metrics,
 };
 
 /// As much of a model's name as is kept.
 const LONGEST_NAME: usize = 200;
 
-/// A call's event in the making. It is emitted exactly once, when this is dropped,
-/// whichever way the call left; one that did not say how it ended is one whose client
-/// hung up. A request without a [`Caller`] is nobody's and is not told of.
+/// A call's event in the making, and its tab. It is settled exactly once, when this is
+/// dropped, whichever way the call left; one that did not say how it ended is one whose
+/// client hung up. A request without a [`Caller`] is nobody's and is not told of.
 pub struct Story {
-    emitter: Arc<Emitter>,
+    meter: Arc<Meter>,
     request: RequestId,
     endpoint: &'static str,
     began: Instant,
     started_at: OffsetDateTime,
     has_ended: bool,
     event: Option<Told>,
+    tab: Option<Tab>,
 }
 
 impl Story {
-    pub fn begin(emitter: &Arc<Emitter>, request: RequestId, endpoint: &'static str) -> Self {
+    pub fn begin(meter: &Arc<Meter>, request: RequestId, endpoint: &'static str) -> Self {
         Self {
-            emitter: emitter.clone(),
+            meter: meter.clone(),
             request,
             endpoint,
             began: Instant::now(),
             started_at: OffsetDateTime::now_utc(),
             has_ended: false,
             event: None,
+            tab: None,
         }
+    }
+
+    pub fn request(&self) -> RequestId {
+        self.request
     }
 
     /// Whose call it is: from here on there is something to tell.
     pub fn caller(&mut self, caller: &Caller) {
         self.event = Some(Box::new(Event {
             request: self.request,
-            proxy: self.emitter.proxy,
+            proxy: self.meter.proxy,
             organization: caller.key.organization,
             project: caller.key.project,
             key: caller.key.id,
@@ -72,6 +83,12 @@ impl Story {
             total_ms: 0,
             client: None,
             tags: Default::default(),
+            settlement: None,
+            billed_at_ms: 0,
+            lines: Vec::new(),
+            cost: Money::ZERO,
+            counted: Vec::new(),
+            overrun: Money::ZERO,
         }));
     }
 
@@ -133,11 +150,35 @@ impl Story {
         }
     }
 
-    pub fn usage(&mut self, usage: Usage, source: UsageSource) {
-        if let Some(event) = &mut self.event {
-            event.usage = usage;
-            event.usage_source = source;
+    /// Whatever the call holds and comes to goes onto this.
+    pub fn opens(&mut self, tab: Tab) -> &mut Tab {
+        self.tab.insert(tab)
+    }
+
+    pub fn tab(&self) -> Option<&Tab> {
+        self.tab.as_ref()
+    }
+
+    pub fn tab_mut(&mut self) -> Option<&mut Tab> {
+        self.tab.as_mut()
+    }
+
+    /// Writes down that the call is about to be sent.
+    pub fn intends(&mut self, first: Option<&Candidate>) -> Result<(), NotWritten> {
+        match (&self.event, &mut self.tab) {
+            (Some(event), Some(tab)) => tab.intends(event, first),
+            (_, _) => Ok(()),
         }
+    }
+
+    /// What went to the client, and so has to be paid for. Answers how many tokens that was.
+    pub fn delivers(&mut self, delivered: &Delivered) -> u64 {
+        let Some(tab) = &mut self.tab else { return 0 };
+        let (usage, source) = tab.delivers(delivered);
+        if let Some(event) = &mut self.event {
+            (event.usage, event.usage_source) = (usage, source);
+        }
+        usage.total()
     }
 
     /// What the caller is told that went wrong.
@@ -171,7 +212,13 @@ impl Drop for Story {
     fn drop(&mut self) {
         if let Some(mut event) = self.event.take() {
             event.total_ms = milliseconds(self.began);
-            self.emitter.emit(event);
+            match self.tab.take() {
+                Some(tab) => tab.close(event),
+                None => {
+                    event.billed_at_ms = self.meter.clock().now_ms();
+                    self.meter.settle(Shard::of(event.organization), event, &[]);
+                }
+            }
         }
     }
 }

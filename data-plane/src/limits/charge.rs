@@ -1,6 +1,7 @@
 //! Who asks for how much, and what that is charged to.
 
 use shared::{
+    counters::Shard,
     ids::{ApiKeyId, OrganizationId, ProjectId},
     snapshot::Limits,
 };
@@ -75,10 +76,11 @@ impl Asked<'_> {
 
     fn charge(&self, level: Level, limits: &Limits) -> Charge {
         let organization = self.organization;
+        let shard = Shard::of(organization);
         let bucket = match level {
-            Level::Key => format!("rl:{{{organization}}}:{}", self.key),
-            Level::Project => format!("rl:{{{organization}}}:{}", self.project),
-            Level::Organization => format!("rl:{{{organization}}}:all"),
+            Level::Key => format!("rl:{shard}:{organization}:{}", self.key),
+            Level::Project => format!("rl:{shard}:{organization}:{}", self.project),
+            Level::Organization => format!("rl:{shard}:{organization}:all"),
         };
         let calls = format!("{bucket}:calls");
         let limits = Limits {
@@ -89,10 +91,10 @@ impl Asked<'_> {
     }
 }
 
-/// What one call is charged on one level. All names of one organization share the part in
-/// braces, so that they share a slot of a cluster.
+/// What one call is charged on one level. All names of one organization have its
+/// shard in braces, as its budgets have, so that they share a slot of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Charge {
+pub struct Charge {
     pub level: Level,
     pub limits: Limits,
     /// Where Redis keeps what is used of the minute, and who is under way.
@@ -169,7 +171,7 @@ mod tests {
             organization_limits: &limits,
             tokens: 1,
         };
-        let slot = format!("{{{}}}", asked.organization);
+        let slot = Shard::of(asked.organization).to_string();
         let charges = asked.charges();
         assert_eq!(charges.len(), 3);
         assert!(charges.iter().all(|it| it.bucket.contains(&slot) && it.calls.contains(&slot)));

@@ -56,7 +56,7 @@ impl Local {
             Level { under_way: leases.under_way(&charge.calls), ..bucket.at(now, charge) }
         });
         let decision = decide(charges, levels.collect(), now);
-        if decision.refusal.is_none() {
+        if decision.is_passed() {
             leases.enter(lease, charges);
             for (charge, level) in charges.iter().zip(&decision.levels) {
                 if charge.has_bucket() {

@@ -10,8 +10,8 @@
 //! nothing: until a beat succeeds, each proxy gives out its share of each limit, which is
 //! the limit divided by the number of proxies last seen alive ([`Limiter::state`] says so).
 //!
-//! There is no money here yet. It goes into the same scripts: what a call is charged for
-//! passes as a whole.
+//! What a call may cost is asked in the same question, by `budgets`: what a call is charged
+//! for and what it holds passes as a whole.
 
 mod breaker;
 mod charge;
@@ -21,12 +21,13 @@ mod leases;
 mod local;
 mod metrics;
 mod permit;
+mod question;
 mod scripts;
 mod settling;
 mod standing;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     convert::Infallible,
@@ -37,25 +38,31 @@ use std::{
     time::Duration,
 };
 
-use redis::RedisResult;
+use redis::{Cmd, FromRedisValue, Pipeline, RedisResult};
 use secrecy::SecretString;
-use shared::tasks::Supervisor;
+use shared::{
+    counters::{self, Places},
+    tasks::Supervisor,
+};
 
 use self::{
     charge::Charge,
-    decision::Decision,
     leases::{Lease, Leases},
     local::Local,
-    scripts::{PLACE_LIFE, Scripts},
+    scripts::PLACE_LIFE,
     settling::{Settlement, Settling},
     store::Store,
 };
 pub use self::{
     charge::{Asked, Level, What},
+    decision::{Decision, Kind, Standing, Verdict},
     metrics::LimitMetrics,
     permit::Permit,
-    standing::{LimitReached, Standing},
+    question::{Question, Wanted},
+    scripts::Scripts,
+    standing::{LimitReached, LimitStanding},
 };
+use crate::budgets::Clock;
 
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How often we say that we live, which is also how soon a Redis that is back is noticed.
@@ -73,11 +80,14 @@ pub struct Place {
     pub assumed_proxies: u32,
     /// How long to wait for an answer of Redis.
     pub patience: Duration,
+    /// Where what is spent of budgets is counted.
+    pub counters: Places,
 }
 
 impl Place {
     pub fn standard(redis_url: SecretString, assumed_proxies: u32) -> Self {
-        Self { redis_url, fleet: "rl:fleet".into(), assumed_proxies, patience: PATIENCE }
+        let (fleet, counters) = ("rl:fleet".into(), Places::default());
+        Self { redis_url, fleet, assumed_proxies, patience: PATIENCE, counters }
     }
 }
 
@@ -99,7 +109,20 @@ impl State {
     }
 }
 
+/// What became of a question.
+pub enum Let {
+    /// Redis let the call through, and says how it stands.
+    Through(Permit, Decision),
+    /// This proxy did: there was nothing to ask, or nobody to be asked. Budgets are not
+    /// counted then.
+    Alone(Permit),
+    /// Something else than a limit stands against the call.
+    Not(Decision),
+}
+
 pub struct Limiter {
+    /// Of Redis, as far as we know.
+    pub clock: Clock,
     store: Store,
     fleet: String,
     proxies: AtomicU32,
@@ -112,16 +135,18 @@ pub struct Limiter {
 impl Limiter {
     /// Only reads the address: until Redis has answered, limits are local.
     pub fn new(place: Place, metrics: Arc<LimitMetrics>) -> RedisResult<Arc<Self>> {
-        Self::with(place, metrics, Scripts::new(), Settling::new())
+        let scripts = Scripts::new(place.counters.clone());
+        Self::with(place, metrics, scripts, Settling::new())
     }
 
-    fn with(
+    pub(crate) fn with(
         place: Place,
         metrics: Arc<LimitMetrics>,
         scripts: Scripts,
         settling: Settling,
     ) -> RedisResult<Arc<Self>> {
         Ok(Arc::new(Self {
+            clock: Clock::default(),
             store: Store::new(&place, scripts, metrics.clone())?,
             fleet: place.fleet,
             proxies: place.assumed_proxies.into(),
@@ -132,22 +157,66 @@ impl Limiter {
         }))
     }
 
-    /// Lets a call through if every one of its limits does.
-    pub async fn admit(self: &Arc<Self>, asked: Asked<'_>) -> Result<Permit, LimitReached> {
+    /// Lets a call through if every one of its limits does, and every budget.
+    pub async fn admit(
+        self: &Arc<Self>,
+        asked: Asked<'_>,
+        question: &Question<'_>,
+    ) -> Result<Let, LimitReached> {
         let charges = asked.charges();
-        if charges.is_empty() {
-            return Ok(Permit::free());
+        if charges.is_empty() && question.budgets.is_empty() {
+            return Ok(Let::Alone(Permit::free()));
         }
         let lease = self.leases.next(&charges);
-        match self.decide(&charges, lease).await {
-            Some(decision) => {
-                if decision.refusal.is_none() {
-                    self.leases.enter(lease, &charges);
-                }
-                self.tell(State::Shared, (charges, lease), &decision)
-            }
-            None => self.admit_here(charges),
+        let Some(decision) = self.decide(&charges, lease, question).await else {
+            return self.admit_here(charges).map(Let::Alone);
+        };
+        self.clock.told(i64::try_from(decision.now).unwrap_or(i64::MAX));
+        match decision.verdict {
+            Verdict::Passed => self.leases.enter(lease, &charges),
+            Verdict::Limit(_) => (),
+            Verdict::Stopped
+            | Verdict::NotCounted
+            | Verdict::OldTerms
+            | Verdict::OtherWindow
+            | Verdict::Spent(..) => return Ok(Let::Not(decision)),
         }
+        let permit = self.tell(State::Shared, (charges, lease), &decision)?;
+        Ok(Let::Through(permit, decision))
+    }
+
+    /// `None` when Redis is not worth asking, or did not answer.
+    pub async fn ask<T: FromRedisValue>(&self, question: &Cmd) -> Option<T> {
+        self.store.ask(question).await
+    }
+
+    /// Says several things at once. Answers whether all were heard, as far as one knows.
+    pub async fn tell_all(&self, what: &Pipeline) -> bool {
+        self.store.tell(what).await
+    }
+
+    pub fn counters(&self) -> &counters::Scripts {
+        &self.store.scripts.counters
+    }
+
+    #[cfg(test)]
+    pub(crate) async fn for_tests(
+        place: Place,
+        metrics: Arc<LimitMetrics>,
+        scripts: Scripts,
+    ) -> RedisResult<Arc<Self>> {
+        let limiter = Self::with(place, metrics, scripts, Settling::new())?;
+        Ok(tests::connected(limiter).await)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_proxies(&self, proxies: u32) {
+        self.proxies.store(proxies, Ordering::Relaxed);
+    }
+
+    /// How many were last seen alive.
+    pub fn proxies(&self) -> u32 {
+        self.proxies.load(Ordering::Relaxed)
     }
 
     pub fn state(&self) -> State {
@@ -169,25 +238,33 @@ impl Limiter {
 
     /// Tells Redis what has not been told yet, when no more calls come.
     pub async fn leave(&self) {
+        if !self.store.is_there() {
+            self.store.beat(&self.fleet, &self.leases.proxy).await;
+        }
         self.settling.carry(&self.store, &self.leases, &self.metrics).await;
     }
 
     /// `None` when Redis does not decide.
-    async fn decide(&self, charges: &[Charge], lease: Option<Lease>) -> Option<Decision> {
+    async fn decide(
+        &self,
+        charges: &[Charge],
+        lease: Option<Lease>,
+        question: &Question<'_>,
+    ) -> Option<Decision> {
         if !self.store.is_there() {
             return None;
         }
         let unheard = Unheard { limiter: self, charges, lease };
-        let question = self.store.scripts.admit(charges, &self.leases.name(lease));
-        let answer: Vec<u64> = self.store.ask(&question).await?;
-        let decision = Decision::read(&answer)?;
+        let places = self.leases.name(lease);
+        let question = self.store.scripts.admit(charges, &places, question);
+        let answer: Vec<i64> = self.store.ask(&question).await?;
+        let decision = Decision::read(&answer, charges.len())?;
         unheard.was_answered();
         Some(decision)
     }
 
     fn admit_here(self: &Arc<Self>, charges: Vec<Charge>) -> Result<Permit, LimitReached> {
-        let proxies = self.proxies.load(Ordering::Relaxed);
-        let charges: Vec<_> = charges.into_iter().map(|it| it.share(proxies)).collect();
+        let charges: Vec<_> = charges.into_iter().map(|it| it.share(self.proxies())).collect();
         // Another than Redis was asked for: it may have that one.
         let lease = self.leases.next(&charges);
         let decision = self.local.admit(&charges, (lease, &self.leases), self.local.now());
@@ -200,10 +277,10 @@ impl Limiter {
         (charges, lease): (Vec<Charge>, Option<Lease>),
         decision: &Decision,
     ) -> Result<Permit, LimitReached> {
-        let refused = decision.refusal.and_then(|it| Some((it, charges.get(it.index)?)));
+        let refused = decision.refusal().and_then(|it| Some((it, charges.get(it.index)?)));
         if let Some((refusal, charge)) = refused {
             self.metrics.refused(charge.level, refusal.what);
-            let standing = Standing::after(decision, &charges);
+            let standing = LimitStanding::after(decision, &charges);
             return Err(LimitReached::new(refusal, charge, standing));
         }
         self.metrics.admitted(by);
@@ -223,7 +300,8 @@ impl Limiter {
 
     async fn beat(self: Arc<Self>) -> Result<(), Infallible> {
         self.local.sweep(self.local.now());
-        if let Some(alive) = self.store.beat(&self.fleet, &self.leases.proxy).await {
+        if let Some((alive, now_ms)) = self.store.beat(&self.fleet, &self.leases.proxy).await {
+            self.clock.told(now_ms);
             self.proxies.store(alive, Ordering::Relaxed);
             self.metrics.proxies.set(alive.into());
         }
@@ -231,7 +309,7 @@ impl Limiter {
     }
 
     async fn carry(self: Arc<Self>) -> Result<(), Infallible> {
-        self.leave().await;
+        self.settling.carry(&self.store, &self.leases, &self.metrics).await;
         Ok(())
     }
 

@@ -8,14 +8,14 @@ use super::{
     decision::Decision,
     leases::Lease,
     settling::{Correction, Settlement},
-    standing::Standing,
+    standing::LimitStanding,
 };
 
 /// Settled exactly once: by `settle` when it is known what the call came to, else at zero
 /// tokens when dropped, whichever way the call left. Its places come back in any case.
 #[must_use = "a permit that is dropped frees the call's place"]
 pub struct Permit {
-    standing: Standing,
+    standing: LimitStanding,
     /// Nothing for a call without limits, and nothing any more once settled.
     held: Option<Held>,
 }
@@ -28,7 +28,7 @@ struct Held {
 
 impl Permit {
     pub(super) fn free() -> Self {
-        Self { standing: Standing::default(), held: None }
+        Self { standing: LimitStanding::default(), held: None }
     }
 
     pub(super) fn new(
@@ -37,7 +37,7 @@ impl Permit {
         (charges, lease): (Vec<Charge>, Option<Lease>),
         decision: &Decision,
     ) -> Self {
-        let standing = Standing::after(decision, &charges);
+        let standing = LimitStanding::after(decision, &charges);
         let after = decision.levels.iter().map(|it| it.tokens).collect();
         let correction = Some(Correction { tokens: 0, at: decision.now, after });
         let settlement = Settlement { charges, lease, correction };
@@ -49,7 +49,7 @@ impl Permit {
         self.end(tokens);
     }
 
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> LimitStanding {
         self.standing
     }
 

@@ -3,16 +3,19 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, Pipeline, Script, cmd};
-use shared::snapshot::Limits;
+use redis::{Cmd, Pipeline};
+use shared::{
+    counters::{self, CLOCK, Known, Places},
+    snapshot::Limits,
+};
 
 use super::{
     charge::{Charge, What},
     gcra::CEILING,
+    question::Question,
     settling::{Correction, Settlement},
 };
 
-const CLOCK: &str = include_str!("scripts/clock.lua");
 const BUCKET: &str = include_str!("scripts/bucket.lua");
 const ADMIT: &str = include_str!("scripts/admit.lua");
 const SETTLE: &str = include_str!("scripts/settle.lua");
@@ -30,45 +33,57 @@ pub struct Scripts {
     renew: Known,
     beat: Known,
     place_life: Duration,
-}
-
-/// A script and the name that Redis has for it.
-struct Known {
-    code: String,
-    hash: String,
+    pub counters: counters::Scripts,
 }
 
 impl Scripts {
-    pub fn new() -> Self {
-        Self::with(CLOCK, PLACE_LIFE)
+    pub fn new(places: Places) -> Self {
+        Self::with(CLOCK, PLACE_LIFE, places)
     }
 
     /// Tests bring a clock that they can set, and shorter lives.
-    pub(super) fn with(clock: &str, place_life: Duration) -> Self {
+    pub(crate) fn with(clock: &str, place_life: Duration, places: Places) -> Self {
         Self {
-            admit: Known::new(&[clock, BUCKET, ADMIT]),
+            admit: Known::new(&[&counters::admission(clock), BUCKET, ADMIT]),
             settle: Known::new(&[clock, BUCKET, SETTLE]),
             renew: Known::new(&[clock, RENEW]),
             beat: Known::new(&[clock, BEAT]),
             place_life,
+            counters: counters::Scripts::with(clock, places),
         }
     }
 
     /// To be sent once over each new connection, and when Redis has forgotten.
     pub fn load(&self) -> Pipeline {
         let mut load = Pipeline::new();
-        for known in [&self.admit, &self.settle, &self.renew, &self.beat] {
-            load.cmd("SCRIPT").arg("LOAD").arg(&known.code).ignore();
-        }
+        let all = [&self.admit, &self.settle, &self.renew, &self.beat];
+        all.into_iter().for_each(|it| it.load(&mut load));
+        // Last what says that all of them are there.
+        self.counters.load_into(&mut load);
         load
     }
 
-    pub fn admit(&self, charges: &[Charge], call: &str) -> Cmd {
-        let mut ask = self.admit.ask(2 * charges.len());
-        for charge in charges {
-            ask.arg(&charge.bucket).arg(&charge.calls);
+    /// `places` is what the call's places under limits on calls at once are called.
+    pub fn admit(&self, charges: &[Charge], places: &str, question: &Question<'_>) -> Cmd {
+        let Question { shard, epoch, call, key, budgets } = question;
+        let names = &self.counters.places;
+        let mut ask = self.admit.ask(4 + budgets.len() + 2 * charges.len());
+        ask.arg(names.incarnation(*shard))
+            .arg(names.holds(*shard, *epoch))
+            .arg(names.living(*shard))
+            .arg(names.stopped_keys(*shard));
+        budgets.iter().for_each(|it| _ = ask.arg(names.budget(*shard, it.budget.id)));
+        charges.iter().for_each(|it| _ = ask.arg(&it.bucket).arg(&it.calls));
+        let has_hard = budgets.iter().any(|it| it.budget.is_hard);
+        ask.arg(call.uuid().simple().to_string())
+            .arg(key.uuid().simple().to_string())
+            .arg(budgets.len())
+            .arg(u8::from(has_hard))
+            .arg(places)
+            .arg(milliseconds(self.place_life));
+        for it in *budgets {
+            ask.arg(it.budget.version).arg(&it.wanted.all()).arg(&it.edges.0);
         }
-        ask.arg(call).arg(milliseconds(self.place_life));
         for charge in charges {
             for what in What::ALL {
                 ask.arg(written(charge.limit(what)));
@@ -110,20 +125,6 @@ impl Scripts {
     pub fn beat(&self, fleet: &str, proxy: &str) -> Cmd {
         let mut ask = self.beat.ask(1);
         ask.arg(fleet).arg(proxy).arg(milliseconds(BEAT_LIFE));
-        ask
-    }
-}
-
-impl Known {
-    fn new(parts: &[&str]) -> Self {
-        let code = parts.concat();
-        let hash = Script::new(&code).get_hash().to_owned();
-        Self { code, hash }
-    }
-
-    fn ask(&self, keys: usize) -> Cmd {
-        let mut ask = cmd("EVALSHA");
-        ask.arg(&self.hash).arg(keys);
         ask
     }
 }

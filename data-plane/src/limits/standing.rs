@@ -13,7 +13,7 @@ use super::{
 /// How a caller stands with their limits: on each kind of limit the level that is nearest
 /// to its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct LimitStanding {
     requests: Option<Window>,
     tokens: Option<Window>,
 }
@@ -34,10 +34,10 @@ pub struct LimitReached {
     pub what: What,
     pub limit: u64,
     pub retry_after: Duration,
-    pub standing: Standing,
+    pub standing: LimitStanding,
 }
 
-impl Standing {
+impl LimitStanding {
     pub(super) fn after(decision: &Decision, charges: &[Charge]) -> Self {
         let mut standing = Self::default();
         for (charge, level) in charges.iter().zip(&decision.levels) {
@@ -73,7 +73,7 @@ fn nearer(present: &mut Option<Window>, limit: Option<u64>, used: Used) {
 }
 
 impl LimitReached {
-    pub(super) fn new(refusal: Refusal, charge: &Charge, standing: Standing) -> Self {
+    pub(super) fn new(refusal: Refusal, charge: &Charge, standing: LimitStanding) -> Self {
         Self {
             which: charge.level,
             what: refusal.what,
@@ -156,7 +156,7 @@ mod tests {
             what: What::Requests,
             limit: 60,
             retry_after: Duration::from_millis(1_150),
-            standing: Standing { requests: Some(window), tokens: None },
+            standing: LimitStanding { requests: Some(window), tokens: None },
         };
         assert_eq!(
             reached.to_string(),

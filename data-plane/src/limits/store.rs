@@ -9,6 +9,7 @@ use redis::{
     RedisResult, ServerErrorKind, aio::MultiplexedConnection,
 };
 use secrecy::ExposeSecret;
+use shared::counters::{self, Incarnation};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
@@ -60,14 +61,14 @@ impl Store {
         let mut told: RedisResult<()> = what.exec_async(&mut connection).await;
         if told.as_ref().is_err_and(has_forgotten) {
             // What was told is lost, since some of it may have been heard.
-            told = told.and(self.scripts.load().exec_async(&mut connection).await);
+            told = told.and(self.prepare(&mut connection).await);
         }
         self.judged(told).is_some()
     }
 
     /// Says that we live, over a new connection if there is none that works, and answers
-    /// how many proxies do. This alone brings a Redis back that was given up.
-    pub async fn beat(&self, fleet: &str, proxy: &str) -> Option<u32> {
+    /// how many proxies do and what the time is. This alone brings a Redis back that was given up.
+    pub async fn beat(&self, fleet: &str, proxy: &str) -> Option<(u32, i64)> {
         let beat = self.scripts.beat(fleet, proxy);
         if let Some(mut connection) = self.present() {
             let answer = self.put(&mut connection, &beat).await;
@@ -96,8 +97,21 @@ impl Store {
             .set_response_timeout(Some(self.patience));
         let mut connection =
             self.client.get_multiplexed_async_connection_with_config(&settings).await?;
-        let () = self.scripts.load().exec_async(&mut connection).await?;
+        self.prepare(&mut connection).await?;
         Ok(connection)
+    }
+
+    /// Makes the scripts known. A Redis that does not know the one by which we know it again
+    /// was restarted, or is another one: it may have lost something, which is said before
+    /// anything can be counted there.
+    async fn prepare(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+        let counters = &self.scripts.counters;
+        let booted = counters.is_booted().query_async(connection).await?;
+        if counters::Scripts::is_another(booted) {
+            warn!("Redis was restarted or is another one: budgets are counted again first");
+            let () = counters.chill_all(Incarnation::fresh()).exec_async(connection).await?;
+        }
+        self.scripts.load().exec_async(connection).await
     }
 
     async fn put<T: FromRedisValue>(
@@ -107,7 +121,7 @@ impl Store {
     ) -> RedisResult<T> {
         match question.query_async(connection).await {
             Err(error) if has_forgotten(&error) => {
-                let () = self.scripts.load().exec_async(connection).await?;
+                self.prepare(connection).await?;
                 question.query_async(connection).await
             }
             answer => answer,
@@ -145,7 +159,7 @@ fn has_forgotten(error: &RedisError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use shared::ids::RequestId;
+    use shared::{counters::Places, ids::RequestId};
 
     use super::{super::tests::redis_url, *};
     use crate::metrics::Metrics;
@@ -153,7 +167,7 @@ mod tests {
     /// A store with scripts of its own, which nobody has told Redis yet.
     async fn untold() -> Store {
         let clock = format!("-- {}\nlocal function clock() return 1 end\n", RequestId::generate());
-        let scripts = Scripts::with(&clock, Duration::from_secs(30));
+        let scripts = Scripts::with(&clock, Duration::from_secs(30), Places::default());
         let metrics = Metrics::new().unwrap().limits.clone();
         let store = Store::new(&Place::standard(redis_url(), 1), scripts, metrics).unwrap();
         let connection = store.client.get_multiplexed_async_connection().await.unwrap();
@@ -166,7 +180,7 @@ mod tests {
     async fn a_redis_that_forgot_the_scripts_is_told_them_again() {
         let fleet = format!("test:{}", RequestId::generate());
         let store = untold().await;
-        assert_eq!(store.beat(&fleet, "one").await, Some(1));
+        assert_eq!(store.beat(&fleet, "one").await, Some((1, 1)));
         assert_eq!(store.metrics.redis_failures.get(), 0);
 
         let store = untold().await;

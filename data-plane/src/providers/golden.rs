@@ -75,7 +75,7 @@ fn candidate(dialect: Dialect, vendor: &str, base: &str) -> Candidate {
         addresses: provider(dialect).addresses(base, "model-1").unwrap(),
         upstream: Arc::new(upstream),
     };
-    Candidate { model: Arc::new(model), credential }
+    Candidate::new(Arc::new(model), credential)
 }
 
 fn ask(form: Form, body: impl Into<Bytes>) -> Ask {

@@ -16,6 +16,7 @@ mod scrub;
 mod told;
 mod translating;
 mod usage;
+mod written;
 
 use std::time::Duration;
 
@@ -139,6 +140,8 @@ pub struct Whole {
     pub body: Bytes,
     /// `None` where the upstream did not say.
     pub usage: Option<Usage>,
+    /// How fast it says it was.
+    pub service_tier: Option<String>,
 }
 
 /// A stream on its way through. Where the network cuts the stream makes no difference to
@@ -152,6 +155,15 @@ pub trait Reader: Send {
 
     /// What the stream has said was used, so far.
     fn usage(&self) -> Option<Usage>;
+
+    /// How many tokens of output have gone to the client, roughly: so much is paid for where
+    /// the stream breaks before it says.
+    fn delivered(&self) -> u64;
+
+    /// How fast the stream has said that it was.
+    fn service_tier(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The most that a reader keeps of a stream: an event that is longer breaks it.

@@ -14,6 +14,7 @@ use shared::{usage::Usage, vendors::Quirks};
 
 use super::{
     Addresses, CannotSay, Class, NotAnAnswer, Provider, Reader, Refusal, Request, Whole,
+    chat::Text,
     passing::Passing,
     post,
     refusal::{Complaint, class_of, retry_after},
@@ -85,6 +86,7 @@ pub(super) fn request(ask: &Ask, to: &Candidate) -> Result<Request, CannotSay> {
     let sent = Sent {
         model: &to.model.upstream_name,
         takes_stream_options,
+        most_output: to.most_output,
         output_cap: output_cap.field(),
     };
     Ok(post(address, ask.body_for(&sent), to))
@@ -94,10 +96,20 @@ pub(super) fn request(ask: &Ask, to: &Candidate) -> Result<Request, CannotSay> {
 struct Answer<'a> {
     #[serde(borrow)]
     usage: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "told_or_nothing")]
+    service_tier: Option<Text<'a>>,
     choices: Option<IgnoredAny>,
     data: Option<IgnoredAny>,
     results: Option<IgnoredAny>,
     error: Option<IgnoredAny>,
+}
+
+/// What is no text says nothing.
+pub(super) fn told_or_nothing<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Text<'de>>, D::Error> {
+    let raw = <&RawValue>::deserialize(from)?;
+    Ok(serde_json::from_str(raw.get()).ok())
 }
 
 pub(super) fn answer(ask: &Ask, body: Bytes) -> Result<Whole, NotAnAnswer> {
@@ -113,7 +125,8 @@ pub(super) fn answer(ask: &Ask, body: Bytes) -> Result<Whole, NotAnAnswer> {
         (None, None) => return Err(NotAnAnswer::Incomplete),
     }
     let usage: Option<Usage> = answer.usage.and_then(usage::of_openai);
-    Ok(Whole { body, usage })
+    let service_tier = answer.service_tier.map(|it| it.0.into_owned());
+    Ok(Whole { body, usage, service_tier })
 }
 
 /// Reads an object; serde would also read one from an array.

@@ -8,7 +8,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use shared::usage::Usage;
 
-use super::{MOST_HELD, NotAnAnswer, Reader, usage};
+use super::{
+    MOST_HELD, NotAnAnswer, Reader, chat::Text, openai::told_or_nothing, usage, written::Written,
+};
 use crate::sse::{self, Assembler};
 
 /// No event that we wait for is longer; one that is goes on before its end is here.
@@ -23,6 +25,8 @@ pub struct Passing {
     assembler: Assembler,
     drops_usage: bool,
     usage: Option<Usage>,
+    service_tier: Option<String>,
+    delivered: Written,
     is_complete: bool,
     has_failed: bool,
     /// How much went on of an event that is too long to be watched.
@@ -45,6 +49,8 @@ struct Chunk<'a> {
     choices: Option<Vec<&'a RawValue>>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "told_or_nothing")]
+    service_tier: Option<Text<'a>>,
 }
 
 impl Passing {
@@ -53,6 +59,8 @@ impl Passing {
             assembler: Assembler::default(),
             drops_usage,
             usage: None,
+            service_tier: None,
+            delivered: Written::default(),
             is_complete: false,
             has_failed: false,
             gone: 0,
@@ -98,6 +106,7 @@ impl Passing {
             return Ok(Verdict::Pass);
         }
         self.is_complete |= has_done_line(event);
+        self.delivered.note(event);
         let (says_usage, says_error) = (names(event, &USAGE), names(event, &ERROR));
         if !says_usage && !says_error {
             return Ok(Verdict::Pass);
@@ -115,6 +124,9 @@ impl Passing {
         }
         let usage = chunk.usage.and_then(usage::of_openai);
         self.usage = usage.or(self.usage);
+        if let Some(Text(tier)) = chunk.service_tier {
+            self.service_tier = Some(tier.into_owned());
+        }
         let is_all = chunk.choices.is_some_and(|it| it.is_empty());
         if self.drops_usage && usage.is_some() && is_all { Verdict::Drop } else { Verdict::Pass }
     }
@@ -153,6 +165,14 @@ impl Reader for Passing {
 
     fn usage(&self) -> Option<Usage> {
         self.usage
+    }
+
+    fn delivered(&self) -> u64 {
+        self.delivered.tokens()
+    }
+
+    fn service_tier(&self) -> Option<String> {
+        self.service_tier.clone()
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use shared::usage::Usage;
 
-use super::{MOST_HELD, NotAnAnswer, Reader, told::Chunks};
+use super::{MOST_HELD, NotAnAnswer, Reader, told::Chunks, written::Written};
 use crate::sse::{self, Assembler};
 
 /// Understands a vendor's events, one at a time.
@@ -21,6 +21,7 @@ pub struct Translating<T> {
     assembler: Assembler,
     chunks: Chunks,
     translator: T,
+    delivered: Written,
     /// Told when what came before has gone on.
     failure: Option<NotAnAnswer>,
 }
@@ -28,7 +29,7 @@ pub struct Translating<T> {
 impl<T: Translator> Translating<T> {
     pub fn new(created: u64, translator: T) -> Self {
         let (assembler, chunks) = (Assembler::default(), Chunks::new(created));
-        Self { assembler, chunks, translator, failure: None }
+        Self { assembler, chunks, translator, delivered: Written::default(), failure: None }
     }
 
     fn translate(&mut self, events: &[u8]) -> Result<(), NotAnAnswer> {
@@ -55,6 +56,7 @@ impl<T: Translator> Reader for Translating<T> {
         let events = self.assembler.push(bytes);
         self.failure = self.translate(&events).err();
         let told = self.chunks.take();
+        self.delivered.note(&told);
         match self.failure {
             Some(failure) if told.is_empty() => Err(failure),
             Some(_) | None => Ok(told),
@@ -67,6 +69,10 @@ impl<T: Translator> Reader for Translating<T> {
 
     fn usage(&self) -> Option<Usage> {
         self.translator.usage()
+    }
+
+    fn delivered(&self) -> u64 {
+        self.delivered.tokens()
     }
 }
 

@@ -123,7 +123,7 @@ fn with_credentials(model: &Arc<Model>, dice: &mut dyn Dice, candidates: &mut Ve
         return;
     }
     for credential in draw::order(&model.upstream.credentials, |it| it.weight, dice) {
-        candidates.push(Candidate { model: model.clone(), credential: credential.clone() });
+        candidates.push(Candidate::new(model.clone(), credential.clone()));
     }
 }
 

@@ -6,7 +6,8 @@ use data_plane::catalog::feed::Source;
 use redis::aio::MultiplexedConnection;
 use secrecy::ExposeSecret;
 use shared::{
-    event::{Event, SHARDS, UsageSource, stream},
+    counters::Shard,
+    event::{Event, UsageSource},
     ids::RequestId,
     snapshot::Places,
     usage::Usage,
@@ -14,7 +15,7 @@ use shared::{
 
 use crate::{
     feed::redis_url,
-    plane::Plane,
+    plane::{Plane, warm},
     soon,
     upstream::{EVENTS, JSON, LAST_CHUNK, Step, Upstream, answer, chunk},
 };
@@ -25,27 +26,27 @@ const COUNTED: &str =
     "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":4}}\n\n";
 const DONE: &str = "data: [DONE]\n\n";
 
-fn source() -> Source {
+pub fn source() -> Source {
     let (name, never) = (RequestId::generate(), Duration::from_secs(3_600));
     Source {
         redis_url: redis_url(),
         places: Places::new(&format!("test:{{{name}}}")),
         last_used: format!("test:{name}:last_used"),
-        events: format!("test:{name}:events"),
+        events: shared::counters::Places::with_prefix(&format!("test:{name}:")),
         period: never,
         lane_period: never,
     }
 }
 
 /// All that was told of calls.
-async fn told(source: &Source) -> Vec<Event> {
+pub async fn told(source: &Source) -> Vec<Event> {
     type Entry = (String, Vec<(String, Vec<u8>)>);
     let client = redis::Client::open(source.redis_url.expose_secret()).unwrap();
     let mut redis: MultiplexedConnection = client.get_multiplexed_async_connection().await.unwrap();
     let mut events = Vec::new();
-    for shard in 0..SHARDS {
+    for shard in Shard::all() {
         let mut range = redis::cmd("XRANGE");
-        range.arg(stream(&source.events, shard)).arg("-").arg("+");
+        range.arg(source.events.events(shard)).arg("-").arg("+");
         let entries: Vec<Entry> = range.query_async(&mut redis).await.unwrap();
         let fields = entries.iter().flat_map(|(_, fields)| fields);
         events.extend(fields.map(|(_, bytes)| Event::decode(bytes).unwrap()));
@@ -55,7 +56,8 @@ async fn told(source: &Source) -> Vec<Event> {
 
 async fn check(call: &str, script: Vec<Step>, answered: &str) {
     let (upstream, source) = (Upstream::start([script]).await, source());
-    let plane = Plane::bare_from(source.clone(), |it| it.drain_delay_seconds = 0).await;
+    warm(&source).await;
+    let plane = Plane::bare_from(source.clone(), |it| it.redis_url = redis_url()).await;
     plane.serve(upstream.address);
     assert_eq!(plane.chat(call).await.body, answered);
     soon(plane.running.drain()).await;

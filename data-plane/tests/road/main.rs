@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 
 mod breaking;
+mod budgets;
 mod costs;
 mod counting;
 mod failing_over;

@@ -129,6 +129,13 @@ impl Plane {
         self.running.catalog.offer(&serde_json::to_vec(&image).unwrap()).unwrap();
     }
 
+    /// The same with whatever `change` makes of it.
+    pub fn serve_changed(&self, upstream: SocketAddr, change: impl FnOnce(&mut Snapshot)) {
+        let mut image = image(&self.master, &self.key, upstream);
+        change(&mut image);
+        self.running.catalog.offer(&serde_json::to_vec(&image).unwrap()).unwrap();
+    }
+
     /// The same with a key that is for `scopes` only.
     pub fn serve_scopes(&self, upstream: SocketAddr, scopes: &[Scope]) {
         let mut image = image(&self.master, &self.key, upstream);
@@ -177,6 +184,19 @@ impl Plane {
     }
 }
 
+/// Says of the store of counters that nothing was lost, which is otherwise for the control
+/// plane to say.
+pub async fn warm(source: &Source) {
+    let client = redis::Client::open(source.redis_url.expose_secret()).unwrap();
+    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let scripts = shared::counters::Scripts::new(source.events.clone());
+    let mut warming = scripts.load();
+    for shard in shared::counters::Shard::all() {
+        warming.set(source.events.incarnation(shard), "1 W 0").ignore();
+    }
+    let () = warming.exec_async(&mut redis).await.unwrap();
+}
+
 pub async fn send(request: http::request::Builder, body: &str) -> Answer {
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     let request = request.body(Full::from(body.to_owned())).unwrap();
@@ -216,6 +236,7 @@ fn image_of(master: &MasterKey, key: &NewKey, addresses: &[SocketAddr]) -> Snaps
         keys: vec![key],
         policies: vec![],
         tenants: vec![],
+        budgets: Vec::new(),
         projects: vec![],
     }
 }

@@ -6,6 +6,7 @@
 //! lost hint costs one polling period and never a change.
 
 mod body;
+mod budget;
 mod key;
 mod places;
 mod policy;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     body::{BadLine, pack, unpack},
+    budget::{Budget, Caps, OnRedisLoss, OnTight, Raise, Scope as BudgetScope, Thresholds},
     key::{Key, Limits, Secret},
     places::{PIECE, Places},
     policy::{Policy, Target, Tier},
@@ -32,7 +34,7 @@ pub use self::{
         SnapshotKey, Verifier,
     },
     sum::SetSum,
-    tenant::{Disabled, Project, Tenant},
+    tenant::{Disabled, Project, Share, Split, Tenant},
     upstream::{Capability, Credential, Dialect, Modality, Model, Timeouts, Upstream},
 };
 
@@ -54,6 +56,8 @@ pub struct Snapshot {
     pub tenants: Vec<Tenant>,
     #[serde(default)]
     pub projects: Vec<Project>,
+    #[serde(default)]
+    pub budgets: Vec<Budget>,
 }
 
 mod base64_bytes {

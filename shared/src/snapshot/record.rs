@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Key, Policy, Project, Snapshot, Tenant, Upstream};
+use super::{Budget, Key, Policy, Project, Snapshot, Tenant, Upstream};
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,18 +12,20 @@ pub enum Entity {
     Organization,
     Project,
     Key,
+    Budget,
     /// What a newer control plane publishes and we do not know: the checksum of its name.
     /// We carry it, so that our sum agrees with everybody's, and make nothing of it.
     Unknown(u32),
 }
 
 impl Entity {
-    const KNOWN: [(Self, &'static str); 5] = [
+    const KNOWN: [(Self, &'static str); 6] = [
         (Self::Upstream, "upstream"),
         (Self::Policy, "policy"),
         (Self::Organization, "organization"),
         (Self::Project, "project"),
         (Self::Key, "key"),
+        (Self::Budget, "budget"),
     ];
 
     pub fn named(name: &str) -> Self {
@@ -38,6 +40,7 @@ impl Entity {
             Self::Organization => "organization",
             Self::Project => "project",
             Self::Key => "key",
+            Self::Budget => "budget",
             Self::Unknown(_) => "unknown",
         }
     }
@@ -46,9 +49,12 @@ impl Entity {
     pub fn mark(self) -> u32 {
         match self {
             Self::Unknown(mark) => mark,
-            Self::Upstream | Self::Policy | Self::Organization | Self::Project | Self::Key => {
-                crc32fast::hash(self.name().as_bytes())
-            }
+            Self::Upstream
+            | Self::Policy
+            | Self::Organization
+            | Self::Project
+            | Self::Key
+            | Self::Budget => crc32fast::hash(self.name().as_bytes()),
         }
     }
 }
@@ -103,6 +109,9 @@ impl Snapshot {
         }
         for it in &self.projects {
             add(Entity::Project, it.id.uuid(), serde_json::to_string::<Project>(it))?;
+        }
+        for it in &self.budgets {
+            add(Entity::Budget, it.id.uuid(), serde_json::to_string::<Budget>(it))?;
         }
         for it in &self.keys {
             add(Entity::Key, it.id.uuid(), serde_json::to_string::<Key>(it))?;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Limits;
-use crate::ids::{OrganizationId, ProjectId, UpstreamId};
+use crate::ids::{CostCenterId, OrganizationId, ProjectId, TeamId, UpstreamId};
 
 /// What holds for all of an organization. One for which nothing does has no record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,10 +24,29 @@ pub struct Disabled {
     pub model: Option<String>,
 }
 
-/// A project's own limits. One without any has no record.
+/// What of a project matters to its calls. One of which nothing does has no record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Project {
     pub id: ProjectId,
     pub organization: OrganizationId,
     pub limits: Limits,
+    #[serde(default)]
+    pub team: Option<TeamId>,
+    /// Who bears its costs: what is in force and what is planned, by the day it begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub splits: Vec<Split>,
+}
+
+/// Who bears a project's costs from a moment on, until the next split.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    /// In milliseconds since 1970.
+    pub from_ms: i64,
+    pub shares: Vec<Share>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    pub cost_center: CostCenterId,
+    pub basis_points: u16,
 }

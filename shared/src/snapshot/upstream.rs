@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::base64_bytes;
-use crate::ids::{CredentialId, OrganizationId, UpstreamId};
+use crate::{
+    ids::{CredentialId, OrganizationId, UpstreamId},
+    money::PinnedPrice,
+};
 
 /// One place that serves models: a vendor's API, or a region of it, or a server of one's
 /// own, with the secrets that open it.
@@ -113,6 +116,10 @@ pub struct Model {
     pub deprecated_on: Option<String>,
     #[serde(default)]
     pub successor: Option<String>,
+    /// What it costs. A model without a price is not served where a hard budget is to hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub price: Option<PinnedPrice>,
 }
 
 impl Model {
@@ -134,6 +141,7 @@ impl Model {
             output: text_only(),
             deprecated_on: None,
             successor: None,
+            price: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 use redis::AsyncCommands;
 use shared::{
-    event::{FIELD, SHARDS, shard, stream},
+    counters::{Places, Shard},
+    event::FIELD,
     random,
 };
 
@@ -9,18 +10,18 @@ use crate::requests::store;
 
 /// Streams of this test alone: the Redis is shared.
 struct Streams {
-    place: String,
+    places: Places,
     redis: deadpool_redis::Connection,
 }
 
 impl Streams {
     async fn new(desk: &Desk) -> Self {
-        let place = format!("test:{}", random::base62(12));
-        Self { place, redis: desk.fixture.platform.redis.get().await.unwrap() }
+        let places = Places::with_prefix(&format!("test:{}:", random::base62(12)));
+        Self { places, redis: desk.fixture.platform.redis.get().await.unwrap() }
     }
 
     fn ingester(&self, desk: &Desk) -> Ingester {
-        Ingester::new(desk.fixture.platform.clone(), &self.place, 30)
+        Ingester::new(desk.fixture.platform.clone(), self.places.clone(), 30)
     }
 
     async fn tell(&mut self, event: &Event) {
@@ -28,7 +29,7 @@ impl Streams {
     }
 
     async fn tell_raw(&mut self, organization: OrganizationId, field: &str, bytes: &[u8]) {
-        let stream = stream(&self.place, shard(organization));
+        let stream = self.places.events(Shard::of(organization));
         let () = redis::cmd("XADD")
             .arg((stream, "*", field, bytes))
             .query_async(&mut self.redis)
@@ -38,9 +39,9 @@ impl Streams {
 
     async fn left(&mut self) -> usize {
         let mut left = 0;
-        for shard in 0..SHARDS {
+        for shard in Shard::all() {
             let length: usize = redis::cmd("XLEN")
-                .arg(stream(&self.place, shard))
+                .arg(self.places.events(shard))
                 .query_async(&mut self.redis)
                 .await
                 .unwrap();
@@ -50,7 +51,7 @@ impl Streams {
     }
 
     async fn aside(&mut self) -> usize {
-        let place = format!("{}:aside", self.place);
+        let place = self.places.aside();
         let count = redis::cmd("XLEN").arg(&place).query_async(&mut self.redis).await.unwrap();
         let () = self.redis.del(&place).await.unwrap();
         count
@@ -96,7 +97,7 @@ async fn what_somebody_else_is_taking_is_left_to_them(root: PgPool) {
     streams.tell(&event).await;
     let ingester = streams.ingester(&desk);
     let mut tx = desk.fixture.db.begin().await.unwrap();
-    let held = stream(&streams.place, shard(event.organization));
+    let held = streams.places.events(Shard::of(event.organization));
     assert!(store::claim(&mut tx, &held).await.unwrap());
     ingester.run().await.unwrap();
     assert_eq!((desk.logged().await, streams.left().await), (0, 1));

@@ -72,6 +72,12 @@ async fn a_requests_page_tells_what_happened_and_why(root: PgPool) {
         outcome: Outcome::Broken,
         error: Some("upstream_error".into()),
         tags: [("team".to_owned(), "<search>".to_owned())].into(),
+        settlement: None,
+        billed_at_ms: 0,
+        lines: Vec::new(),
+        cost: Money::ZERO,
+        counted: Vec::new(),
+        overrun: Money::ZERO,
         ..desk.event()
     };
     let busy = Attempt {

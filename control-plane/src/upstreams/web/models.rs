@@ -146,6 +146,7 @@ impl ModelForm {
             output: chosen(&MODALITIES, &self.output),
             deprecated_on: given(&self.deprecated_on),
             successor: given(&self.successor),
+            price: None,
         });
         let (model, ()) = Problems::both(model, problems.check())?;
         Ok(OfferedModel { model, enabled: self.enabled })

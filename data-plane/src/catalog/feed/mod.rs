@@ -25,7 +25,7 @@ use futures::StreamExt;
 use redis::AsyncConnectionConfig;
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
-    event, random,
+    counters, random,
     seal::MasterKey,
     snapshot::{self, NotGenuine, Places, PublicKey, Verifier},
     tasks::Supervisor,
@@ -56,7 +56,7 @@ pub struct Source {
     /// Where to say when keys were used.
     pub last_used: String,
     /// Where to tell of calls.
-    pub events: String,
+    pub events: counters::Places,
     /// How often to ask, hints apart.
     pub period: Duration,
     /// How often the fast lane is asked, hints apart.
@@ -69,7 +69,7 @@ impl Source {
             redis_url,
             places: Places::default(),
             last_used: snapshot::LAST_USED.to_owned(),
-            events: event::PLACE.to_owned(),
+            events: counters::Places::default(),
             period: period(),
             lane_period: Duration::from_millis(500),
         }

@@ -60,7 +60,7 @@ async fn a_call_that_panics_comes_to_nothing() {
 async fn a_caller_who_hangs_up_before_redis_answers_takes_no_place() {
     let mut fixture = Fixture::new().await;
     let (proxy, limits) = (fixture.proxy().await, on_key(concurrent(1)));
-    let mut asking = Box::pin(proxy.admit(fixture.asked(&limits, 1)));
+    let mut asking = Box::pin(through(&proxy, fixture.asked(&limits, 1)));
     assert!(futures::poll!(&mut asking).is_pending());
     // Redis has let the call through, and nobody has heard it.
     soon(async { while fixture.kept().await.is_empty() {} }).await;

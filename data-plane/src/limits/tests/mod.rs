@@ -13,6 +13,7 @@ use std::{net::SocketAddr, time::Duration};
 use redis::{AsyncCommands, aio::MultiplexedConnection};
 use secrecy::ExposeSecret;
 use shared::{
+    counters::{Epoch, Shard},
     ids::{ApiKeyId, OrganizationId, ProjectId, RequestId},
     snapshot::Limits,
 };
@@ -59,7 +60,7 @@ fn on_key(key: Limits) -> Three {
     Three { key, project: NONE, organization: NONE }
 }
 
-pub(super) fn redis_url() -> SecretString {
+pub(crate) fn redis_url() -> SecretString {
     const NAME: &str = "TURNPIKE_TEST_REDIS_URL";
     const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.run/test/stack.env");
     let named = std::env::var(NAME).ok().or_else(|| {
@@ -119,13 +120,18 @@ impl Fixture {
              local function clock() return tonumber(server.call('GET', '{}:clock')) end\n",
             self.name
         );
-        Scripts::with(&clock, PLACE_LIFE)
+        Scripts::with(&clock, PLACE_LIFE, self.counters())
     }
 
     /// With more patience than a proxy has: a busy machine is no outage.
     fn place(&self) -> Place {
         let (fleet, patience) = (format!("{}:fleet", self.name), Duration::from_secs(10));
-        Place { redis_url: self.url.clone(), fleet, assumed_proxies: 1, patience }
+        let counters = self.counters();
+        Place { redis_url: self.url.clone(), fleet, assumed_proxies: 1, patience, counters }
+    }
+
+    fn counters(&self) -> Places {
+        Places::with_prefix(&format!("{}:", self.name))
     }
 
     /// On the clock of the test.
@@ -160,7 +166,7 @@ impl Fixture {
         limits: Three,
         tokens: u64,
     ) -> Result<Permit, LimitReached> {
-        soon(proxy.admit(self.asked(&limits, tokens))).await
+        soon(through(proxy, self.asked(&limits, tokens))).await
     }
 
     /// What is used of the key's limits, by the clock of the test: requests and tokens.
@@ -168,23 +174,42 @@ impl Fixture {
         let nothing = Limits { requests_per_minute: Some(0), ..limits };
         let charges = self.asked(&on_key(nothing), 0).charges();
         // A limit of no requests refuses and shows what is used of the rest.
-        let decision = soon(proxy.decide(&charges, None)).await.unwrap();
+        let decision = soon(decided(proxy, &charges, None)).await.unwrap();
         let level = decision.levels[0];
         (level.requests.0 / gcra::MINUTE, level.tokens.0 / gcra::MINUTE)
     }
 
     /// The names of everything that Redis keeps of the organization.
     async fn kept(&mut self) -> Vec<String> {
-        let pattern = format!("rl:{{{}}}*", self.organization);
+        let shard = Shard::of(self.organization);
+        let pattern = format!("rl:{shard}:{}:*", self.organization);
         redis::cmd("KEYS").arg(pattern).query_async(&mut self.redis).await.unwrap()
     }
+}
+
+/// A call that no budget bears.
+fn unbudgeted(organization: OrganizationId, key: ApiKeyId) -> Question<'static> {
+    let (shard, call) = (Shard::of(organization), RequestId::generate());
+    Question { shard, epoch: Epoch(1), call, key, budgets: &[] }
+}
+
+async fn through(proxy: &Arc<Limiter>, asked: Asked<'_>) -> Result<Permit, LimitReached> {
+    match proxy.admit(asked, &unbudgeted(asked.organization, asked.key)).await? {
+        Let::Through(permit, _) | Let::Alone(permit) => Ok(permit),
+        Let::Not(decision) => panic!("{decision:?}"),
+    }
+}
+
+async fn decided(proxy: &Limiter, charges: &[Charge], lease: Option<Lease>) -> Option<Decision> {
+    let question = unbudgeted(OrganizationId::generate(), ApiKeyId::generate());
+    proxy.decide(charges, lease, &question).await
 }
 
 fn metrics() -> Arc<LimitMetrics> {
     Metrics::new().unwrap().limits.clone()
 }
 
-async fn connected(proxy: Arc<Limiter>) -> Arc<Limiter> {
+pub(super) async fn connected(proxy: Arc<Limiter>) -> Arc<Limiter> {
     soon(async {
         while proxy.state() == State::Local {
             let Ok(()) = proxy.clone().beat().await;

@@ -60,7 +60,7 @@ impl Model {
     fn admit(&mut self, charges: &[Charge], call: &str) -> Decision {
         let levels: Vec<_> = charges.iter().map(|it| self.level(it)).collect();
         let decision = decide(charges, levels, self.now);
-        if decision.refusal.is_none() {
+        if decision.is_passed() {
             for (charge, level) in charges.iter().zip(&decision.levels) {
                 self.keep(charge, level);
                 if charge.limits.concurrent.is_some() {
@@ -144,9 +144,9 @@ async fn check(mut fixture: Fixture, proxy: &Arc<Limiter>, steps: Vec<Step>) {
                     continue;
                 }
                 let lease = proxy.leases.next(&charges);
-                let decision = proxy.decide(&charges, lease).await.unwrap();
+                let decision = decided(proxy, &charges, lease).await.unwrap();
                 assert_eq!(decision, model.admit(&charges, &proxy.leases.name(lease)));
-                if decision.refusal.is_none() {
+                if decision.is_passed() {
                     under_way.push((charges, lease, decision));
                 }
             }

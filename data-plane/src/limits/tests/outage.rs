@@ -121,9 +121,9 @@ async fn tokens_are_settled_without_redis_too() {
     let charges = fixture.asked(&on_key(tokens(1_000)), 1_000).charges();
     let now = proxy.local.now();
     let permit = proxy.admit_here(charges.clone()).ok().unwrap();
-    assert!(proxy.local.admit(&charges, (None, &proxy.leases), now).refusal.is_some());
+    assert!(proxy.local.admit(&charges, (None, &proxy.leases), now).refusal().is_some());
     drop(permit);
-    assert!(proxy.local.admit(&charges, (None, &proxy.leases), now).refusal.is_none());
+    assert!(proxy.local.admit(&charges, (None, &proxy.leases), now).refusal().is_none());
     proxy.local.sweep(now + 2 * gcra::MINUTE);
     let empty = proxy.local.admit(&charges, (None, &proxy.leases), now);
     assert_eq!(empty.levels[0].tokens.0, 1_000 * gcra::MINUTE);

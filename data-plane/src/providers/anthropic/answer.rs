@@ -142,5 +142,5 @@ pub(super) fn whole(ask: &Ask, body: &[u8]) -> Result<Whole, NotAnAnswer> {
     let usage = message.usage.and_then(Counted::usage);
     let told =
         Completion::new(&message.id, &message.model, ask.asked_at, vec![choice], usage).to_bytes();
-    Ok(Whole { body: told, usage })
+    Ok(Whole { body: told, usage, service_tier: None })
 }

@@ -55,6 +55,7 @@ impl Provider for Anthropic {
         let names = request::Names {
             model: &to.model.upstream_name,
             most_output: u64::from(to.model.max_output_tokens),
+            allowed: to.most_output,
         };
         let body = request::body(ask, names, listener)?;
         let mut request = post(&to.model.addresses.chat, body, to);

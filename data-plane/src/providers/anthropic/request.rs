@@ -25,6 +25,8 @@ pub(super) struct Names<'a> {
     pub model: &'a str,
     /// How much the model can write; 0 where nobody knows.
     pub most_output: u64,
+    /// How much of it a budget allows.
+    pub allowed: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -153,7 +155,7 @@ pub(super) fn body(ask: &Ask, names: Names, listener: Listener) -> Result<Bytes,
     chat.without_penalties(listener)?;
     chat.without_seed(listener)?;
     let known = Some(names.most_output).filter(|it| *it > 0);
-    let max_tokens = ask.cap().or(known).unwrap_or(USUAL_OUTPUT);
+    let max_tokens = ask.cap(names.allowed).or(known).unwrap_or(USUAL_OUTPUT);
     let thinking = thinking(&chat, max_tokens);
     if thinking.is_some() {
         agrees_with_thinking(&chat, listener)?;

@@ -216,7 +216,7 @@ pub(super) fn whole(ask: &Ask, body: &[u8]) -> Result<Whole, NotAnAnswer> {
     let usage = response.usage_metadata.map(Counted::usage);
     let (id, model) = (&response.response_id, &response.model_version);
     let told = Completion::new(id, model, ask.asked_at, choices, usage).to_bytes();
-    Ok(Whole { body: told, usage })
+    Ok(Whole { body: told, usage, service_tier: None })
 }
 
 /// Names for calls, none twice.

@@ -119,5 +119,5 @@ pub(super) fn whole(ask: &Ask, body: &[u8]) -> Result<Whole, NotAnAnswer> {
     }
     let list = List { object: "list", data, model: &ask.model };
     let told = serde_json::to_vec(&list).expect("texts, numbers and JSON are JSON");
-    Ok(Whole { body: told.into(), usage: None })
+    Ok(Whole { body: told.into(), usage: None, service_tier: None })
 }

@@ -61,7 +61,9 @@ impl Provider for Gemini {
         let address = to.model.addresses.of(ask).ok_or_else(|| listener.cannot("model", why))?;
         let body = match ask.form {
             Form::Embeddings => embeddings::body(ask, bare(&to.model.upstream_name), listener)?,
-            Form::Chat | Form::Completions | Form::Moderations => request::body(ask, listener)?,
+            Form::Chat | Form::Completions | Form::Moderations => {
+                request::body(ask, to.most_output, listener)?
+            }
         };
         Ok(post(address, body, to))
     }

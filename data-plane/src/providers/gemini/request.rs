@@ -167,7 +167,11 @@ struct Thinking {
     thinking_budget: u32,
 }
 
-pub(super) fn body(ask: &Ask, listener: Listener) -> Result<Bytes, CannotSay> {
+pub(super) fn body(
+    ask: &Ask,
+    most_output: Option<u64>,
+    listener: Listener,
+) -> Result<Bytes, CannotSay> {
     let chat = Chat::read(ask, listener)?;
     if !chat.parallel_tool_calls && !chat.tools.is_empty() {
         let why = "its provider cannot be kept from calling several at once";
@@ -185,7 +189,7 @@ pub(super) fn body(ask: &Ask, listener: Listener) -> Result<Bytes, CannotSay> {
         tools: declarations(&chat),
         tool_config: tool_config(&chat),
         generation_config: Generation {
-            max_output_tokens: ask.cap(),
+            max_output_tokens: ask.cap(most_output),
             temperature: chat.temperature,
             top_p: chat.top_p,
             stop_sequences: &chat.stop,

@@ -1,0 +1,265 @@
+//! What of one journal has been counted: our own, or one that a process before us left.
+//!
+//! Settlements of a shard are said in their order, many at once, until Redis has counted
+//! them. That is said in every answer, so that a store that went back is told again what it
+//! forgot, and one that is another one is told again what is held.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use redis::Pipeline;
+use serde::Deserialize;
+use shared::{
+    counters::{Counted, Hold, Incarnation, Looked, Settled, Settlement, Shard, State},
+    event::{Event, SettlementId},
+    ids::{BudgetId, RequestId},
+};
+use tracing::warn;
+use uuid::Uuid;
+
+use super::MeterMetrics;
+use crate::{journal::Journal, limits::Limiter};
+
+/// What is settled at once.
+const BATCH: usize = 64;
+/// How often we look at a shard in which we hold nothing.
+const IDLE_LOOK: Duration = Duration::from_secs(5);
+
+pub struct Book {
+    pub journal: Journal,
+    shards: Mutex<BTreeMap<Shard, Page>>,
+}
+
+/// What is known of a shard.
+#[derive(Default)]
+struct Page {
+    incarnation: Option<Incarnation>,
+    /// The last settlement that is counted.
+    counted: u64,
+    /// What calls under way hold.
+    open: HashMap<RequestId, Vec<Hold>>,
+    /// Whether the store is another one, that has not heard what is held.
+    is_unheard: bool,
+    looked: Option<Instant>,
+}
+
+impl Book {
+    pub fn of(journal: Journal) -> Self {
+        Self { journal, shards: Mutex::default() }
+    }
+
+    pub fn holds(&self, shard: Shard, incarnation: Incarnation, call: RequestId, holds: Vec<Hold>) {
+        let mut shards = self.shards();
+        let page = shards.entry(shard).or_default();
+        page.open.insert(call, holds);
+        page.meets(incarnation);
+    }
+
+    /// Keeps what a call came to, until it is counted and in the database. Before that nobody
+    /// says any more that the call is under way, lest it be held after it was counted.
+    pub fn settle(&self, shard: Shard, mut event: Box<Event>, held: &[BudgetId]) {
+        let (call, epoch) = (event.request, self.journal.epoch);
+        if let Some(page) = self.shards().get_mut(&shard) {
+            page.open.remove(&call);
+        }
+        self.journal.settle(call, shard, |number| {
+            event.settlement = Some(SettlementId { epoch, number });
+            Body { held, event: &event.encode() }.written()
+        });
+    }
+
+    /// Says all that is not counted. Answers whether Redis heard all of it.
+    pub async fn carry(&self, limiter: &Limiter, metrics: &MeterMetrics) -> bool {
+        let mut heard = true;
+        for shard in self.journal.shards() {
+            heard &= self.carry_shard(shard, limiter, metrics).await;
+        }
+        heard
+    }
+
+    async fn carry_shard(&self, shard: Shard, limiter: &Limiter, metrics: &MeterMetrics) -> bool {
+        loop {
+            if !self.say_what_is_held(shard, limiter, metrics).await {
+                return false;
+            }
+            let counted = self.shards().entry(shard).or_default().counted;
+            let batch = match self.journal.since(shard, counted, BATCH) {
+                Ok(batch) => batch,
+                Err(error) => {
+                    tracing::error!(%error, "the journal cannot be read: {error}");
+                    return false;
+                }
+            };
+            let Some((first, _)) = batch.first() else { return true };
+            let first = *first;
+            let read: Vec<_> =
+                batch.iter().filter_map(|(number, it)| Read::of(*number, it)).collect();
+            let said: Vec<_> = read.iter().map(Read::settlement).collect();
+            let ask = limiter.counters().settle(shard, self.journal.epoch, &said);
+            let Some(answer) = limiter.ask(&ask).await else { return false };
+            let Some(settled) = Settled::read(answer) else { return false };
+            self.notes(shard, settled.incarnation, settled.state, settled.last);
+            if settled.state == State::Cold {
+                return false;
+            }
+            metrics.settled.inc_by(settled.last.saturating_sub(counted));
+            if settled.last <= counted && settled.last + 1 < first {
+                // What it lacks is not here any more: the database has it, and whoever heals
+                // the store will say so.
+                warn!(%shard, "Redis has forgotten settlements that are in the database");
+                return false;
+            }
+        }
+    }
+
+    async fn say_what_is_held(
+        &self,
+        shard: Shard,
+        limiter: &Limiter,
+        metrics: &MeterMetrics,
+    ) -> bool {
+        let open: Vec<_> = match self.shards().get(&shard) {
+            Some(page) if page.is_unheard => {
+                page.open.iter().map(|(call, holds)| (*call, holds.clone())).collect()
+            }
+            Some(_) | None => return true,
+        };
+        let mut telling = Pipeline::new();
+        for (call, holds) in &open {
+            let call = call.uuid().simple().to_string();
+            let ask = limiter.counters().register(shard, self.journal.epoch, &call, holds);
+            telling.add_command(ask).ignore();
+        }
+        if !open.is_empty() && !limiter.tell_all(&telling).await {
+            return false;
+        }
+        metrics.registered.inc_by(open.len() as u64);
+        if let Some(page) = self.shards().get_mut(&shard) {
+            page.is_unheard = false;
+        }
+        true
+    }
+
+    /// Says that we live where we hold something, and hears what the database has, which we
+    /// then forget. Answers what the time is.
+    pub async fn look(&self, limiter: &Limiter, metrics: &MeterMetrics) -> Option<i64> {
+        let mut now_ms = None;
+        for (shard, holds_something) in self.to_look_at() {
+            let ask = limiter.counters().look(shard, self.journal.epoch, holds_something);
+            let Some(looked) = limiter.ask(&ask).await.and_then(Looked::read) else { break };
+            now_ms = Some(looked.now_ms);
+            self.notes(shard, looked.incarnation, looked.state, looked.settled);
+            if looked.state != State::Cold {
+                self.say_what_is_held(shard, limiter, metrics).await;
+            }
+            if let Err(error) = self.journal.forget(shard, looked.durable) {
+                tracing::error!(%error, "the journal cannot be shortened: {error}");
+            }
+        }
+        now_ms
+    }
+
+    /// How many settlements wait to be counted.
+    pub fn waiting(&self) -> u64 {
+        let shards = self.shards();
+        let of = |shard: &Shard| shards.get(shard).map_or(0, |it| it.counted);
+        let waits = |it: Shard| self.journal.last(it).saturating_sub(of(&it));
+        self.journal.shards().into_iter().map(waits).sum()
+    }
+
+    fn to_look_at(&self) -> Vec<(Shard, bool)> {
+        let kept = self.journal.shards();
+        let mut shards = self.shards();
+        for shard in kept {
+            shards.entry(shard).or_default();
+        }
+        let now = Instant::now();
+        let mut all = Vec::new();
+        for (shard, page) in shards.iter_mut() {
+            let holds_something = !page.open.is_empty();
+            let is_due = page.looked.is_none_or(|it| now.duration_since(it) >= IDLE_LOOK);
+            if holds_something || is_due {
+                page.looked = Some(now);
+                all.push((*shard, holds_something));
+            }
+        }
+        all
+    }
+
+    fn notes(&self, shard: Shard, incarnation: Incarnation, state: State, counted: u64) {
+        let mut shards = self.shards();
+        let page = shards.entry(shard).or_default();
+        if state != State::Cold {
+            page.counted = counted;
+            page.meets(incarnation);
+        }
+    }
+
+    fn shards(&self) -> MutexGuard<'_, BTreeMap<Shard, Page>> {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Page {
+    fn meets(&mut self, incarnation: Incarnation) {
+        let before = self.incarnation.replace(incarnation);
+        self.is_unheard |= before.is_some_and(|it| it != incarnation);
+    }
+}
+
+/// A settlement as the journal keeps it: of which budgets the call may hold something, and
+/// its event.
+struct Body<'a> {
+    held: &'a [BudgetId],
+    event: &'a [u8],
+}
+
+impl Body<'_> {
+    fn written(&self) -> Vec<u8> {
+        let count = u8::try_from(self.held.len()).unwrap_or(u8::MAX);
+        let mut bytes = Vec::with_capacity(1 + 16 * self.held.len() + self.event.len());
+        bytes.push(count);
+        for budget in self.held.iter().take(count.into()) {
+            bytes.extend_from_slice(budget.uuid().as_bytes());
+        }
+        bytes.extend_from_slice(self.event);
+        bytes
+    }
+}
+
+/// A settlement, read from the journal.
+struct Read<'a> {
+    number: u64,
+    call: String,
+    held: Vec<BudgetId>,
+    counted: Vec<Counted>,
+    event: &'a [u8],
+}
+
+/// What of an event it takes to settle it.
+#[derive(Deserialize)]
+struct Known {
+    request: RequestId,
+    #[serde(default)]
+    counted: Vec<Counted>,
+}
+
+impl<'a> Read<'a> {
+    fn of(number: u64, bytes: &'a [u8]) -> Option<Self> {
+        let (count, rest) = bytes.split_first()?;
+        let (held, event) = rest.split_at_checked(usize::from(*count) * 16)?;
+        let (held, _) = held.as_chunks::<16>();
+        let held = held.iter().map(|it| BudgetId::from_uuid(Uuid::from_bytes(*it))).collect();
+        let known: Known = serde_json::from_slice(event).ok()?;
+        let call = known.request.uuid().simple().to_string();
+        Some(Self { number, call, held, counted: known.counted, event })
+    }
+
+    fn settlement(&self) -> Settlement<'_> {
+        let Self { number, call, held, counted, event } = self;
+        Settlement { number: *number, call, event, held, counted }
+    }
+}

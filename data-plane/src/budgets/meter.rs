@@ -1,0 +1,263 @@
+//! What counts what calls came to, beside the road.
+
+use std::{
+    convert::Infallible,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use shared::{
+    counters::{Epoch, Hold, Incarnation, Shard},
+    event::Event,
+    ids::{BudgetId, ProxyId, RequestId},
+    random,
+    snapshot::Budget,
+    tasks::Supervisor,
+};
+use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tracing::{error, info, warn};
+
+use super::{Clock, Edges, MeterMetrics, allowances::Allowances, book::Book, tab::Intent};
+use crate::{
+    journal::{Journal, NotWritten},
+    limits::Limiter,
+};
+
+/// How often what waits is said, if nothing has nudged.
+const CARRY: Duration = Duration::from_millis(500);
+/// How often we say that we live where we hold something.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often the journal is tended.
+const TEND: Duration = Duration::from_millis(20);
+
+pub struct Meter {
+    pub proxy: ProxyId,
+    pub limiter: Arc<Limiter>,
+    pub allowances: Allowances,
+    pub metrics: MeterMetrics,
+    own: Book,
+    /// Of processes before us.
+    others: Mutex<Vec<Arc<Book>>>,
+    /// Held while Redis is told, so that nothing overtakes anything.
+    carrying: AsyncMutex<()>,
+    nudge: Arc<Notify>,
+    /// The last to go.
+    _passing: Option<Passing>,
+}
+
+/// A directory that is gone with the process, unless that is killed.
+struct Passing(PathBuf);
+
+impl Passing {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("turnpike-journal-{}", RequestId::generate())))
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            warn!(%error, "a journal that was to pass cannot be removed: {error}");
+        }
+    }
+}
+
+impl Meter {
+    /// With a journal of its own under `root`, or one that is gone with the process.
+    pub fn begin(
+        root: Option<&Path>,
+        most_bytes: usize,
+        limiter: Arc<Limiter>,
+        metrics: MeterMetrics,
+    ) -> io::Result<Arc<Self>> {
+        let passing = root.is_none().then(Passing::new);
+        let root = root.or_else(|| passing.as_ref().map(|it| it.0.as_path()));
+        let root = root.ok_or(io::ErrorKind::NotFound)?;
+        fs::create_dir_all(root)?;
+        let others = Journal::left_behind(root, most_bytes)?;
+        let epoch = Epoch(u64::from_le_bytes(random::bytes()));
+        let journal = Journal::create(root, epoch, most_bytes)?;
+        let meter = Self {
+            proxy: ProxyId::generate(),
+            limiter,
+            allowances: Allowances::default(),
+            metrics,
+            own: Book::of(journal),
+            others: Mutex::new(others.into_iter().map(take_over).collect()),
+            carrying: AsyncMutex::new(()),
+            nudge: Arc::default(),
+            _passing: passing,
+        };
+        Ok(Arc::new(meter))
+    }
+
+    pub fn epoch(&self) -> Epoch {
+        self.own.journal.epoch
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.limiter.clock
+    }
+
+    pub fn edges(&self, budget: &Budget) -> Edges {
+        self.clock().edges(budget.period, &budget.zone)
+    }
+
+    pub(super) fn holds(
+        &self,
+        shard: Shard,
+        incarnation: Incarnation,
+        call: RequestId,
+        holds: Vec<Hold>,
+    ) {
+        self.own.holds(shard, incarnation, call, holds);
+    }
+
+    pub(super) async fn extend(
+        &self,
+        shard: Shard,
+        incarnation: Incarnation,
+        call: RequestId,
+        more: &[Hold],
+    ) -> bool {
+        let call = call.uuid().simple().to_string();
+        let at = (shard, self.epoch(), incarnation);
+        let answer = self.limiter.ask(&self.limiter.counters().extend(at, &call, more)).await;
+        answer == Some(0_i64)
+    }
+
+    pub(super) fn intends(
+        &self,
+        call: RequestId,
+        shard: Shard,
+        intent: &Intent,
+    ) -> Result<(), NotWritten> {
+        let bytes = serde_json::to_vec(intent).expect("an intent has only keys that are texts");
+        self.own.journal.intend(call, shard, &bytes)
+    }
+
+    pub(super) fn progresses(&self, call: RequestId, delivered: u64) {
+        self.own.journal.progress(call, delivered);
+    }
+
+    /// Never waits: it is called from `drop`.
+    pub fn settle(&self, shard: Shard, event: Box<Event>, held: &[BudgetId]) {
+        self.own.settle(shard, event, held);
+        self.nudge.notify_one();
+    }
+
+    pub fn start(self: Arc<Self>, supervisor: &Supervisor) {
+        let (meter, nudge) = (self.clone(), self.nudge.clone());
+        supervisor.every("count calls", CARRY, nudge, move || meter.clone().carry());
+        let meter = self.clone();
+        supervisor.every("look after holds", LOOK, Arc::default(), move || meter.clone().look());
+        supervisor.every("tend the journal", TEND, Arc::default(), move || self.clone().tend());
+    }
+
+    /// Says what has not been said yet, when no more calls come.
+    pub async fn leave(&self) {
+        let _alone = self.carrying.lock().await;
+        self.own.carry(&self.limiter, &self.metrics).await;
+        for book in self.all_others() {
+            book.carry(&self.limiter, &self.metrics).await;
+        }
+        self.metrics.unsettled.set(i64::try_from(self.own.waiting()).unwrap_or(i64::MAX));
+    }
+
+    async fn carry(self: Arc<Self>) -> Result<(), Infallible> {
+        self.leave().await;
+        Ok(())
+    }
+
+    async fn look(self: Arc<Self>) -> Result<(), Infallible> {
+        let _alone = self.carrying.lock().await;
+        if let Some(now_ms) = self.own.look(&self.limiter, &self.metrics).await {
+            self.clock().told(now_ms);
+        }
+        for book in self.all_others() {
+            book.look(&self.limiter, &self.metrics).await;
+        }
+        self.drop_done();
+        Ok(())
+    }
+
+    async fn tend(self: Arc<Self>) -> Result<(), Infallible> {
+        // It waits for the disk, which workers must not.
+        let tended = tokio::task::spawn_blocking(move || self.own.journal.tend()).await;
+        if let Ok(Err(error)) = tended {
+            error!(%error, "the journal cannot be tended: {error}");
+        }
+        Ok(())
+    }
+
+    /// Journals of the dead of which the database has everything.
+    fn drop_done(&self) {
+        let mut others = self.others();
+        for book in std::mem::take(&mut *others) {
+            if !book.journal.is_done() {
+                others.push(book);
+            } else if let Some(book) = Arc::into_inner(book) {
+                let epoch = book.journal.epoch;
+                match book.journal.remove() {
+                    Ok(()) => info!(%epoch, "all of a journal that was left behind is kept"),
+                    Err(error) => error!(%error, "a journal cannot be removed: {error}"),
+                }
+            }
+        }
+    }
+
+    fn all_others(&self) -> Vec<Arc<Book>> {
+        self.others().clone()
+    }
+
+    fn others(&self) -> MutexGuard<'_, Vec<Arc<Book>>> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// With a Redis that nobody has, and a journal that nobody reads.
+    #[cfg(test)]
+    pub fn nowhere() -> Arc<Self> {
+        let metrics = crate::metrics::Metrics::new().unwrap();
+        let place = crate::limits::Place::standard("redis://127.0.0.1:1".into(), 1);
+        let limiter = Limiter::new(place, metrics.limits.clone()).unwrap();
+        Self::begin(None, 64 << 20, limiter, metrics.meter).unwrap()
+    }
+
+    #[cfg(test)]
+    pub async fn look_now(self: &Arc<Self>) {
+        let Ok(()) = self.clone().look().await;
+    }
+
+    /// All events that are kept, for tests to see.
+    #[cfg(test)]
+    pub fn told(&self) -> Vec<Event> {
+        let mut events = Vec::new();
+        for shard in self.own.journal.shards() {
+            for (_, body) in self.own.journal.since(shard, 0, usize::MAX).unwrap() {
+                let held = usize::from(body[0]) * 16;
+                events.push(Event::decode(&body[1 + held..]).unwrap());
+            }
+        }
+        events
+    }
+}
+
+/// Settles what was under way when a process died.
+fn take_over(journal: Journal) -> Arc<Book> {
+    let book = Book::of(journal);
+    let unsettled = book.journal.unsettled();
+    let (epoch, count) = (book.journal.epoch, unsettled.len());
+    info!(%epoch, count, "a journal was left behind, with {count} calls under way");
+    for (call, it) in unsettled {
+        match serde_json::from_slice::<Intent>(&it.intent) {
+            Ok(intent) => {
+                let (event, held) = intent.settled(it.delivered);
+                book.settle(it.shard, event, &held);
+            }
+            Err(error) => error!(%call, %error, "a call in a journal cannot be read: {error}"),
+        }
+    }
+    Arc::new(book)
+}

@@ -1,0 +1,51 @@
+//! What is counted of budgets and of the meter.
+
+use prometheus::{IntCounter, IntGauge, Registry};
+
+#[derive(Clone)]
+pub struct MeterMetrics {
+    /// Calls told of and not yet counted by Redis.
+    pub unsettled: IntGauge,
+    pub settled: IntCounter,
+    /// Upstreams that said that a call used more than is possible.
+    pub usage_clamped: IntCounter,
+    /// Calls that used something that has no price.
+    pub usage_unpriced: IntCounter,
+    /// Calls that cost more than was held for them.
+    pub overruns: IntCounter,
+    /// Times that we said again what we hold, since the store had lost it.
+    pub registered: IntCounter,
+}
+
+impl MeterMetrics {
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name, help| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let unsettled =
+            IntGauge::new("turnpike_unsettled_calls", "Calls that ended and are not counted yet.")?;
+        registry.register(Box::new(unsettled.clone()))?;
+        Ok(Self {
+            unsettled,
+            settled: counter("turnpike_settled_calls_total", "Calls counted and told of.")?,
+            usage_clamped: counter(
+                "turnpike_usage_clamped_total",
+                "Calls whose provider said that more was used than is possible. Should be 0.",
+            )?,
+            usage_unpriced: counter(
+                "turnpike_usage_unpriced_total",
+                "Calls that used something that their model has no price for. Should be 0.",
+            )?,
+            overruns: counter(
+                "turnpike_budget_overruns_total",
+                "Calls that cost more than was held for them. Should be 0.",
+            )?,
+            registered: counter(
+                "turnpike_holds_registered_total",
+                "Holds said again to a store that had lost them.",
+            )?,
+        })
+    }
+}

@@ -1,0 +1,634 @@
+//! The scripts, step by step, against the same rules written down in Rust.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use shared::counters::{
+    Amounts, Counted, Epoch, HealedWindow, Healing, Hold, Looked, Settled, Settlement, State,
+    Sweeping, Swept, Terms,
+};
+use tokio::runtime::Runtime;
+
+use super::*;
+use crate::limits::{Decision, Kind, Question, Standing, Verdict, Wanted};
+
+const EPOCH: Epoch = Epoch(5);
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// A call asks for some of some budgets.
+    Ask {
+        of: [bool; 3],
+        amounts: [i64; 3],
+    },
+    /// One that is under way asks for more.
+    Extend {
+        which: usize,
+        amounts: [i64; 3],
+    },
+    /// One that is under way ends, in its turn, and is said so often.
+    Settle {
+        which: usize,
+        amounts: [i64; 3],
+        times: usize,
+    },
+    /// One that was settled is said once more.
+    Again {
+        which: usize,
+    },
+    /// One is said before its turn.
+    Early,
+    Terms {
+        which: usize,
+        version: i64,
+        caps: [Option<i64>; 3],
+        is_hard: bool,
+    },
+    Pass(i64),
+    Chill,
+    Heal {
+        spent: [i64; 3],
+        learning: bool,
+    },
+    /// What is held is said again.
+    Register,
+    /// The process is taken for dead.
+    Sweep {
+        which: usize,
+    },
+}
+
+fn amounts() -> impl Strategy<Value = [i64; 3]> {
+    [0..400_i64, 0..2_i64, 0..300_i64]
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let caps = || prop::option::of(0..1_500_i64);
+    let which = || any::<usize>();
+    let step = prop_oneof![
+        8 => (any::<[bool; 3]>(), amounts()).prop_map(|(of, amounts)| Step::Ask { of, amounts }),
+        3 => (which(), amounts()).prop_map(|(which, amounts)| Step::Extend { which, amounts }),
+        5 => (which(), amounts(), 1..3_usize)
+            .prop_map(|(which, amounts, times)| Step::Settle { which, amounts, times }),
+        1 => which().prop_map(|which| Step::Again { which }),
+        1 => Just(Step::Early),
+        2 => (which(), 0..9_i64, [caps(), caps(), caps()], any::<bool>()).prop_map(
+            |(which, version, caps, is_hard)| Step::Terms { which, version, caps, is_hard }
+        ),
+        2 => prop_oneof![0..DAY / 3, 0..9 * DAY].prop_map(Step::Pass),
+        1 => Just(Step::Chill),
+        3 => (amounts(), any::<bool>())
+            .prop_map(|(spent, learning)| Step::Heal { spent, learning }),
+        1 => Just(Step::Register),
+        1 => which().prop_map(|which| Step::Sweep { which }),
+    ];
+    prop::collection::vec(step, 1..50)
+}
+
+/// What is all in Redis, in Rust.
+#[derive(Default)]
+struct Model {
+    now: i64,
+    state: Option<(State, i64)>,
+    incarnation: u64,
+    budgets: Vec<Kept>,
+    holds: BTreeMap<String, Vec<Hold>>,
+    dead: BTreeMap<String, Vec<Hold>>,
+    settled: u64,
+}
+
+#[derive(Clone, Default)]
+struct Kept {
+    version: i64,
+    is_hard: bool,
+    caps: [Option<i64>; 3],
+    window: Option<(i64, i64)>,
+    before: Option<i64>,
+    /// The present one and those that stand aside.
+    all: BTreeMap<i64, Taken>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Taken {
+    spent: Amounts,
+    held: Amounts,
+    dead: i64,
+}
+
+fn with(one: Amounts, other: Amounts, times: i64) -> Amounts {
+    Amounts {
+        money: one.money + times * other.money,
+        requests: one.requests + times * other.requests,
+        tokens: one.tokens + times * other.tokens,
+    }
+}
+
+fn of(amounts: [i64; 3]) -> Amounts {
+    let [money, requests, tokens] = amounts;
+    Amounts { money, requests, tokens }
+}
+
+impl Kept {
+    fn turn(&mut self, from: i64, till: i64) {
+        if let Some((present, _)) = self.window
+            && let Some(before) = self.before.replace(present)
+        {
+            self.all.remove(&before);
+        }
+        self.all.entry(from).or_default();
+        self.window = Some((from, till));
+    }
+
+    fn present(&mut self, now: i64, edges: [i64; 4]) -> bool {
+        if self.window.is_some_and(|(_, till)| now < till) {
+            return true;
+        }
+        let spans = edges.windows(2).find(|it| it[0] <= now && now < it[1]);
+        let Some(&[from, till]) = spans else { return false };
+        let from = self.window.map_or(from, |(_, end)| from.max(end));
+        self.turn(from, till);
+        true
+    }
+
+    /// Nothing of a window that is forgotten.
+    fn taken(&mut self, window: i64) -> Option<&mut Taken> {
+        let is_known = match self.window {
+            Some((present, _)) => window == present || Some(window) == self.before,
+            None => true,
+        };
+        is_known.then(|| self.all.entry(window).or_default())
+    }
+
+    fn lacks(&self, taken: Taken, wanted: Amounts) -> Option<Kind> {
+        let lacks = |kind: &Kind| {
+            let cap = self.caps[*kind as usize];
+            let sum = kind.of(taken.spent) + kind.of(taken.held) + kind.of(wanted);
+            kind.of(wanted) > 0 && cap.is_some_and(|it| sum > it)
+        };
+        Kind::ALL.into_iter().find(|it| self.is_hard && lacks(it))
+    }
+}
+
+impl Model {
+    fn state(&self) -> State {
+        match self.state {
+            None => State::Cold,
+            Some((State::Learning, until)) if self.now >= until => State::Warm,
+            Some((state, _)) => state,
+        }
+    }
+
+    /// What stands against a call, without saying which of several budgets that lack.
+    fn ask(&mut self, call: &str, wanted: &[(usize, Amounts, [i64; 4], i64)]) -> Verdict {
+        let has_hard = wanted.iter().any(|it| self.budgets[it.0].is_hard);
+        let state = self.state();
+        if state != State::Warm && has_hard {
+            return Verdict::NotCounted;
+        }
+        if state == State::Cold {
+            return Verdict::Passed;
+        }
+        let (mut old, mut other, mut spent) = (false, false, None);
+        for (index, (which, amounts, edges, version)) in wanted.iter().enumerate() {
+            let now = self.now;
+            let kept = &mut self.budgets[*which];
+            if kept.version == 0 || kept.version < *version {
+                old = true;
+            } else if !kept.present(now, *edges) {
+                other = true;
+            } else if let Some((present, _)) = kept.window {
+                let taken = *kept.taken(present).unwrap();
+                let lacks = kept.lacks(taken, *amounts);
+                spent = spent.or_else(|| lacks.map(|it| (index, it)));
+            }
+        }
+        match (other, old, spent) {
+            (true, ..) => Verdict::OtherWindow,
+            (_, true, _) => Verdict::OldTerms,
+            (_, _, Some((index, kind))) => Verdict::Spent(index, kind),
+            (_, _, None) => {
+                let mut holds = Vec::new();
+                for (which, amounts, ..) in wanted {
+                    let kept = &mut self.budgets[*which];
+                    let (window, _) = kept.window.unwrap();
+                    let taken = kept.taken(window).unwrap();
+                    taken.held = with(taken.held, *amounts, 1);
+                    holds.push((*which, window, *amounts));
+                }
+                if !wanted.is_empty() {
+                    self.holds.insert(call.to_owned(), Vec::new());
+                }
+                Verdict::Passed
+            }
+        }
+    }
+
+    fn release(&mut self, ids: &[BudgetId], holds: &[Hold], was_dead: bool) {
+        for hold in holds {
+            let which = ids.iter().position(|it| *it == hold.budget).unwrap();
+            if let Some(taken) = self.budgets[which].taken(hold.window) {
+                let least = |held: i64, own: i64| held - own.min(held);
+                taken.held = Amounts {
+                    money: least(taken.held.money, hold.amounts.money),
+                    requests: least(taken.held.requests, hold.amounts.requests),
+                    tokens: least(taken.held.tokens, hold.amounts.tokens),
+                };
+                if was_dead {
+                    taken.dead = least(taken.dead, hold.amounts.money);
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, ids: &[BudgetId], number: u64, call: &str, counted: &[Counted]) {
+        if self.state() == State::Cold || number != self.settled + 1 {
+            return;
+        }
+        self.settled = number;
+        if let Some(holds) = self.holds.remove(call) {
+            self.release(ids, &merged(&holds), false);
+        } else if let Some(holds) = self.dead.remove(call) {
+            self.release(ids, &merged(&holds), true);
+        }
+        for it in counted {
+            let which = ids.iter().position(|id| *id == it.budget).unwrap();
+            if let Some(taken) = self.budgets[which].taken(it.window) {
+                taken.spent = with(taken.spent, it.amounts, 1);
+            }
+        }
+    }
+}
+
+/// As one, what is held of the same window of the same budget.
+fn merged(holds: &[Hold]) -> Vec<Hold> {
+    let mut all: Vec<Hold> = Vec::new();
+    for hold in holds {
+        match all.iter_mut().find(|it| (it.budget, it.window) == (hold.budget, hold.window)) {
+            Some(one) => one.amounts = with(one.amounts, hold.amounts, 1),
+            None => all.push(*hold),
+        }
+    }
+    all
+}
+
+/// A call that was let through, as its proxy knows it.
+#[derive(Clone)]
+struct Open {
+    call: String,
+    holds: Vec<Hold>,
+}
+
+struct Run {
+    fixture: Fixture,
+    scripts: Scripts,
+    shard: Shard,
+    model: Model,
+    open: Vec<Open>,
+    told: Vec<(u64, Open, Vec<Counted>)>,
+    next: u64,
+    calls: u64,
+}
+
+impl Run {
+    async fn redis<T: redis::FromRedisValue>(&mut self, ask: redis::Cmd) -> T {
+        ask.query_async(&mut self.fixture.redis).await.unwrap()
+    }
+
+    fn ids(&self) -> Vec<BudgetId> {
+        self.fixture.budgets.iter().map(|it| it.id).collect()
+    }
+
+    async fn ask(&mut self, chosen: [bool; 3], amounts: [i64; 3]) {
+        self.calls += 1;
+        let request = RequestId::generate();
+        let call = request.uuid().simple().to_string();
+        // Our clock is a little behind, which the edges have to bear; or far too much.
+        let behind = if self.calls.is_multiple_of(7) { 5 * DAY } else { DAY / 2 };
+        let edges = |it: &Budget| Edges::around(it.period, &it.zone, self.model.now - behind);
+        let budgets: Vec<_> =
+            chosen.iter().zip(&self.fixture.budgets).enumerate().filter(|(_, it)| *it.0).collect();
+        let asked: Vec<_> = budgets
+            .iter()
+            .map(|(_, (_, budget))| Wanted { budget, wanted: of(amounts), edges: edges(budget) })
+            .collect();
+        let hints: Vec<_> = budgets
+            .iter()
+            .map(|(which, (_, it))| (*which, of(amounts), edges(it).0, it.version))
+            .collect();
+        // What a proxy believes to be hard is what it asks with.
+        let question = Question {
+            shard: self.shard,
+            epoch: EPOCH,
+            call: request,
+            key: self.fixture.key().id,
+            budgets: &asked,
+        };
+        let ask = self.scripts.admit(&[], "", &question);
+        let answer: Vec<i64> = ask.query_async(&mut self.fixture.redis).await.unwrap();
+        let decision = Decision::read(&answer, 0).unwrap();
+        let expected = self.model.ask(&call, &hints);
+        // Of several that lack, Redis names the one that lacks most.
+        match (decision.verdict, expected) {
+            (Verdict::Spent(..), Verdict::Spent(..)) => (),
+            (found, expected) => assert_eq!(found, expected),
+        }
+        if decision.is_passed() && !decision.standings.is_empty() {
+            let hold = |(it, standing): (&Wanted<'_>, &Standing)| Hold {
+                budget: it.budget.id,
+                window: standing.from_ms,
+                amounts: it.wanted,
+            };
+            let holds: Vec<_> = asked.iter().zip(&decision.standings).map(hold).collect();
+            for (it, standing) in asked.iter().zip(&decision.standings) {
+                for kind in Kind::ALL {
+                    let taken = kind.of(standing.spent) + kind.of(standing.held);
+                    let is_within = standing.cap(kind).is_none_or(|cap| taken <= cap);
+                    let kept =
+                        hints.iter().find(|hint| self.fixture.budgets[hint.0].id == it.budget.id);
+                    let is_hard = kept.is_some_and(|it| self.model.budgets[it.0].is_hard);
+                    assert!(!is_hard || kind.of(it.wanted) == 0 || is_within, "{standing:?}");
+                }
+            }
+            self.model.holds.insert(call.clone(), holds.clone());
+            self.open.push(Open { call, holds });
+        }
+    }
+
+    async fn extend(&mut self, which: usize, amounts: [i64; 3]) {
+        let Some(at) = which.checked_rem(self.open.len()) else { return };
+        let open = self.open[at].clone();
+        let more: Vec<_> =
+            open.holds.iter().map(|it| Hold { amounts: of(amounts), ..*it }).collect();
+        let more =
+            merged(&more).iter().map(|it| Hold { amounts: of(amounts), ..*it }).collect::<Vec<_>>();
+        let place = (self.shard, EPOCH, Incarnation(self.model.incarnation));
+        let ask = self.scripts.counters.extend(place, &open.call, &more);
+        let answer: i64 = self.redis(ask).await;
+        let ids = self.ids();
+        let expected = if self.model.state() != State::Warm {
+            -1
+        } else if !self.model.holds.contains_key(&open.call) {
+            -2
+        } else {
+            let lacks = |(index, it): (usize, &Hold)| {
+                let which = ids.iter().position(|id| *id == it.budget)?;
+                let kept = &mut self.model.budgets[which];
+                let taken = *kept.taken(it.window)?;
+                kept.lacks(taken, it.amounts).map(|_| index as i64 + 1)
+            };
+            more.iter().enumerate().find_map(lacks).unwrap_or(0)
+        };
+        assert_eq!(answer, expected);
+        if expected == 0 {
+            for it in &more {
+                let which = ids.iter().position(|id| *id == it.budget).unwrap();
+                if let Some(taken) = self.model.budgets[which].taken(it.window) {
+                    taken.held = with(taken.held, it.amounts, 1);
+                    self.model.holds.get_mut(&open.call).unwrap().push(*it);
+                    self.open[at].holds.push(*it);
+                }
+            }
+        }
+    }
+
+    async fn say(&mut self, number: u64, open: &Open, counted: &[Counted]) {
+        let held: Vec<_> = open.holds.iter().map(|it| it.budget).collect();
+        let (call, event) = (open.call.as_str(), b"{}".as_slice());
+        let calls = [Settlement { number, call, event, held: &held, counted }];
+        let answer = self.redis(self.scripts.counters.settle(self.shard, EPOCH, &calls)).await;
+        let settled = Settled::read(answer).unwrap();
+        self.model.settle(&self.ids(), number, &open.call, counted);
+        assert_eq!((settled.state, settled.last), (self.model.state(), self.model.settled));
+    }
+
+    async fn settle(&mut self, which: usize, amounts: [i64; 3], times: usize) {
+        let Some(at) = which.checked_rem(self.open.len()) else { return };
+        let open = self.open.swap_remove(at);
+        let count =
+            |it: &Hold| Counted { budget: it.budget, window: it.window, amounts: of(amounts) };
+        let counted: Vec<_> = merged(&open.holds).iter().map(count).collect();
+        let number = self.next;
+        self.next += 1;
+        self.told.push((number, open, counted));
+        for _ in 0..times {
+            self.catch_up().await;
+        }
+    }
+
+    /// Says what is not counted yet, in its order.
+    async fn catch_up(&mut self) {
+        for (number, open, counted) in self.told.clone() {
+            if number > self.model.settled {
+                self.say(number, &open, &counted).await;
+            }
+        }
+    }
+
+    async fn heal(&mut self, spent: [i64; 3], learning: bool) {
+        let edges = |it: &Budget| Edges::around(it.period, &it.zone, self.model.now).0;
+        let windows: Vec<_> = self
+            .fixture
+            .budgets
+            .iter()
+            .map(|it| {
+                let [_, from_ms, until_ms, _] = edges(it);
+                HealedWindow { budget: it.id, from_ms, until_ms, more: of(spent) }
+            })
+            .collect();
+        let to = self.model.incarnation + 1;
+        let learning_ms = if learning { 3_000 } else { 0 };
+        let healing = Healing {
+            from: Incarnation(self.model.incarnation),
+            to: Incarnation(to),
+            learning_ms,
+            settled: &[(EPOCH, self.model.settled)],
+            windows: &windows,
+        };
+        let healed: i64 = self.redis(self.scripts.counters.heal(self.shard, healing)).await;
+        let is_cold = self.model.state() == State::Cold;
+        assert_eq!(healed, i64::from(is_cold));
+        if !is_cold {
+            return;
+        }
+        for (it, kept) in windows.iter().zip(&mut self.model.budgets) {
+            if kept.window.is_none_or(|(_, end)| it.from_ms >= end) {
+                kept.turn(it.from_ms, it.until_ms.min(shared::counters::LATEST));
+            }
+            if let Some(taken) = kept.taken(it.from_ms) {
+                taken.spent = with(taken.spent, it.more, 1);
+            }
+        }
+        self.model.incarnation = to;
+        self.model.state = Some((State::Learning, self.model.now + learning_ms as i64));
+    }
+
+    async fn register(&mut self) {
+        for open in self.open.clone() {
+            // As a proxy knows it.
+            let holds = merged(&open.holds);
+            let ask = self.scripts.counters.register(self.shard, EPOCH, &open.call, &holds);
+            let state: String = self.redis(ask).await;
+            assert_eq!(State::read(&state), Some(self.model.state()));
+            if self.model.state() == State::Cold || self.model.holds.contains_key(&open.call) {
+                continue;
+            }
+            let ids = self.ids();
+            for it in &holds {
+                let which = ids.iter().position(|id| *id == it.budget).unwrap();
+                if let Some(taken) = self.model.budgets[which].taken(it.window) {
+                    taken.held = with(taken.held, it.amounts, 1);
+                }
+            }
+            self.model.holds.insert(open.call.clone(), holds);
+        }
+    }
+
+    async fn sweep(&mut self, which: usize) {
+        let places = self.fixture.places();
+        let holds = places.holds(self.shard, EPOCH);
+        let Some(at) = which.checked_rem(self.open.len()) else { return };
+        let call = self.open[at].call.clone();
+        let written: Option<String> = self.fixture.redis.hget(&holds, &call).await.unwrap();
+        let Some(written) = written else {
+            assert!(!self.model.holds.contains_key(&call));
+            return;
+        };
+        // As if nobody had heard of it since.
+        let () = self.fixture.redis.del(places.living(self.shard)).await.unwrap();
+        let sweeping = Sweeping {
+            epoch: EPOCH,
+            call: &call,
+            written: &written,
+            why: Swept::Dead { silent_since_ms: self.model.now },
+        };
+        let swept: i64 = self.redis(self.scripts.counters.sweep(self.shard, sweeping)).await;
+        assert_eq!(swept, 1);
+        let holds = self.model.holds.remove(&call).unwrap();
+        let ids = self.ids();
+        for it in &holds {
+            let which = ids.iter().position(|id| *id == it.budget).unwrap();
+            if let Some(taken) = self.model.budgets[which].taken(it.window) {
+                taken.dead += it.amounts.money;
+            }
+        }
+        // It is not said to be held by the living once more.
+        self.open[at].holds = holds.clone();
+        self.model.dead.insert(call, holds);
+    }
+
+    async fn step(&mut self, step: Step) {
+        match step {
+            Step::Ask { of, amounts } => self.ask(of, amounts).await,
+            Step::Extend { which, amounts } => self.extend(which, amounts).await,
+            Step::Settle { which, amounts, times } => self.settle(which, amounts, times).await,
+            Step::Again { which } => {
+                let at = which.checked_rem(self.told.len());
+                let found = at.map(|it| self.told[it].clone());
+                if let Some((number, open, counted)) = found
+                    && number <= self.model.settled
+                {
+                    self.say(number, &open, &counted).await;
+                }
+            }
+            Step::Early => {
+                let open = Open { call: "early".into(), holds: Vec::new() };
+                let number = self.model.settled + 2;
+                self.say(number, &open, &[]).await;
+            }
+            Step::Terms { which, version, caps, is_hard } => {
+                let which = which % self.fixture.budgets.len();
+                let budget = &mut self.fixture.budgets[which];
+                let money = caps[0].map(Money::from_nanos);
+                let caps_of = Caps { money, requests: caps[1], tokens: caps[2] };
+                let told = Budget { version, caps: caps_of, is_hard, ..budget.clone() };
+                let kept = &mut self.model.budgets[which];
+                let is_newer = version > kept.version;
+                if is_newer {
+                    (kept.version, kept.caps, kept.is_hard) = (version, caps, is_hard);
+                    budget.is_hard = is_hard;
+                }
+                let terms = Terms { budget: &told, opening: None };
+                let ask = self.scripts.counters.set_terms(self.shard, terms);
+                assert_eq!(self.redis::<i64>(ask).await, i64::from(is_newer));
+            }
+            Step::Pass(milliseconds) => {
+                self.model.now += milliseconds;
+                self.fixture.set_clock(self.model.now).await;
+            }
+            Step::Chill => {
+                self.model.incarnation += 1;
+                self.model.state = Some((State::Cold, 0));
+                let number = Incarnation(self.model.incarnation);
+                let () = self.redis(self.scripts.counters.chill(self.shard, number)).await;
+            }
+            Step::Heal { spent, learning } => self.heal(spent, learning).await,
+            Step::Register => self.register().await,
+            Step::Sweep { which } => self.sweep(which).await,
+        }
+        self.compare().await;
+    }
+
+    async fn compare(&mut self) {
+        let looked = self.redis(self.scripts.counters.look(self.shard, EPOCH, false)).await;
+        let looked = Looked::read(looked).unwrap();
+        assert_eq!((looked.state, looked.settled), (self.model.state(), self.model.settled));
+        let holds = self.fixture.places().holds(self.shard, EPOCH);
+        let held: HashMap<String, String> = self.fixture.redis.hgetall(holds).await.unwrap();
+        assert_eq!(held.len(), self.model.holds.len());
+        for (call, written) in held {
+            assert_eq!(Hold::read_all(&written), self.model.holds[&call]);
+        }
+        for (id, kept) in self.ids().into_iter().zip(self.model.budgets.clone()) {
+            let counter = self.fixture.counter(id).await;
+            assert_eq!(counter.version, kept.version);
+            let window = counter.window.map(|it| (it.from_ms, it.until_ms));
+            assert_eq!(window, kept.window);
+            assert_eq!(counter.before.map(|it| it.from_ms), kept.before);
+            for it in counter.window.into_iter().chain(counter.before) {
+                let taken = kept.all.get(&it.from_ms).copied().unwrap_or_default();
+                let found = Taken { spent: it.spent, held: it.held, dead: it.held_by_the_dead };
+                assert_eq!(found, taken);
+            }
+        }
+    }
+}
+
+async fn check(steps: Vec<Step>) {
+    let mut fixture = Fixture::new().await;
+    for period in [Period::Day, Period::Week, Period::Total] {
+        fixture.budget(BudgetScope::Organization, period, 1_000);
+    }
+    let kept = |it: &Budget| Kept {
+        version: 1,
+        is_hard: true,
+        caps: [it.caps.money.map(|it| it.nanos()), None, None],
+        ..Kept::default()
+    };
+    let model = Model {
+        now: START,
+        state: Some((State::Warm, 0)),
+        incarnation: 1,
+        budgets: fixture.budgets.iter().map(kept).collect(),
+        ..Model::default()
+    };
+    let (scripts, shard) = (fixture.scripts(), fixture.shard());
+    let () = scripts.load().exec_async(&mut fixture.redis).await.unwrap();
+    for budget in fixture.budgets.clone() {
+        let terms = Terms { budget: &budget, opening: None };
+        let ask = scripts.counters.set_terms(shard, terms);
+        let _: i64 = ask.query_async(&mut fixture.redis).await.unwrap();
+    }
+    let (open, told) = (Vec::new(), Vec::new());
+    let mut run = Run { fixture, scripts, shard, model, open, told, next: 1, calls: 0 };
+    for step in steps {
+        run.step(step).await;
+    }
+}
+
+#[test]
+fn the_scripts_do_what_the_rules_say() {
+    let runtime = Runtime::new().unwrap();
+    proptest!(ProptestConfig::with_cases(128), |(steps in steps())| {
+        runtime.block_on(check(steps));
+    });
+}

@@ -1,0 +1,231 @@
+//! What is spent of budgets, and what is held of them by calls under way, in Redis.
+//!
+//! An organization has its counters, its holds and its events in one shard, and a shard
+//! in one slot of a cluster: so one script changes all that a call concerns, or nothing.
+//! Proxies admit, extend and settle; the control plane sets caps, sweeps what dead proxies
+//! hold, and heals a store that lost something. The scripts are in `lua/`, and say what
+//! they do; this names what they work on and puts their questions.
+//!
+//! In each shard, with `{s017}` for its number:
+//!
+//! | key | what |
+//! |---|---|
+//! | `e:{s017}` | *incarnation*: a number, then a state and a time. `W` counts, `L` counts again what was lost until then, `C` lost something and waits to be healed. None is like `C` |
+//! | `b:{s017}:<budget>` | a hash: the caps in force, the present window, what is spent (`s`) and held (`r`, and of that `h` by the dead; `al` is the highest threshold told of) in money, requests and tokens (`m`, `r`, `t`); of the window before the same with `<start>:` before the name |
+//! | `h:{s017}:<epoch>` | a hash of the holds of a proxy's process: by call, what it holds of which budgets |
+//! | `d:{s017}` | a hash of the holds of the dead, by epoch and call |
+//! | `q:{s017}` | a hash: by epoch, the last settlement that was counted |
+//! | `x:{s017}` | a sorted set of epochs that hold something, by when they last said that they live |
+//! | `k:{s017}` | a sorted set of keys that stopped, by when, each by its id without its prefix |
+//! | `ev:{s017}` | a stream of events, each written by the settlement that counted it |
+//! | `al:{s017}` | a stream of thresholds passed |
+//! | `w:{s017}` | a hash: by epoch, the last event that is in the database: what a proxy need not keep |
+//!
+//! Money is nano-dollars. Lua's numbers are exact up to 2^53, where [`Caps::CEILING`]
+//! stays below; what is spent beyond is added by `HINCRBY` and compared as more than enough.
+//!
+//! [`Caps::CEILING`]: crate::snapshot::Caps::CEILING
+
+mod answer;
+mod scripts;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use self::{
+    answer::{Counter, Incarnation, Looked, Settled, State, Window},
+    scripts::{
+        CLOCK, HealedWindow, Healing, Known, LATEST, Opening, Scripts, Settlement, Sweeping, Swept,
+        Terms, admission,
+    },
+};
+use crate::ids::{BudgetId, OrganizationId};
+
+/// Which 256th of the organizations one belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Shard(u8);
+
+impl Shard {
+    pub const COUNT: usize = 256;
+
+    pub fn of(organization: OrganizationId) -> Self {
+        let [.., last] = crc32fast::hash(organization.uuid().as_bytes()).to_be_bytes();
+        Self(last)
+    }
+
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..=u8::MAX).map(Self)
+    }
+
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+}
+
+impl From<u8> for Shard {
+    fn from(number: u8) -> Self {
+        Self(number)
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{s{:03}}}", self.0)
+    }
+}
+
+/// One process of a proxy, from its start to its end: whose settlements are numbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u64);
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an epoch is 16 hexadecimal digits")]
+pub struct BadEpoch;
+
+impl std::str::FromStr for Epoch {
+    type Err = BadEpoch;
+
+    fn from_str(text: &str) -> Result<Self, BadEpoch> {
+        let is_well_formed = text.len() == 16 && text.bytes().all(|it| it.is_ascii_hexdigit());
+        let number = u64::from_str_radix(text, 16).ok().filter(|_| is_well_formed);
+        number.map(Self).ok_or(BadEpoch)
+    }
+}
+
+impl Serialize for Epoch {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Epoch {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        std::borrow::Cow::<'de, str>::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// The names of all this. Tests put something before them, so as to be apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    prefix: String,
+}
+
+impl Places {
+    pub fn with_prefix(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned() }
+    }
+
+    pub fn incarnation(&self, shard: Shard) -> String {
+        self.of("e", shard)
+    }
+
+    pub fn budget(&self, shard: Shard, budget: BudgetId) -> String {
+        self.of_id(shard, budget.uuid())
+    }
+
+    pub fn holds(&self, shard: Shard, epoch: Epoch) -> String {
+        format!("{}h:{shard}:{epoch}", self.prefix)
+    }
+
+    pub fn dead_holds(&self, shard: Shard) -> String {
+        self.of("d", shard)
+    }
+
+    pub fn settled(&self, shard: Shard) -> String {
+        self.of("q", shard)
+    }
+
+    pub fn living(&self, shard: Shard) -> String {
+        self.of("x", shard)
+    }
+
+    pub fn stopped_keys(&self, shard: Shard) -> String {
+        self.of("k", shard)
+    }
+
+    pub fn events(&self, shard: Shard) -> String {
+        self.of("ev", shard)
+    }
+
+    pub fn alerts(&self, shard: Shard) -> String {
+        self.of("al", shard)
+    }
+
+    pub fn durable(&self, shard: Shard) -> String {
+        self.of("w", shard)
+    }
+
+    /// Entries of those streams that could not be read, for people to look at.
+    pub fn aside(&self) -> String {
+        format!("{}ev:aside", self.prefix)
+    }
+
+    fn of(&self, name: &str, shard: Shard) -> String {
+        format!("{}{name}:{shard}", self.prefix)
+    }
+
+    fn of_id(&self, shard: Shard, id: Uuid) -> String {
+        format!("{}b:{shard}:{}", self.prefix, id.simple())
+    }
+}
+
+/// Money, requests and tokens: what is capped, spent and held. Money is nano-dollars.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Amounts {
+    pub money: i64,
+    pub requests: i64,
+    pub tokens: i64,
+}
+
+impl Amounts {
+    pub const fn all(self) -> [i64; 3] {
+        [self.money, self.requests, self.tokens]
+    }
+}
+
+/// What one call was counted for in a window of a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Counted {
+    pub budget: BudgetId,
+    /// When the window began, by which it is known: in milliseconds since 1970.
+    pub window: i64,
+    #[serde(flatten)]
+    pub amounts: Amounts,
+}
+
+/// What a call holds in a window of a budget, from before it is sent until it is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    pub budget: BudgetId,
+    pub window: i64,
+    #[serde(flatten)]
+    pub amounts: Amounts,
+}
+
+impl Hold {
+    /// What is written down of a call in a hash of holds. A hold of the dead has a time
+    /// before it, which is passed over; what cannot be read is, too.
+    pub fn read_all(written: &str) -> Vec<Self> {
+        written.split(';').filter_map(Self::read).collect()
+    }
+
+    fn read(written: &str) -> Option<Self> {
+        let (budget, rest) = written.split_once(' ')?;
+        let budget = BudgetId::from_uuid(Uuid::try_parse(budget).ok()?);
+        let mut numbers = rest.split(' ').map(|it| it.parse::<i64>().ok());
+        let mut next = || numbers.next().flatten();
+        let (window, money, requests, tokens) = (next()?, next()?, next()?, next()?);
+        Some(Self { budget, window, amounts: Amounts { money, requests, tokens } })
+    }
+}

@@ -1,0 +1,355 @@
+//! The scripts, and how each is asked.
+
+use redis::{Cmd, Pipeline, Script, cmd};
+
+use super::{Amounts, Counted, Epoch, Hold, Incarnation, Places, Shard};
+use crate::{
+    ids::{ApiKeyId, BudgetId},
+    snapshot::{Budget, Caps},
+};
+
+/// The clock of Redis, which every script that has one begins with.
+pub const CLOCK: &str = include_str!("lua/clock.lua");
+const COUNTER: &str = include_str!("lua/counter.lua");
+const CHILL: &str = include_str!("lua/chill.lua");
+const ADMISSION: &str = include_str!("lua/admission.lua");
+
+/// A script that no store keeps over a restart, nor gets from another: where Redis does not
+/// know it, it is not the Redis that it was, and may have lost something.
+const BOOT: &str = "return 'the store of counters is the one it was'";
+
+/// No window ends later: what is never reached, and exact in Redis all the same.
+pub const LATEST: i64 = (1 << 53) - 1;
+
+/// A script and the name that Redis has for it.
+pub struct Known {
+    code: String,
+    hash: String,
+}
+
+impl Known {
+    pub fn new(parts: &[&str]) -> Self {
+        let code = parts.concat();
+        let hash = Script::new(&code).get_hash().to_owned();
+        Self { code, hash }
+    }
+
+    pub fn ask(&self, keys: usize) -> Cmd {
+        let mut ask = cmd("EVALSHA");
+        ask.arg(&self.hash).arg(keys);
+        ask
+    }
+
+    /// To be sent once over each new connection, and when Redis has forgotten.
+    pub fn load(&self, into: &mut Pipeline) {
+        into.cmd("SCRIPT").arg("LOAD").arg(&self.code).ignore();
+    }
+}
+
+/// What a script that admits begins with, for whoever adds what else a call has to pass.
+pub fn admission(clock: &str) -> String {
+    [clock, COUNTER, ADMISSION].concat()
+}
+
+/// All but the one that admits, which has more to ask than money.
+pub struct Scripts {
+    boot: Known,
+    set_terms: Known,
+    extend: Known,
+    settle: Known,
+    register: Known,
+    look: Known,
+    sweep: Known,
+    chill: Known,
+    heal: Known,
+    pub places: Places,
+}
+
+/// A budget's caps as the store keeps them, and its present window, where it is counted for
+/// the first time.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    pub budget: &'a Budget,
+    pub opening: Option<Opening>,
+}
+
+/// What was spent in the present window by calls that did not count on the budget yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    pub from_ms: i64,
+    pub until_ms: i64,
+    pub spent: Amounts,
+}
+
+/// What a call came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Settlement<'a> {
+    /// Among the epoch's in this shard, from 1 on and without gaps.
+    pub number: u64,
+    pub call: &'a str,
+    pub event: &'a [u8],
+    /// Of which budgets it may hold something. How much, the store knows.
+    pub held: &'a [BudgetId],
+    pub counted: &'a [Counted],
+}
+
+/// What is taken from a proxy's process that does not hold it any more.
+#[derive(Clone, Copy, Debug)]
+pub struct Sweeping<'a> {
+    pub epoch: Epoch,
+    pub call: &'a str,
+    /// As it is written down: what [`Hold::read_all`] reads.
+    pub written: &'a str,
+    pub why: Swept,
+}
+
+/// Why a hold is taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swept {
+    /// Its process has given no sign of life since that moment, by the clock of Redis, in
+    /// milliseconds since 1970. It counts on as held by the dead.
+    Dead { silent_since_ms: i64 },
+    /// Its call was settled before the store went back. It is let go.
+    Settled,
+}
+
+/// What the database knows of a shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Healing<'a> {
+    /// As it was read; 0 where there was none.
+    pub from: Incarnation,
+    pub to: Incarnation,
+    /// For how long proxies may say what they hold, until calls are let through again.
+    pub learning_ms: u64,
+    /// By process, its last settlement in the database.
+    pub settled: &'a [(Epoch, u64)],
+    /// What is added; of windows of the same budget the earlier first.
+    pub windows: &'a [HealedWindow],
+}
+
+/// What was spent in a window that the store does not know of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealedWindow {
+    pub budget: BudgetId,
+    pub from_ms: i64,
+    pub until_ms: i64,
+    pub more: Amounts,
+}
+
+impl Scripts {
+    pub fn new(places: Places) -> Self {
+        Self::with(CLOCK, places)
+    }
+
+    /// Tests bring a clock that they can set.
+    pub fn with(clock: &str, places: Places) -> Self {
+        let known = |code| Known::new(&[clock, COUNTER, code]);
+        Self {
+            boot: Known::new(&[BOOT]),
+            set_terms: known(include_str!("lua/set_terms.lua")),
+            extend: known(include_str!("lua/extend.lua")),
+            settle: known(include_str!("lua/settle.lua")),
+            register: known(include_str!("lua/register.lua")),
+            look: known(include_str!("lua/look.lua")),
+            sweep: known(include_str!("lua/sweep.lua")),
+            chill: Known::new(&[clock, CHILL]),
+            heal: known(include_str!("lua/heal.lua")),
+            places,
+        }
+    }
+
+    /// Whether Redis is the one that it was when somebody last asked: `SCRIPT EXISTS`.
+    pub fn is_booted(&self) -> Cmd {
+        let mut ask = cmd("SCRIPT");
+        ask.arg("EXISTS").arg(&self.boot.hash);
+        ask
+    }
+
+    /// Whether another Redis than the one that was there before answers, or one that forgot:
+    /// what [`is_booted`](Self::is_booted) says.
+    pub fn is_another([exists]: [bool; 1]) -> bool {
+        !exists
+    }
+
+    /// Of a Redis that is not the one it was: that every shard may have lost something. To be
+    /// said before anything is loaded, since a script that is there says it was looked after.
+    pub fn chill_all(&self, number: Incarnation) -> Pipeline {
+        let mut pipeline = Pipeline::new();
+        let code = CLOCK.to_owned() + CHILL;
+        for shard in Shard::all() {
+            let ask = pipeline.cmd("EVAL").arg(&code).arg(1);
+            ask.arg(self.places.incarnation(shard)).arg(number.0).ignore();
+        }
+        pipeline
+    }
+
+    /// To be sent once over each new connection, and when Redis has forgotten.
+    pub fn load(&self) -> Pipeline {
+        let mut load = Pipeline::new();
+        self.load_into(&mut load);
+        load
+    }
+
+    /// The same behind what somebody else has to make known.
+    pub fn load_into(&self, load: &mut Pipeline) {
+        let all = [
+            &self.set_terms,
+            &self.extend,
+            &self.settle,
+            &self.register,
+            &self.look,
+            &self.sweep,
+            &self.chill,
+            &self.heal,
+            // The last, so that whoever finds it finds the others.
+            &self.boot,
+        ];
+        all.into_iter().for_each(|it| it.load(load));
+    }
+
+    pub fn set_terms(&self, shard: Shard, terms: Terms<'_>) -> Cmd {
+        let Terms { budget, opening } = terms;
+        let mut ask = self.set_terms.ask(1);
+        ask.arg(self.places.budget(shard, budget.id));
+        ask.arg(budget.version).arg(u8::from(budget.is_hard));
+        say_caps(&mut ask, budget.caps);
+        say_caps(&mut ask, budget.raise.map_or_else(Caps::default, |it| it.caps));
+        ask.arg(budget.raise.map_or(0, |it| it.until_ms));
+        let marks: Vec<_> = budget.thresholds.percents().iter().map(u16::to_string).collect();
+        ask.arg(marks.join(","));
+        if let Some(Opening { from_ms, until_ms, spent }) = opening {
+            ask.arg(from_ms).arg(until_ms.min(LATEST)).arg(&spent.all());
+        }
+        ask
+    }
+
+    pub fn extend(
+        &self,
+        (shard, epoch, incarnation): (Shard, Epoch, Incarnation),
+        call: &str,
+        more: &[Hold],
+    ) -> Cmd {
+        let mut ask = self.extend.ask(2 + more.len());
+        ask.arg(self.places.incarnation(shard)).arg(self.places.holds(shard, epoch));
+        self.name_budgets(&mut ask, shard, more);
+        ask.arg(call).arg(incarnation.0);
+        more.iter().for_each(|it| _ = ask.arg(it.window).arg(&it.amounts.all()));
+        ask
+    }
+
+    /// Settles several calls of one shard at once. In the order of their numbers.
+    pub fn settle(&self, shard: Shard, epoch: Epoch, calls: &[Settlement<'_>]) -> Cmd {
+        let counted = calls.iter().flat_map(|it| it.counted).map(|it| it.budget);
+        let mut budgets: Vec<_> =
+            calls.iter().flat_map(|it| it.held).copied().chain(counted).collect();
+        budgets.sort_unstable();
+        budgets.dedup();
+        let places = &self.places;
+        let mut ask = self.settle.ask(6 + budgets.len());
+        ask.arg(places.incarnation(shard))
+            .arg(places.settled(shard))
+            .arg(places.holds(shard, epoch))
+            .arg(places.dead_holds(shard))
+            .arg(places.events(shard))
+            .arg(places.alerts(shard));
+        budgets.iter().for_each(|it| _ = ask.arg(places.budget(shard, *it)));
+        ask.arg(epoch.to_string()).arg(calls.len());
+        for Settlement { number, call, event, counted, .. } in calls {
+            ask.arg(number).arg(call).arg(event).arg(counted.len());
+            for counted in *counted {
+                let place = budgets.binary_search(&counted.budget).map_or(0, |it| it + 1);
+                ask.arg(place).arg(counted.window).arg(&counted.amounts.all());
+            }
+        }
+        ask
+    }
+
+    pub fn register(&self, shard: Shard, epoch: Epoch, call: &str, held: &[Hold]) -> Cmd {
+        let mut ask = self.register.ask(2 + held.len());
+        ask.arg(self.places.incarnation(shard)).arg(self.places.holds(shard, epoch));
+        self.name_budgets(&mut ask, shard, held);
+        ask.arg(call);
+        held.iter().for_each(|it| _ = ask.arg(it.window).arg(&it.amounts.all()));
+        ask
+    }
+
+    pub fn look(&self, shard: Shard, epoch: Epoch, holds_something: bool) -> Cmd {
+        let places = &self.places;
+        let mut ask = self.look.ask(4);
+        ask.arg(places.incarnation(shard))
+            .arg(places.settled(shard))
+            .arg(places.living(shard))
+            .arg(places.durable(shard))
+            .arg(epoch.to_string())
+            .arg(u8::from(holds_something));
+        ask
+    }
+
+    /// Answers 1 where the hold was taken away; 0 where it is gone already, or its process
+    /// lives after all.
+    pub fn sweep(&self, shard: Shard, sweeping: Sweeping<'_>) -> Cmd {
+        let Sweeping { epoch, call, written, why } = sweeping;
+        let held = Hold::read_all(written);
+        let places = &self.places;
+        let mut ask = self.sweep.ask(3 + held.len());
+        ask.arg(places.holds(shard, epoch)).arg(places.dead_holds(shard)).arg(places.living(shard));
+        self.name_budgets(&mut ask, shard, &held);
+        let (why, since) = match why {
+            Swept::Dead { silent_since_ms } => ("dead", silent_since_ms),
+            Swept::Settled => ("settled", 0),
+        };
+        ask.arg(why).arg(epoch.to_string()).arg(since).arg(call).arg(written);
+        held.iter().for_each(|it| _ = ask.arg(it.window).arg(&it.amounts.all()));
+        ask
+    }
+
+    /// That a key opens nothing any more, from the next call on, whoever has not heard of it.
+    pub fn stop_key(&self, shard: Shard, key: ApiKeyId, at_ms: i64) -> Cmd {
+        let mut ask = cmd("ZADD");
+        ask.arg(self.places.stopped_keys(shard)).arg(at_ms).arg(key.uuid().simple().to_string());
+        ask
+    }
+
+    /// Says of one shard that it may have lost something.
+    pub fn chill(&self, shard: Shard, number: Incarnation) -> Cmd {
+        let mut ask = self.chill.ask(1);
+        ask.arg(self.places.incarnation(shard)).arg(number.0);
+        ask
+    }
+
+    /// Answers 1 where the shard was healed; 0 where it is another one meanwhile, or is not
+    /// cold.
+    pub fn heal(&self, shard: Shard, healing: Healing<'_>) -> Cmd {
+        let Healing { from, to, learning_ms, settled, windows } = healing;
+        let places = &self.places;
+        let mut ask = self.heal.ask(3 + windows.len());
+        ask.arg(places.incarnation(shard)).arg(places.settled(shard)).arg(places.durable(shard));
+        windows.iter().for_each(|it| _ = ask.arg(places.budget(shard, it.budget)));
+        ask.arg(from.0).arg(to.0).arg(learning_ms).arg(settled.len());
+        settled.iter().for_each(|(epoch, last)| _ = ask.arg(epoch.to_string()).arg(last));
+        for HealedWindow { from_ms, until_ms, more, .. } in windows {
+            ask.arg(from_ms).arg(until_ms.min(&LATEST)).arg(&more.all());
+        }
+        ask
+    }
+
+    /// All that is kept of a budget, for [`Counter::read`](super::Counter::read).
+    pub fn budget(&self, shard: Shard, budget: BudgetId) -> Cmd {
+        let mut ask = cmd("HGETALL");
+        ask.arg(self.places.budget(shard, budget));
+        ask
+    }
+
+    fn name_budgets(&self, ask: &mut Cmd, shard: Shard, of: &[Hold]) {
+        of.iter().for_each(|it| _ = ask.arg(self.places.budget(shard, it.budget)));
+    }
+}
+
+fn say_caps(ask: &mut Cmd, caps: Caps) {
+    for cap in [caps.money.map(|it| it.nanos()), caps.requests, caps.tokens] {
+        match cap {
+            Some(cap) => ask.arg(cap),
+            None => ask.arg(""),
+        };
+    }
+}

@@ -1,0 +1,237 @@
+//! Against a real Redis: TURNPIKE_TEST_REDIS_URL, or the one that
+//! `infra/stack.sh start .run/test` started. How calls are let through is tested where the
+//! script is that does it, in the data plane.
+
+use std::collections::HashMap;
+
+use redis::{AsyncCommands, Cmd, FromRedisValue, aio::MultiplexedConnection};
+
+use super::*;
+use crate::{
+    ids::RequestId,
+    money::{Money, Period, Zone},
+    snapshot::{Budget, BudgetScope, Caps, OnRedisLoss, OnTight, Thresholds},
+};
+
+const SHARD: Shard = Shard(17);
+const EPOCH: Epoch = Epoch(7);
+
+struct Fixture {
+    redis: MultiplexedConnection,
+    scripts: Scripts,
+    name: String,
+}
+
+fn redis_url() -> String {
+    const NAME: &str = "TURNPIKE_TEST_REDIS_URL";
+    const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.run/test/stack.env");
+    let named = std::env::var(NAME).ok().or_else(|| {
+        let file = std::fs::read_to_string(FILE).ok()?;
+        let line = file.lines().find_map(|it| it.strip_prefix(NAME)?.strip_prefix('='));
+        line.map(str::to_owned)
+    });
+    named.expect("a Redis for tests: infra/stack.sh start .run/test")
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let client = redis::Client::open(redis_url()).unwrap();
+        let redis = client.get_multiplexed_async_connection().await.unwrap();
+        let name = format!("test:{}:", RequestId::generate());
+        let clock =
+            format!("local function clock() return tonumber(redis.call('GET', '{name}now')) end\n");
+        let scripts = Scripts::with(&clock, Places::with_prefix(&name));
+        let mut fixture = Self { redis, scripts, name };
+        let () = fixture.scripts.load().exec_async(&mut fixture.redis).await.unwrap();
+        fixture.set_clock(1_000).await;
+        let warm = format!("{} W 0", 5);
+        let () = fixture.redis.set(fixture.places().incarnation(SHARD), warm).await.unwrap();
+        fixture
+    }
+
+    fn places(&self) -> &Places {
+        &self.scripts.places
+    }
+
+    async fn set_clock(&mut self, milliseconds: i64) {
+        let () = self.redis.set(format!("{}now", self.name), milliseconds).await.unwrap();
+    }
+
+    async fn ask<T: FromRedisValue>(&mut self, question: Cmd) -> T {
+        question.query_async(&mut self.redis).await.unwrap()
+    }
+
+    async fn counter(&mut self, budget: BudgetId) -> Counter {
+        let fields: HashMap<String, String> = self.ask(self.scripts.budget(SHARD, budget)).await;
+        Counter::read(&fields)
+    }
+
+    async fn look(&mut self) -> Looked {
+        let answer = self.ask(self.scripts.look(SHARD, EPOCH, true)).await;
+        Looked::read(answer).unwrap()
+    }
+
+    async fn settle(&mut self, number: u64, held: &[BudgetId], counted: &[Counted]) -> Settled {
+        let call = format!("call{number}");
+        let calls = [Settlement { number, call: &call, event: b"{}", held, counted }];
+        Settled::read(self.ask(self.scripts.settle(SHARD, EPOCH, &calls)).await).unwrap()
+    }
+}
+
+fn amounts(money: i64) -> Amounts {
+    Amounts { money, requests: 1, tokens: 10 }
+}
+
+fn budget(version: i64, cap: i64) -> Budget {
+    Budget {
+        id: BudgetId::generate(),
+        organization: OrganizationId::generate(),
+        name: "all".into(),
+        scope: BudgetScope::Organization,
+        period: Period::Total,
+        zone: Zone::UTC,
+        caps: Caps { money: Some(Money::from_nanos(cap)), ..Caps::default() },
+        raise: None,
+        is_hard: true,
+        thresholds: Thresholds::try_from(vec![50, 90]).unwrap(),
+        on_tight: OnTight::Deny,
+        on_redis_loss: OnRedisLoss::Closed,
+        version,
+        raised_by: String::new(),
+    }
+}
+
+fn hold(budget: BudgetId, window: i64, money: i64) -> Hold {
+    Hold { budget, window, amounts: amounts(money) }
+}
+
+fn counted(budget: BudgetId, window: i64, money: i64) -> Counted {
+    Counted { budget, window, amounts: amounts(money) }
+}
+
+#[tokio::test]
+async fn what_is_held_is_settled_once_and_alerts_are_told_once() {
+    let mut it = Fixture::new().await;
+    let budget = budget(1, 1_000);
+    let opening =
+        Opening { from_ms: 0, until_ms: i64::MAX, spent: Amounts { money: 100, ..amounts(0) } };
+    let terms = Terms { budget: &budget, opening: Some(opening) };
+    assert_eq!(it.ask::<i64>(it.scripts.set_terms(SHARD, terms)).await, 1);
+    assert_eq!(it.ask::<i64>(it.scripts.set_terms(SHARD, terms)).await, 0);
+    let of = budget.id;
+    let registered: String =
+        it.ask(it.scripts.register(SHARD, EPOCH, "call1", &[hold(of, 0, 700)])).await;
+    assert_eq!(registered, "W");
+    let window = it.counter(of).await.window.unwrap();
+    assert_eq!((window.spent.money, window.held.money, window.until_ms), (100, 700, LATEST));
+
+    let more = [hold(of, 0, 200)];
+    let shard = (SHARD, EPOCH, Incarnation(5));
+    assert_eq!(it.ask::<i64>(it.scripts.extend(shard, "call1", &more)).await, 0);
+    assert_eq!(it.ask::<i64>(it.scripts.extend(shard, "call1", &[hold(of, 0, 1)])).await, 1);
+    assert_eq!(it.ask::<i64>(it.scripts.extend(shard, "call2", &more)).await, -2);
+    let other = (SHARD, EPOCH, Incarnation(6));
+    assert_eq!(it.ask::<i64>(it.scripts.extend(other, "call1", &more)).await, -1);
+
+    // The second has to wait for the first, and the first counts once.
+    assert_eq!(it.settle(2, &[], &[counted(of, 0, 5)]).await.last, 0);
+    for _ in 0..2 {
+        let settled = it.settle(1, &[of], &[counted(of, 0, 850)]).await;
+        assert_eq!((settled.last, settled.incarnation), (1, Incarnation(5)));
+    }
+    let window = it.counter(of).await.window.unwrap();
+    assert_eq!((window.spent.money, window.held), (950, Amounts::default()));
+    let (events, alerts) = (it.places().events(SHARD), it.places().alerts(SHARD));
+    for (stream, length) in [(events, 1), (alerts, 2)] {
+        let mut ask = redis::cmd("XLEN");
+        ask.arg(stream);
+        assert_eq!(it.ask::<u64>(ask).await, length);
+    }
+}
+
+#[tokio::test]
+async fn what_a_dead_process_holds_stays_held_until_it_is_settled() {
+    let mut it = Fixture::new().await;
+    let of = BudgetId::generate();
+    let _: String = it.ask(it.scripts.register(SHARD, EPOCH, "call1", &[hold(of, 0, 700)])).await;
+    assert_eq!(it.look().await.now_ms, 1_000);
+    let holds = it.places().holds(SHARD, EPOCH);
+    let written: String = it.redis.hget(&holds, "call1").await.unwrap();
+    assert_eq!(Hold::read_all(&written), [hold(of, 0, 700)]);
+    let sweep = |since| Sweeping {
+        epoch: EPOCH,
+        call: "call1",
+        written: &written,
+        why: Swept::Dead { silent_since_ms: since },
+    };
+    assert_eq!(it.ask::<i64>(it.scripts.sweep(SHARD, sweep(999))).await, 0);
+    assert_eq!(it.ask::<i64>(it.scripts.sweep(SHARD, sweep(1_000))).await, 1);
+    assert_eq!(it.ask::<i64>(it.scripts.sweep(SHARD, sweep(1_000))).await, 0);
+    let dead: HashMap<String, String> =
+        it.redis.hgetall(it.places().dead_holds(SHARD)).await.unwrap();
+    let (name, written_there) = dead.iter().next().unwrap();
+    assert_eq!(name, &format!("{EPOCH} call1"));
+    assert_eq!(Hold::read_all(written_there), [hold(of, 0, 700)]);
+    // Nobody had begun the window: it stands apart until somebody does.
+    let fields: HashMap<String, String> = it.ask(it.scripts.budget(SHARD, of)).await;
+    assert_eq!((fields["0:rm"].as_str(), fields["0:hm"].as_str()), ("700", "700"));
+
+    it.settle(1, &[of], &[counted(of, 0, 300)]).await;
+    let fields: HashMap<String, String> = it.ask(it.scripts.budget(SHARD, of)).await;
+    let money = (fields["0:sm"].as_str(), fields["0:rm"].as_str(), fields["0:hm"].as_str());
+    assert_eq!(money, ("300", "0", "0"));
+}
+
+#[tokio::test]
+async fn a_shard_is_cold_until_it_is_healed_and_then_learns() {
+    let mut it = Fixture::new().await;
+    let (one, other) = (BudgetId::generate(), BudgetId::generate());
+    let () = it.ask(it.scripts.chill(SHARD, Incarnation(8))).await;
+    assert_eq!(it.look().await.state, State::Cold);
+    assert_eq!(it.settle(1, &[], &[counted(one, 500, 5)]).await.last, 0);
+    let windows = [
+        HealedWindow { budget: one, from_ms: 0, until_ms: 500, more: amounts(1) },
+        HealedWindow { budget: one, from_ms: 500, until_ms: 2_000, more: amounts(2) },
+        HealedWindow { budget: other, from_ms: 0, until_ms: i64::MAX, more: amounts(3) },
+    ];
+    let healing = |from| Healing {
+        from: Incarnation(from),
+        to: Incarnation(9),
+        learning_ms: 3_000,
+        settled: &[(EPOCH, 4)],
+        windows: &windows,
+    };
+    assert_eq!(it.ask::<i64>(it.scripts.heal(SHARD, healing(5))).await, 0);
+    assert_eq!(it.ask::<i64>(it.scripts.heal(SHARD, healing(8))).await, 1);
+    assert_eq!(it.ask::<i64>(it.scripts.heal(SHARD, healing(8))).await, 0);
+    let looked = it.look().await;
+    assert_eq!((looked.state, looked.incarnation), (State::Learning, Incarnation(9)));
+    assert_eq!((looked.settled, looked.durable), (4, 4));
+    let counter = it.counter(one).await;
+    assert_eq!((counter.window.unwrap().spent.money, counter.before.unwrap().spent.money), (2, 1));
+    assert_eq!(counter.at(1_999), counter.window.as_ref());
+    assert_eq!(counter.at(2_000), None);
+    assert_eq!(it.counter(other).await.window.unwrap().spent, amounts(3));
+
+    let _: String = it.ask(it.scripts.register(SHARD, EPOCH, "call5", &[hold(one, 0, 7)])).await;
+    assert_eq!(it.counter(one).await.before.unwrap().held.money, 7);
+    it.settle(5, &[one], &[counted(one, 0, 6)]).await;
+    let before = it.counter(one).await.before.unwrap();
+    assert_eq!((before.spent.money, before.held.money), (7, 0));
+    it.set_clock(4_000).await;
+    assert_eq!(it.look().await.state, State::Warm);
+}
+
+#[tokio::test]
+async fn every_shard_of_another_redis_is_cold() {
+    let mut it = Fixture::new().await;
+    let number = Incarnation::fresh();
+    assert!(number.0 < 1 << 53);
+    let () = it.scripts.chill_all(number).exec_async(&mut it.redis).await.unwrap();
+    let [exists]: [bool; 1] = it.ask(it.scripts.is_booted()).await;
+    assert!(exists);
+    for shard in [Shard(0), SHARD, Shard(255)] {
+        let kept: String = it.redis.get(it.places().incarnation(shard)).await.unwrap();
+        assert!(kept.starts_with(&format!("{} C ", number.0)), "{kept}");
+    }
+}
