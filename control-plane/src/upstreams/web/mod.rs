@@ -2,6 +2,7 @@
 
 mod credentials;
 mod models;
+mod prices;
 
 use actix_web::{HttpResponse, web::Path};
 use askama::Template;
@@ -37,6 +38,7 @@ pub fn doors(doors: &mut Doors) {
     doors.post("/orgs/{org}/providers/{provider}/restore", bring_back);
     credentials::doors(doors);
     models::doors(doors);
+    prices::doors(doors);
 }
 
 #[derive(Template)]
