@@ -14,7 +14,9 @@ pub mod platform;
 pub mod web;
 pub mod zones;
 
+pub mod alerts;
 pub mod audit;
+pub mod budgets;
 pub mod cost_centers;
 pub mod demo;
 pub mod docs;
