@@ -19,9 +19,9 @@ use tokio::sync::Notify;
 use tracing::info;
 
 use crate::{
-    access::Doors, audit, config::Config, cost_centers, docs, fleet, health, identity, keys,
-    limits, mail, members, models, operator, organizations, platform::Platform, policies, projects,
-    requests, snapshots, teams, tokens, upstreams, web,
+    access::Doors, alerts, audit, budgets, config::Config, cost_centers, docs, fleet, health,
+    identity, keys, limits, mail, members, models, operator, organizations, platform::Platform,
+    policies, projects, requests, snapshots, teams, tokens, upstreams, web,
 };
 
 /// Every route of the control plane.
@@ -36,6 +36,8 @@ pub fn doors() -> Doors {
     teams::doors(&mut doors);
     projects::doors(&mut doors);
     cost_centers::doors(&mut doors);
+    budgets::doors(&mut doors);
+    alerts::doors(&mut doors);
     keys::doors(&mut doors);
     requests::doors(&mut doors);
     policies::doors(&mut doors);
@@ -144,6 +146,24 @@ fn employ(supervisor: &Supervisor, config: &Config, platform: &Data<Platform>) {
         async move { ingester.run().await }
     });
 
+    let desk = platform.clone();
+    supervisor.every("set caps", Duration::from_secs(5), unasked(), move || {
+        let desk = desk.clone();
+        async move { budgets::terms::repeat(&desk).await }
+    });
+
+    let desk = platform.clone();
+    supervisor.every("tell alerts", Duration::from_secs(1), unasked(), move || {
+        let desk = desk.clone();
+        async move { alerts::take(&desk, &Places::default()).await }
+    });
+
+    let desk = platform.clone();
+    supervisor.every("send webhooks", Duration::from_secs(5), nudges.webhooks.clone(), move || {
+        let desk = desk.clone();
+        async move { alerts::deliver_due(&desk).await }
+    });
+
     let carrier = config.smtp_url.clone().map(|url| (url, config.mail_from.clone()));
     let desk = platform.clone();
     supervisor.every("send mail", Duration::from_secs(10), nudges.mail.clone(), move || {
@@ -164,6 +184,17 @@ fn employ(supervisor: &Supervisor, config: &Config, platform: &Data<Platform>) {
         let desk = desk.clone();
         async move { identity::clear_away(&desk.db).await }
     });
+
+    let desk = platform.clone();
+    supervisor.every(
+        "forget webhooks' messages",
+        Duration::from_secs(3_600),
+        unasked(),
+        move || {
+            let desk = desk.clone();
+            async move { alerts::forget_old(&desk).await }
+        },
+    );
 }
 
 /// Refuses to serve as a role that row security does not bind.

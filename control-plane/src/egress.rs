@@ -63,6 +63,13 @@ impl Egress {
 
     /// Asks for `address`, and says how that was answered.
     pub async fn get(&self, address: &Url, headers: HeaderMap) -> Result<StatusCode, NoAnswer> {
+        let client = self.client(address).await?;
+        let answer = client.get(address.clone()).headers(headers).send().await;
+        answer.map(|it| it.status()).map_err(|_| NoAnswer)
+    }
+
+    /// What dials `address` where it was found to be, and nothing else.
+    async fn client(&self, address: &Url) -> Result<reqwest::Client, NoAnswer> {
         let dialled = self.resolve(address).await?;
         let mut client = reqwest::Client::builder()
             .redirect(Policy::none())
@@ -72,8 +79,18 @@ impl Egress {
         if let Some(Host::Domain(name)) = address.host() {
             client = client.resolve_to_addrs(name, &dialled);
         }
-        let client = client.build().map_err(|_| NoAnswer)?;
-        let answer = client.get(address.clone()).headers(headers).send().await;
+        client.build().map_err(|_| NoAnswer)
+    }
+
+    /// Sends a message to `address`, and says how that was answered.
+    pub async fn post(
+        &self,
+        address: &Url,
+        headers: HeaderMap,
+        body: String,
+    ) -> Result<StatusCode, NoAnswer> {
+        let client = self.client(address).await?;
+        let answer = client.post(address.clone()).headers(headers).body(body).send().await;
         answer.map(|it| it.status()).map_err(|_| NoAnswer)
     }
 

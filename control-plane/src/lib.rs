@@ -13,7 +13,9 @@ pub mod names;
 pub mod platform;
 pub mod web;
 
+pub mod alerts;
 pub mod audit;
+pub mod budgets;
 pub mod cost_centers;
 pub mod demo;
 pub mod docs;

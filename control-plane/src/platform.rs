@@ -8,6 +8,7 @@ use std::sync::{
 use aws_lc_rs::hmac;
 use ipnet::IpNet;
 use shared::{
+    counters::{self, Scripts},
     seal::{MasterKey, Sealer},
     snapshot::Places,
 };
@@ -29,12 +30,14 @@ pub struct Platform {
     /// Whether the dev mailbox and the style guide are served.
     pub is_dev: bool,
     pub trusted_proxies: Vec<IpNet>,
-    /// Which addresses of providers may be called.
+    /// Which addresses of providers and webhooks may be called.
     pub egress: Egress,
     pub secrets: Secrets,
     pub access_tokens: AccessTokens,
     pub passwords: Passwords,
     pub publisher: Publisher,
+    /// How what is spent of budgets is asked for, and caps are set.
+    pub counters: Scripts,
     pub nudges: Nudges,
     draining: AtomicBool,
 }
@@ -46,6 +49,7 @@ pub struct Secrets {
     /// Makes recovery codes, device marks and throttling buckets unreadable.
     pub marks: hmac::Key,
     pub mail: Sealer,
+    pub webhooks: Sealer,
     pub seeds: Sealer,
     /// Shared with the data plane: from the credential key, not the master key.
     pub credentials: Sealer,
@@ -57,6 +61,7 @@ impl Secrets {
             forms: master.signer("forms"),
             marks: master.signer("marks"),
             mail: master.sealer("mail"),
+            webhooks: master.sealer("webhooks"),
             seeds: master.sealer("seeds"),
             credentials: credential.sealer("credentials"),
         }
@@ -67,6 +72,7 @@ impl Secrets {
 #[derive(Clone, Default)]
 pub struct Nudges {
     pub mail: Arc<Notify>,
+    pub webhooks: Arc<Notify>,
     pub snapshot: Arc<Notify>,
 }
 
@@ -82,6 +88,7 @@ impl Platform {
             db,
             redis,
             publisher,
+            counters: Scripts::new(counters::Places::default()),
             public_url: config.public_url.clone(),
             data_url: config.data_url.clone(),
             is_dev: config.dev,

@@ -133,6 +133,14 @@ typed_id!(
     BudgetId, "bud"
 );
 typed_id!(
+    /// An address that is told of alerts.
+    WebhookId, "whk"
+);
+typed_id!(
+    /// One message on its way to a webhook.
+    DeliveryId, "msg"
+);
+typed_id!(
     /// One proxy, from its start to its end.
     ProxyId, "prx"
 );

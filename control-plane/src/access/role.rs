@@ -48,7 +48,7 @@ impl Role {
         match self {
             Self::Owner => "Everything, and may archive the organization.",
             Self::Admin => "Everything but archiving and making owners.",
-            Self::Billing => "Cost centers and, in time, invoices. No keys.",
+            Self::Billing => "Budgets, cost centers and, in time, invoices. No keys.",
             Self::Developer => "Own keys, and sees projects and requests.",
             Self::Viewer => "Sees, and changes nothing.",
         }
@@ -161,6 +161,10 @@ permissions! {
     ViewCostCenters: "see cost centers and splits"
         => [Owner, Admin, Billing, Developer, Viewer];
     ManageCostCenters: "create and edit cost centers and splits"
+        => [Owner, Admin, Billing];
+    ViewBudgets: "see budgets and what is spent of them"
+        => [Owner, Admin, Billing, Developer, Viewer];
+    ManageBudgets: "create, change, raise and archive budgets, and choose who is told"
         => [Owner, Admin, Billing];
     ViewAudit: "read the audit log"
         => [Owner, Admin, Billing, Developer, Viewer];

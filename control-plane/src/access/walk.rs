@@ -13,8 +13,8 @@ use actix_web::{
 use secrecy::ExposeSecret;
 use shared::{
     ids::{
-        ApiKeyId, ApiTokenId, CostCenterId, CredentialId, InvitationId, PersonId, PolicyId,
-        ProjectId, RequestId, SessionId, TeamId, UpstreamId,
+        ApiKeyId, ApiTokenId, BudgetId, CostCenterId, CredentialId, InvitationId, PersonId,
+        PolicyId, ProjectId, RequestId, SessionId, TeamId, UpstreamId, WebhookId,
     },
     keys::{Brand, KeyHash, NewKey},
 };
@@ -151,6 +151,8 @@ impl Walk {
             "UPDATE invitations SET revoked_at = NULL WHERE organization_id = $1",
             "UPDATE upstreams SET archived_at = NULL, enabled = true WHERE organization_id = $1",
             "UPDATE policies SET archived_at = NULL WHERE organization_id = $1",
+            "DELETE FROM webhook_deliveries WHERE organization_id = $1",
+            "UPDATE budgets SET tested_at = NULL, archived_at = NULL, name = id::text WHERE organization_id = $1",
             "DELETE FROM connection_trials WHERE organization_id = $1",
             "INSERT INTO team_members SELECT $1, t.id, m.person_id FROM teams t, memberships m
               WHERE t.organization_id = $1 AND m.organization_id = $1 ON CONFLICT DO NOTHING",
@@ -350,6 +352,8 @@ fn random_id(parameter: &str) -> String {
         "provider" => UpstreamId::generate().to_string(),
         "credential" => CredentialId::generate().to_string(),
         "policy" => PolicyId::generate().to_string(),
+        "budget" => BudgetId::generate().to_string(),
+        "webhook" => WebhookId::generate().to_string(),
         "invitation" => InvitationId::generate().to_string(),
         "request" => RequestId::generate().to_string(),
         _ => PersonId::generate().to_string(),
@@ -393,6 +397,7 @@ async fn things(root: &PgPool, tenant: &Tenant, spare: PersonId) -> Things {
         (ApiKeyId::generate(), ApiTokenId::generate(), InvitationId::generate());
     let (upstream, credential, policy) =
         (UpstreamId::generate(), CredentialId::generate(), PolicyId::generate());
+    let (budget, webhook) = (BudgetId::generate(), WebhookId::generate());
     let owner = tenant.person(Role::Owner);
     // Two projects, teams and cost centers, so that archiving one leaves one.
     for statement in [
@@ -437,6 +442,8 @@ async fn things(root: &PgPool, tenant: &Tenant, spare: PersonId) -> Things {
             ("provider", upstream.to_string()),
             ("credential", credential.to_string()),
             ("policy", policy.to_string()),
+            ("budget", budget.to_string()),
+            ("webhook", webhook.to_string()),
             ("team", team.to_string()),
             ("project", project.to_string()),
             ("center", center.to_string()),
@@ -464,14 +471,23 @@ async fn put_upstream(root: &PgPool, tenant: &Tenant, things: &Things) {
          VALUES ($1, $4, 'auto', 1) ON CONFLICT DO NOTHING",
         "INSERT INTO policy_versions (organization_id, policy_id, version, name, tiers, note)
          VALUES ($1, $4, 1, 'auto', '[]', '') ON CONFLICT DO NOTHING",
+        "INSERT INTO budgets (organization_id, id, name, scope, period, time_zone, cap_requests,
+                              is_hard, thresholds, on_tight, alert_roles)
+         VALUES ($1, $5, 'walk', 'organization', 'month', 'UTC', 5, true, '{}', 'deny', '{}')
+         ON CONFLICT DO NOTHING",
+        "INSERT INTO webhooks (organization_id, id, url, sealed_secret)
+         VALUES ($1, $6, 'https://127.0.0.1:9/hook', 'unopenable') ON CONFLICT DO NOTHING",
     ] {
-        let statement =
-            format!("WITH ids AS (SELECT $1::uuid, $2::uuid, $3::uuid, $4::uuid) {statement}");
+        let statement = format!(
+            "WITH ids AS (SELECT $1::uuid, $2::uuid, $3::uuid, $4::uuid, $5::uuid, $6::uuid) {statement}"
+        );
         sqlx::query(sqlx::AssertSqlSafe(statement))
             .bind(tenant.id)
             .bind(things.ids["provider"].parse::<UpstreamId>().unwrap())
             .bind(things.ids["credential"].parse::<CredentialId>().unwrap())
             .bind(things.ids["policy"].parse::<PolicyId>().unwrap())
+            .bind(things.ids["budget"].parse::<BudgetId>().unwrap())
+            .bind(things.ids["webhook"].parse::<WebhookId>().unwrap())
             .execute(root)
             .await
             .unwrap();

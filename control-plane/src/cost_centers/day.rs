@@ -20,6 +20,11 @@ impl Day {
         Self(web::today(OffsetDateTime::now_utc(), &grant.membership.time_zone))
     }
 
+    /// The instant at which it begins there, in milliseconds since 1970.
+    pub fn begins(self, zone: &str) -> i64 {
+        web::midnight(self.0, zone)
+    }
+
     /// As people read it: `21 Nov 2026`.
     pub fn text(self) -> String {
         web::day(self.0)

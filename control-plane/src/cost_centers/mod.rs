@@ -123,6 +123,11 @@ impl Validity {
         Self { from, until, archived: archived.map(|at| today(at, zone).into()) }
     }
 
+    /// The days on which it begins or ceases to receive.
+    fn changes(self) -> impl Iterator<Item = Day> {
+        [Some(self.from), self.until, self.archived].into_iter().flatten()
+    }
+
     fn receives_on(self, day: Day) -> bool {
         self.refusal(day).is_none()
     }

@@ -3,11 +3,15 @@
 use actix_web::{HttpResponse, web::Path};
 use askama::Template;
 use serde::Deserialize;
-use shared::ids::{CostCenterId, PersonId};
+use shared::{
+    ids::{CostCenterId, PersonId},
+    snapshot::BudgetScope,
+};
 
 use super::{CostCenter, CostCenterError, Day, Draft, archive, center_in, restore};
 use crate::{
     access::{Doors, Grant, Work, may},
+    budgets::{self, web::BudgetsOf},
     web::{
         After, Failure, Form, Frame, Nothing, Page, Pager, Problems, Search, Section, Span,
         optional, or_problems, see_other_saying,
@@ -50,6 +54,7 @@ struct CostCenterPage {
     form: CostCenterForm,
     people: Vec<(String, String)>,
     today: Day,
+    budgets: Option<BudgetsOf>,
     problems: Problems,
 }
 
@@ -201,9 +206,13 @@ async fn page<P>(
     let mut work = grant.begin().await?;
     let today = Day::today(grant);
     let center = super::find(&mut work, center, today).await?;
+    let people = people(&mut work).await?;
+    drop(work);
+    let budgets = budgets::web::of(grant, BudgetScope::CostCenter(center.id)).await?;
     Ok(CostCenterPage {
         frame: grant.frame(Section::CostCenters),
-        people: people(&mut work).await?,
+        people,
+        budgets,
         form: typed.unwrap_or_else(|| CostCenterForm::of(&center)),
         center,
         today,

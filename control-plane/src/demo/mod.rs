@@ -1,6 +1,7 @@
 //! The demo: one organization with people, projects, keys and a provider, so that the
 //! first look finds something to look at. Made through the same verbs that people use.
 
+mod budgets;
 mod providers;
 mod requests;
 
@@ -194,6 +195,7 @@ async fn furnish(work: &mut Work, logins: &Logins, developer: PersonId) -> Resul
     let batch = NewApiKey { project: Some(search), mode: Mode::Live, owner: None, terms };
     let batch = keys::issue(work, &batch, None).await?.key;
 
+    budgets::make(work, bot, laptop, engineering).await?;
     let keys = [(bot, production), (review, laptop), (search, batch)];
     let calls = requests::of(work.organization, &keys, now);
     Ok(crate::requests::add(work, calls).await?)
@@ -230,6 +232,8 @@ pub enum DemoError {
     Refused(Box<dyn Classified>),
     #[error("the demo's own figures are not complete")]
     Incomplete,
+    #[error("a demo budget is not one: {0}")]
+    Budget(#[from] shared::snapshot::BadThresholds),
     #[error("a demo password is too weak")]
     Weak(#[from] crate::identity::WeakPassword),
     #[error("the demo's API key is not a key of ours")]

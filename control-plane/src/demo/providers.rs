@@ -4,7 +4,10 @@
 use std::env;
 
 use secrecy::SecretString;
-use shared::snapshot::{Capability, Modality, Model, Target, Tier};
+use shared::{
+    money::{PinnedPrice, Price, Rates, UnitPrice},
+    snapshot::{Capability, Modality, Model, Target, Tier},
+};
 use url::Url;
 
 use super::DemoError;
@@ -50,20 +53,35 @@ pub fn simulated(base: &Url) -> Result<Declared, DemoError> {
         place: draft.place(Egress { allow_private: true })?,
         // The simulator takes any; what is sealed and sent is seen to arrive.
         secret: SecretString::from("sim-no-secret-needed"),
-        models: ["sim-small", "sim-large", "sim-reasoning", "sim-slow", "echo"].map(model).into(),
+        models: SIMULATED.into_iter().map(model).collect::<Result<_, _>>()?,
     })
 }
 
-fn model(name: &str) -> Model {
+/// What the simulator answers to, and the dollars that a million tokens of it cost in and out:
+/// made up, so that there is something to count.
+const SIMULATED: [(&str, &str, &str); 5] = [
+    ("sim-small", "0.15", "0.60"),
+    ("sim-large", "2.50", "10"),
+    ("sim-reasoning", "1.25", "10"),
+    ("sim-slow", "0.15", "0.60"),
+    ("echo", "0", "0"),
+];
+
+fn model((name, input, output): (&str, &str, &str)) -> Result<Model, DemoError> {
+    let each = |text| UnitPrice::per_million(text).map_err(|_| DemoError::Incomplete);
+    let rates = Rates::of_text(each(input)?, each(output)?);
+    let price = Price::flat(rates).map_err(|_| DemoError::Incomplete)?;
     let mut capabilities = vec![Capability::Streaming, Capability::Tools, Capability::JsonSchema];
     if name == "sim-reasoning" {
         capabilities.push(Capability::Reasoning);
     }
-    Model {
+    Ok(Model {
         capabilities,
         input: vec![Modality::Text, Modality::Image],
+        // Its number it gets where it is kept.
+        price: Some(PinnedPrice { revision: 0, price }),
         ..Model::of_text(name, name, 128_000, 16_384)
-    }
+    })
 }
 
 /// The name that our examples use: the small model, and the large one where that fails.

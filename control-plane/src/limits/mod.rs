@@ -19,6 +19,7 @@ use sqlx::PgConnection;
 use crate::{
     access::{Doors, Grant, Work},
     audit::{self, Entry},
+    cost_centers::splits,
     organizations,
     projects::{self, ProjectError},
     web::Problems,
@@ -119,12 +120,18 @@ pub async fn published_organizations(
     store::published_organizations(conn, only).await
 }
 
-/// The same of projects.
+/// The projects that have limits, a team or a split, or those of `only` that do.
 pub async fn published_projects(
     conn: &mut PgConnection,
     only: Option<&[ProjectId]>,
 ) -> Result<Vec<snapshot::Project>, sqlx::Error> {
-    store::published_projects(conn, only).await
+    let mut projects = store::published_projects(conn, only).await?;
+    let ids: Vec<_> = projects.iter().map(|it| it.id).collect();
+    let mut splits = splits::published(conn, &ids).await?;
+    for project in &mut projects {
+        project.splits = splits.remove(&project.id).unwrap_or_default();
+    }
+    Ok(projects)
 }
 
 /// Ends `work` and has the proxies told.

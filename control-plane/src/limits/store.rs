@@ -1,7 +1,7 @@
 //! Every statement on limits, which stand in the rows of what they limit.
 
 use shared::{
-    ids::{OrganizationId, ProjectId, UpstreamId},
+    ids::{OrganizationId, ProjectId, TeamId, UpstreamId},
     snapshot,
 };
 use sqlx::PgConnection;
@@ -123,7 +123,8 @@ pub(super) async fn published_projects(
     let rows = sqlx::query!(
         r#"
         SELECT id AS "id!: ProjectId", organization_id AS "organization!: OrganizationId",
-               requests_per_minute, tokens_per_minute, concurrent_requests
+               requests_per_minute, tokens_per_minute, concurrent_requests,
+               team_id AS "team: TeamId"
           FROM app.snapshot_projects($1)
         "#,
         only.as_deref(),
@@ -139,7 +140,7 @@ pub(super) async fn published_projects(
             concurrent_requests: row.concurrent_requests,
         }
         .into(),
-        team: None,
+        team: row.team,
         splits: Vec::new(),
     });
     Ok(projects.collect())

@@ -102,3 +102,42 @@ async fn a_form_comes_back_with_what_was_typed(root: PgPool) {
     page.says(StatusCode::OK, "600");
     assert!(!page.body.contains("Save limits"));
 }
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_project_is_published_with_its_team_and_who_bears_its_costs(root: PgPool) {
+    let fixture = Fixture::new(root).await;
+    let bot = project(&fixture, &fixture.ours, "bot").await;
+    let mut work = fixture.work(Role::Admin).await;
+    let published =
+        async |work: &mut Work| published_projects(work, Some(&[bot])).await.unwrap().pop();
+    assert_eq!(published(&mut work).await, None);
+    let team = crate::teams::create(&mut work, &"core".parse().unwrap()).await.unwrap();
+    let change = projects::Change { name: None, team: Some(Some(team)) };
+    projects::change(&mut work, bot, &change).await.unwrap();
+    let draft = crate::cost_centers::Draft {
+        code: "ENG".parse().unwrap(),
+        name: "Engineering".parse().unwrap(),
+        owner: None,
+        valid_from: "2020-01-01".parse().unwrap(),
+        valid_until: None,
+    };
+    let center = crate::cost_centers::create(&mut work, &draft).await.unwrap();
+    let share = (center, crate::cost_centers::BasisPoints::try_from(2_500).unwrap());
+    for from in ["2026-01-01", "2026-02-01", "2090-01-01"] {
+        let plan = splits::Plan::new(from.parse().unwrap(), &[share]).unwrap();
+        splits::replace(&mut work, bot, &plan).await.unwrap();
+    }
+    let told = published(&mut work).await.unwrap();
+    assert_eq!(told.team, Some(team));
+    // The earliest is over, and the one planned for 2090 changes nothing.
+    let [split] = &told.splits[..] else { panic!("{:?}", told.splits) };
+    let from = time::macros::datetime!(2026-02-01 0:00 UTC).unix_timestamp() * 1_000;
+    assert_eq!((split.from_ms, split.shares[0].cost_center), (from, center));
+    assert_eq!(split.shares[0].basis_points, 2_500);
+    let noted: Vec<String> =
+        sqlx::query_scalar("SELECT DISTINCT entity FROM config_outbox WHERE entity = 'project'")
+            .fetch_all(&mut *work)
+            .await
+            .unwrap();
+    assert_eq!(noted, ["project"]);
+}

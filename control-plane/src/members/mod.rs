@@ -61,6 +61,13 @@ pub async fn find(work: &mut Work, person: PersonId) -> Result<Member, MemberErr
     store::find(work, organization, person).await?.ok_or(MemberError::NotFound)
 }
 
+/// Where those of the roles read their mail, by address; of addresses that were shown to be
+/// theirs.
+pub async fn emails_of(work: &mut Work, roles: &[Role]) -> Result<Vec<String>, sqlx::Error> {
+    let organization = work.organization;
+    store::emails_of(work, organization, roles).await
+}
+
 /// How many keys the member has that open something: they end when the member goes.
 pub async fn count_keys(work: &mut Work, person: PersonId) -> Result<i64, MemberError> {
     let organization = work.organization;

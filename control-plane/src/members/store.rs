@@ -23,6 +23,25 @@ pub(super) async fn find(
     Ok(rows(conn, organization, Some(person), Span::page(None)).await?.pop())
 }
 
+pub(super) async fn emails_of(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    roles: &[Role],
+) -> Result<Vec<String>, sqlx::Error> {
+    let roles: Vec<String> = roles.iter().map(|it| it.name().to_owned()).collect();
+    sqlx::query_scalar!(
+        "SELECT p.email FROM memberships m JOIN people p ON p.id = m.person_id
+          WHERE m.organization_id = $1 AND m.role = ANY ($2)
+            AND p.email_verified_at IS NOT NULL AND p.disabled_at IS NULL
+          ORDER BY p.email
+          LIMIT 200",
+        organization as OrganizationId,
+        &roles,
+    )
+    .fetch_all(conn)
+    .await
+}
+
 async fn rows(
     conn: &mut PgConnection,
     organization: OrganizationId,

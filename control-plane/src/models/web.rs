@@ -50,6 +50,12 @@ impl Line {
         }
     }
 
+    /// As its price is asked for.
+    fn named(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("name", &self.it.offered.model.name).finish()
+    }
+
     /// As a new policy for it is asked for.
     fn query(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());

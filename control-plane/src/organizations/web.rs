@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     access::{Doors, Grant, Permission, Role, SignedIn, Work, may},
-    snapshots,
+    budgets, snapshots,
     web::{
         Failure, Form, Frame, Moment, Nothing, Page, Problems, Section, or_problems, see_other,
         see_other_saying,
@@ -57,6 +57,8 @@ struct OverviewPage {
     snippets: Vec<Snippet>,
     cards: Vec<Card>,
     latest: Vec<Change>,
+    /// Those that are used most; none for readers who may not see budgets.
+    budgets: Vec<budgets::web::Line>,
 }
 
 /// One figure of the first page, and where it comes from.
@@ -183,6 +185,11 @@ async fn overview(grant: Grant<may::ViewOrganization>) -> Result<Page<OverviewPa
         action: words(&it.action),
         target: it.target,
     };
+    drop(work);
+    let budgets = match grant.may(Permission::ViewBudgets) {
+        true => budgets::web::tightest(&grant, 5).await?.0,
+        false => Vec::new(),
+    };
     let frame = grant.frame(Section::Overview);
     Ok(Page(OverviewPage {
         progress,
@@ -190,6 +197,7 @@ async fn overview(grant: Grant<may::ViewOrganization>) -> Result<Page<OverviewPa
         frame,
         cards: cards(figures, &grant),
         latest: latest.into_iter().map(change).collect(),
+        budgets,
     }))
 }
 

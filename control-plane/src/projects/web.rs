@@ -3,11 +3,15 @@
 use actix_web::{HttpResponse, web::Path};
 use askama::Template;
 use serde::Deserialize;
-use shared::ids::{ProjectId, TeamId};
+use shared::{
+    ids::{ProjectId, TeamId},
+    snapshot::BudgetScope,
+};
 
 use super::{Change, Project, ProjectError, ProjectName, archive, project_in, restore};
 use crate::{
     access::{Doors, Grant, Permission, Work, may},
+    budgets::{self, web::BudgetsOf},
     cost_centers::{Day, Splits, splits},
     snapshots, teams,
     web::{
@@ -52,6 +56,7 @@ struct ProjectPage {
     teams: Vec<(String, String)>,
     /// None for readers who may not see cost centers.
     splits: Option<Splits>,
+    budgets: Option<BudgetsOf>,
     problems: Problems,
 }
 
@@ -200,12 +205,15 @@ async fn page<P>(
         true => Some(splits::of(&mut work, project.id, Day::today(grant)).await?),
         false => None,
     };
+    drop(work);
+    let budgets = budgets::web::of(grant, BudgetScope::Project(project.id)).await?;
     Ok(ProjectPage {
         frame: grant.frame(Section::Projects),
         form: typed.unwrap_or_else(|| ProjectForm::of(&project)),
         project,
         teams,
         splits,
+        budgets,
         problems,
     })
 }

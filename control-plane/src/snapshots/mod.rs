@@ -13,7 +13,7 @@ mod store;
 
 use shared::{
     failure::{Classified, Kind},
-    ids::{OrganizationId, PolicyId, ProjectId, UpstreamId},
+    ids::{BudgetId, OrganizationId, PolicyId, ProjectId, UpstreamId},
     snapshot::{Entity, RecordId, Snapshot},
 };
 use sqlx::{PgConnection, PgPool};
@@ -25,7 +25,7 @@ pub use self::{
     publisher::{Publisher, Verdict},
     stops::tell,
 };
-use crate::{limits, platform::Platform, policies, upstreams};
+use crate::{budgets, limits, platform::Platform, policies, upstreams};
 
 /// Publishes what was committed and is not published yet.
 pub async fn publish(platform: &Platform) -> Result<(), SnapshotError> {
@@ -50,6 +50,7 @@ async fn gather(
     let policies = wanted.map(|it| ids(it, Entity::Policy, PolicyId::from_uuid));
     let organizations = wanted.map(|it| ids(it, Entity::Organization, OrganizationId::from_uuid));
     let projects = wanted.map(|it| ids(it, Entity::Project, ProjectId::from_uuid));
+    let budgets = wanted.map(|it| ids(it, Entity::Budget, BudgetId::from_uuid));
     Ok(Snapshot {
         revision: 0,
         taken_at: OffsetDateTime::now_utc(),
@@ -58,7 +59,7 @@ async fn gather(
         policies: policies::published(conn, policies.as_deref()).await?,
         tenants: limits::published_organizations(conn, organizations.as_deref()).await?,
         projects: limits::published_projects(conn, projects.as_deref()).await?,
-        budgets: Vec::new(),
+        budgets: budgets::published(conn, budgets.as_deref()).await?,
     })
 }
 

@@ -3,13 +3,14 @@
 use actix_web::{HttpResponse, web::Path};
 use askama::Template;
 use serde::Deserialize;
-use shared::ids::TeamId;
+use shared::{ids::TeamId, snapshot::BudgetScope};
 
 use super::{
     Team, TeamError, TeamMember, TeamName, add, archive, remove, rename, restore, team_in,
 };
 use crate::{
     access::{Doors, Grant, may},
+    budgets::{self, web::BudgetsOf},
     web::{
         After, Failure, Form, Frame, Nothing, Page, Pager, Problems, Search, Section, Span,
         or_problems, see_other_saying,
@@ -52,6 +53,7 @@ struct TeamPage {
     people: Vec<TeamMember>,
     candidates: Vec<(String, String)>,
     form_name: String,
+    budgets: Option<BudgetsOf>,
     problems: Problems,
 }
 
@@ -203,12 +205,15 @@ async fn page<P>(
     let team = super::find(&mut work, team).await?;
     let people = super::members(&mut work, team.id).await?;
     let candidates = super::candidates(&mut work, team.id).await?;
+    drop(work);
+    let budgets = budgets::web::of(grant, BudgetScope::Team(team.id)).await?;
     Ok(TeamPage {
         frame: grant.frame(Section::Teams),
         people,
         candidates: candidates.into_iter().map(|it| (it.id.to_string(), it.email)).collect(),
         form_name: typed.unwrap_or_else(|| team.name.clone()),
         team,
+        budgets,
         problems,
     })
 }

@@ -4,6 +4,7 @@ use actix_web::{http::Method, web::Path};
 use serde::{Deserialize, Serialize};
 use shared::{
     ids::UpstreamId,
+    money::Price,
     snapshot::{Dialect, Model},
     vendors,
 };
@@ -11,13 +12,14 @@ use utoipa::ToSchema;
 
 use super::{
     Connection, Credential, Draft, NewCredential, OfferedModel, TypedTimeouts, Upstream,
-    UpstreamError, archive, commit, connection, credentials, known_models, models, restore,
-    set_enabled,
+    UpstreamError, archive, commit, connection, credentials, known_models, models,
+    prices::{self, Revision},
+    restore, set_enabled,
     web::{credential_in, upstream_in},
 };
 use crate::{
     access::{Doors, Grant, may},
-    web::{Created, Deleted, Failure, Input, Json, Problems, given},
+    web::{Created, Deleted, Failure, Input, Json, Problems, Search, given},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -56,6 +58,9 @@ pub fn doors(doors: &mut Doors) {
         "Remove a model from a provider",
         remove_model,
     );
+    let price = "/api/v1/orgs/{org}/providers/{provider}/models/price";
+    doors.api(Method::GET, price, "List the prices that a model had", list_prices);
+    doors.api(Method::PUT, price, "Say what a model costs from now on", put_price);
 }
 
 #[derive(Serialize, ToSchema)]
@@ -189,6 +194,28 @@ struct NamedModel {
 struct ModelSwitch {
     name: String,
     enabled: bool,
+}
+
+/// Which model, by the name that callers say.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+struct ModelName {
+    name: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Prices {
+    /// The latest first.
+    data: Vec<Revision>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewPrice {
+    name: String,
+    /// In pico-dollars: a dollar for a million tokens is 1,000,000 for one. Null says that
+    /// nobody knows.
+    price: Option<Price>,
 }
 
 async fn list(grant: Grant<may::ViewCatalogue>) -> Result<Json<Upstreams>, Failure> {
@@ -342,8 +369,32 @@ async fn put_model(
     let offered = OfferedModel { model: models::checked(model)?, enabled };
     let mut work = grant.begin().await?;
     models::put(&mut work, upstream, &offered).await?;
+    let kept = models::one(&mut work, upstream, &offered.model.name).await?;
     commit(&grant, work).await?;
-    Ok(Json(offered))
+    Ok(Json(kept))
+}
+
+async fn list_prices(
+    grant: Grant<may::ViewCatalogue>,
+    path: Path<(String, String)>,
+    query: Search<ModelName>,
+) -> Result<Json<Prices>, Failure> {
+    let upstream = upstream_in(&path.1)?;
+    let mut work = grant.begin().await?;
+    Ok(Json(Prices { data: prices::history(&mut work, upstream, &query.name).await? }))
+}
+
+async fn put_price(
+    grant: Grant<may::ManageProviders>,
+    path: Path<(String, String)>,
+    input: Input<NewPrice>,
+) -> Result<Json<OfferedModel>, Failure> {
+    let upstream = upstream_in(&path.1)?;
+    let mut work = grant.begin().await?;
+    prices::set(&mut work, upstream, &input.name, input.price.as_ref()).await?;
+    let model = models::one(&mut work, upstream, &input.name).await?;
+    commit(&grant, work).await?;
+    Ok(Json(model))
 }
 
 async fn enable_model(

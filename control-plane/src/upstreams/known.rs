@@ -1,7 +1,12 @@
 //! Facts about well-known models, so that whoever adds a provider need not look them up:
 //! as the vendors published them by November 2026. What is not here is added by hand.
 
-use shared::snapshot::{Capability, Modality, Model};
+use shared::{
+    money::{Class, ContextTier, Price, Rates},
+    snapshot::{Capability, Modality, Model},
+};
+
+use super::prices;
 
 use Capability::{
     Embeddings, JsonSchema, Logprobs, Moderation, ParallelTools, PromptCaching, Reasoning,
@@ -110,10 +115,163 @@ const FACTS: &[(&str, &[Fact])] = &[
     ),
 ];
 
+/// What a model costs, as its vendor's price list says: dollars for a million tokens, or for
+/// one search.
+struct Listed {
+    vendor: &'static str,
+    model: &'static str,
+    rates: &'static [(Class, &'static str)],
+    /// Above so many tokens of input all of a call costs this instead.
+    above: Option<(u64, &'static [(Class, &'static str)])>,
+}
+
+const fn listed(
+    vendor: &'static str,
+    model: &'static str,
+    rates: &'static [(Class, &'static str)],
+) -> Listed {
+    Listed { vendor, model, rates, above: None }
+}
+
+use Class::{
+    AudioInput, CacheWrite, CacheWrite1h, CachedAudioInput, CachedInput, Input, Output, Search,
+};
+
+/// List prices in dollars for the standard tier of service, from the vendors' own pages, as
+/// they stood at the end of 2025: openai.com/api/pricing, anthropic.com/pricing,
+/// ai.google.dev/gemini-api/docs/pricing, api-docs.deepseek.com/quick_start/pricing,
+/// mistral.ai/pricing, groq.com/pricing. Whoever adds a provider compares them with their
+/// own contract. Left out are names that the vendor moves to other models, and what is sold
+/// at prices that differ by region.
+const PRICES: &[Listed] = &[
+    listed("openai", "gpt-5", &[(Input, "1.25"), (CachedInput, "0.125"), (Output, "10")]),
+    listed("openai", "gpt-5-mini", &[(Input, "0.25"), (CachedInput, "0.025"), (Output, "2")]),
+    listed("openai", "gpt-5-nano", &[(Input, "0.05"), (CachedInput, "0.005"), (Output, "0.40")]),
+    listed("openai", "gpt-4.1", &[(Input, "2"), (CachedInput, "0.50"), (Output, "8")]),
+    listed("openai", "gpt-4.1-mini", &[(Input, "0.40"), (CachedInput, "0.10"), (Output, "1.60")]),
+    listed("openai", "gpt-4o", &[(Input, "2.50"), (CachedInput, "1.25"), (Output, "10")]),
+    listed("openai", "gpt-4o-mini", &[(Input, "0.15"), (CachedInput, "0.075"), (Output, "0.60")]),
+    listed("openai", "o3", &[(Input, "2"), (CachedInput, "0.50"), (Output, "8")]),
+    listed("openai", "text-embedding-3-small", &[(Input, "0.02"), (Output, "0")]),
+    listed("openai", "text-embedding-3-large", &[(Input, "0.13"), (Output, "0")]),
+    listed("openai", "omni-moderation-latest", &[(Input, "0"), (Output, "0")]),
+    Listed {
+        vendor: "anthropic",
+        model: "claude-sonnet-4-5",
+        rates: &[
+            (Input, "3"),
+            (CachedInput, "0.30"),
+            (CacheWrite, "3.75"),
+            (CacheWrite1h, "6"),
+            (Output, "15"),
+            (Search, "0.01"),
+        ],
+        above: Some((
+            200_000,
+            &[
+                (Input, "6"),
+                (CachedInput, "0.60"),
+                (CacheWrite, "7.50"),
+                (CacheWrite1h, "12"),
+                (Output, "22.50"),
+                (Search, "0.01"),
+            ],
+        )),
+    },
+    listed(
+        "anthropic",
+        "claude-haiku-4-5",
+        &[
+            (Input, "1"),
+            (CachedInput, "0.10"),
+            (CacheWrite, "1.25"),
+            (CacheWrite1h, "2"),
+            (Output, "5"),
+            (Search, "0.01"),
+        ],
+    ),
+    listed(
+        "anthropic",
+        "claude-opus-4-1",
+        &[
+            (Input, "15"),
+            (CachedInput, "1.50"),
+            (CacheWrite, "18.75"),
+            (CacheWrite1h, "30"),
+            (Output, "75"),
+            (Search, "0.01"),
+        ],
+    ),
+    Listed {
+        vendor: "gemini",
+        model: "gemini-2.5-pro",
+        rates: &[(Input, "1.25"), (CachedInput, "0.125"), (Output, "10")],
+        above: Some((200_000, &[(Input, "2.50"), (CachedInput, "0.25"), (Output, "15")])),
+    },
+    listed(
+        "gemini",
+        "gemini-2.5-flash",
+        &[
+            (Input, "0.30"),
+            (CachedInput, "0.03"),
+            (AudioInput, "1"),
+            (CachedAudioInput, "0.10"),
+            (Output, "2.50"),
+        ],
+    ),
+    listed(
+        "gemini",
+        "gemini-2.5-flash-lite",
+        &[
+            (Input, "0.10"),
+            (CachedInput, "0.01"),
+            (AudioInput, "0.30"),
+            (CachedAudioInput, "0.03"),
+            (Output, "0.40"),
+        ],
+    ),
+    listed("gemini", "gemini-embedding-001", &[(Input, "0.15"), (Output, "0")]),
+    listed(
+        "deepseek",
+        "deepseek-chat",
+        &[(Input, "0.28"), (CachedInput, "0.028"), (Output, "0.42")],
+    ),
+    listed(
+        "deepseek",
+        "deepseek-reasoner",
+        &[(Input, "0.28"), (CachedInput, "0.028"), (Output, "0.42")],
+    ),
+    listed("mistral", "mistral-embed", &[(Input, "0.10"), (Output, "0")]),
+    listed("groq", "llama-3.3-70b-versatile", &[(Input, "0.59"), (Output, "0.79")]),
+    listed("groq", "llama-3.1-8b-instant", &[(Input, "0.05"), (Output, "0.08")]),
+];
+
 /// The models of a vendor that we know; none of one that we do not.
 pub fn known_models(vendor: &str) -> Vec<Model> {
     let facts = FACTS.iter().find(|it| it.0 == vendor).map_or(&[][..], |it| it.1);
-    facts.iter().map(model).collect()
+    let priced = |fact| {
+        let model = model(fact);
+        let price = price(vendor, &model.name).map(prices::declared);
+        Model { price, ..model }
+    };
+    facts.iter().map(priced).collect()
+}
+
+fn price(vendor: &str, model: &str) -> Option<Price> {
+    let listed = PRICES.iter().find(|it| (it.vendor, it.model) == (vendor, model))?;
+    let tier = match listed.above {
+        Some((above_tokens, list)) => vec![ContextTier { above_tokens, rates: rates(list)? }],
+        None => Vec::new(),
+    };
+    Price::checked(rates(listed.rates)?, tier, Vec::new()).ok()
+}
+
+fn rates(list: &[(Class, &str)]) -> Option<Rates> {
+    let mut rates = Rates::default();
+    for (class, text) in list {
+        rates = prices::with(rates, *class, prices::read(*class, text).ok()?);
+    }
+    Some(rates)
 }
 
 fn model(fact: &Fact) -> Model {
@@ -145,5 +303,20 @@ mod tests {
             assert_eq!(names.len(), facts.len(), "{slug}");
         }
         assert!(known_models("nobody").is_empty());
+    }
+
+    #[test]
+    fn every_listed_price_is_one_of_a_model_that_we_know() {
+        for it in PRICES {
+            let known = known_models(it.vendor).into_iter().find(|known| known.name == it.model);
+            let price = known.and_then(|it| it.price).expect(it.model).price;
+            let listed = |class| it.rates.iter().any(|it| it.0 == class);
+            assert!(listed(Input) && listed(Output), "{}", it.model);
+            let tiers = price.standard().context_tiers.len();
+            assert_eq!(tiers, usize::from(it.above.is_some()), "{}", it.model);
+        }
+        let sonnet = price("anthropic", "claude-sonnet-4-5").unwrap();
+        assert_eq!(sonnet.standard().at(200_001).output.to_string(), "22.50");
+        assert_eq!(sonnet.standard().rates.search.unwrap().dollars_each(), "0.01");
     }
 }

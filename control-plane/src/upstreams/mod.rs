@@ -13,6 +13,7 @@ mod disabled;
 mod known;
 pub mod models;
 mod place;
+pub mod prices;
 mod published;
 mod store;
 #[cfg(test)]
@@ -169,6 +170,12 @@ pub async fn add(
     let names: Vec<_> = models.iter().map(|it| &it.name).collect();
     let entry = Entry::new("provider.added", upstream, &place.name);
     audit::record(work, entry.after(json!({ "place": place, "models": names }))).await?;
+    let added = find(work, upstream).await?;
+    for model in models {
+        if let Some(price) = &model.price {
+            prices::put(work, &added, &model.name, None, Some(&price.price)).await?;
+        }
+    }
     Ok(upstream)
 }
 
@@ -264,7 +271,8 @@ pub struct Declared {
 }
 
 /// Makes the upstream of that name what is declared. Does nothing where nothing is
-/// different, and removes no model: somebody may have added it by hand.
+/// different, and removes no model, nor changes what one costs: somebody may have said so by
+/// hand.
 pub async fn put(
     work: &mut Work,
     sealer: &Sealer,
@@ -279,6 +287,7 @@ pub async fn put(
             change(work, upstream, place).await?;
             for model in models {
                 models::add_missing(work, upstream, model).await?;
+                models::price_unpriced(work, upstream, model).await?;
             }
             upstream
         }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shared::{ids::UpstreamId, snapshot::Model};
 
-use super::{UpstreamError, disabled, find, find_to_change, is_anothers, store};
+use super::{UpstreamError, disabled, find, find_to_change, is_anothers, prices, store};
 use crate::{
     access::Work,
     audit::{self, Entry},
@@ -46,7 +46,8 @@ pub async fn one(
     all.into_iter().find(|it| it.model.name == name).ok_or(UpstreamError::NoModel)
 }
 
-/// Adds a model, or replaces the one of its name.
+/// Adds a model, or replaces the one of its name. A price that it brings is in force from
+/// now on; without one its price stays as it was.
 pub async fn put(
     work: &mut Work,
     upstream: UpstreamId,
@@ -55,17 +56,26 @@ pub async fn put(
     let place = find_to_change(work, upstream).await?;
     let organization = work.organization;
     let all = store::models(work, organization, upstream).await?;
-    let before = all.iter().find(|it| it.model.name == offered.model.name);
-    if before == Some(offered) {
-        return Ok(());
-    }
-    if before.is_none() && all.len() as i64 >= MOST {
+    let count = i64::try_from(all.len()).unwrap_or(MOST);
+    let before = all.into_iter().find(|it| it.model.name == offered.model.name);
+    if before.is_none() && count >= MOST {
         return Err(UpstreamError::TooManyModels);
     }
-    store::put_model(work, organization, upstream, &offered.model, offered.enabled).await?;
-    let entry = Entry::new("provider.model_changed", upstream, place.name);
-    audit::record(work, entry.before(before).after(offered)).await?;
-    Ok(())
+    let (was, is) = (before.as_ref().map(without_price), without_price(offered));
+    if was.as_ref() != Some(&is) {
+        store::put_model(work, organization, upstream, &is.model, is.enabled).await?;
+        let entry = Entry::new("provider.model_changed", upstream, &place.name);
+        audit::record(work, entry.before(was).after(is)).await?;
+    }
+    let Some(price) = &offered.model.price else { return Ok(()) };
+    let kept = one(work, upstream, &offered.model.name).await?.model.price;
+    prices::put(work, &place, &offered.model.name, kept.as_ref(), Some(&price.price)).await
+}
+
+/// Prices are kept apart, and told of apart.
+fn without_price(offered: &OfferedModel) -> OfferedModel {
+    let model = Model { price: None, ..offered.model.clone() };
+    OfferedModel { model, ..*offered }
 }
 
 /// Adds a model unless there is one of its name.
@@ -82,6 +92,19 @@ pub(super) async fn add_missing(
         }
         Err(error) => Err(error),
     }
+}
+
+/// Says what a model costs that nobody ever said so of.
+pub(super) async fn price_unpriced(
+    work: &mut Work,
+    upstream: UpstreamId,
+    model: &Model,
+) -> Result<(), UpstreamError> {
+    let Some(price) = &model.price else { return Ok(()) };
+    if prices::history(work, upstream, &model.name).await?.is_empty() {
+        prices::set(work, upstream, &model.name, Some(&price.price)).await?;
+    }
+    Ok(())
 }
 
 /// Lets the organization's calls go to a model, or no longer.

@@ -3,7 +3,8 @@
 //! An owner is an organization, or the nil one for the platform.
 
 use shared::{
-    ids::{CredentialId, OrganizationId, UpstreamId},
+    ids::{CredentialId, OrganizationId, PersonId, UpstreamId},
+    money::Price,
     snapshot::Model,
 };
 use sqlx::{PgConnection, types::Json};
@@ -13,6 +14,7 @@ use super::{
     CatalogueModel, Connection, Credential, DisabledBy, OfferedModel, Place, Served, Upstream,
     UpstreamError, UpstreamName,
     credentials::{Change, Kept, NewCredential},
+    prices::Revision,
     published::{Row as Published, timeouts},
     words,
 };
@@ -362,6 +364,62 @@ pub(super) async fn put_model(
         id as UpstreamId,
         Json(model) as _,
         enabled,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The latest first.
+pub(super) async fn prices(
+    conn: &mut PgConnection,
+    owner: OrganizationId,
+    upstream: UpstreamId,
+    model: &str,
+) -> Result<Vec<Revision>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT r.revision, r.price AS "price: Json<Price>", p.email AS "created_by?", r.created_at
+          FROM model_prices r
+          LEFT JOIN people p ON p.id = r.created_by
+         WHERE (r.owner = $1 OR r.organization_id IS NULL) AND r.upstream_id = $2 AND r.model = $3
+         ORDER BY r.revision DESC
+         LIMIT 200
+        "#,
+        owner as OrganizationId,
+        upstream as UpstreamId,
+        model,
+    )
+    .fetch_all(conn)
+    .await?;
+    let revisions = rows.into_iter().map(|row| Revision {
+        revision: row.revision,
+        price: row.price.map(|it| it.0),
+        created_by: row.created_by,
+        created_at: row.created_at,
+    });
+    Ok(revisions.collect())
+}
+
+/// To be called by whoever keeps others from changing the upstream meanwhile.
+pub(super) async fn insert_price(
+    conn: &mut PgConnection,
+    owner: OrganizationId,
+    upstream: UpstreamId,
+    model: &str,
+    price: Option<&Price>,
+    by: Option<PersonId>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO model_prices (organization_id, upstream_id, model, revision, price, created_by)
+         SELECT nullif($1, '00000000-0000-0000-0000-000000000000'::uuid), $2, $3,
+                coalesce(max(revision), 0) + 1, $4, $5
+           FROM model_prices WHERE owner = $1 AND upstream_id = $2 AND model = $3",
+        owner as OrganizationId,
+        upstream as UpstreamId,
+        model,
+        price.map(Json) as _,
+        by as Option<PersonId>,
     )
     .execute(conn)
     .await?;

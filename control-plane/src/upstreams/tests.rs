@@ -2,6 +2,7 @@
 
 mod pages;
 
+use shared::money::{PinnedPrice, Price, Rates, UnitPrice};
 use sqlx::PgPool;
 
 use super::*;
@@ -342,4 +343,78 @@ async fn no_secret_is_in_the_audit_log(root: PgPool) {
     for body in told {
         assert!(!body.contains("sk-") && !body.contains("WXYZ"), "{body}");
     }
+}
+
+fn price(input: &str, output: &str) -> Price {
+    let each = |text| UnitPrice::per_million(text).unwrap();
+    Price::flat(Rates::of_text(each(input), each(output))).unwrap()
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_price_follows_another_and_the_newest_is_in_force(root: PgPool) {
+    let scene = Scene::new(root).await;
+    let mut work = scene.work().await;
+    let in_force = async |work: &mut Work| {
+        let models = scene.published(work).await.unwrap().models;
+        models.into_iter().find(|it| it.name == "small").unwrap().price
+    };
+    assert_eq!(in_force(&mut work).await, None);
+    let (one, other) = (price("0.15", "0.60"), price("0.20", "0.60"));
+    for price in [Some(&one), Some(&one), Some(&other), None, Some(&one)] {
+        prices::set(&mut work, scene.upstream, "small", price).await.unwrap();
+    }
+    let history = prices::history(&mut work, scene.upstream, "small").await.unwrap();
+    let told: Vec<_> = history.iter().map(|it| (it.revision, it.price.as_ref())).collect();
+    assert_eq!(told, [(4, Some(&one)), (3, None), (2, Some(&other)), (1, Some(&one))]);
+    assert_eq!(history[0].created_by.as_deref(), Some("admin@ours.test"));
+    assert_eq!(in_force(&mut work).await, Some(PinnedPrice { revision: 4, price: one }));
+    // A model without a price in its description keeps the one it has.
+    let before = models::one(&mut work, scene.upstream, "small").await.unwrap();
+    let model = Model { price: None, display_name: "Small".to_owned(), ..before.model };
+    let described = OfferedModel { model, enabled: true };
+    models::put(&mut work, scene.upstream, &described).await.unwrap();
+    assert_eq!(in_force(&mut work).await.unwrap().revision, 4);
+    let changed: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM config_outbox WHERE entity = 'upstream'")
+            .fetch_one(&mut *work)
+            .await
+            .unwrap();
+    assert!(changed > 0, "proxies hear of it");
+    let refused = prices::set(&mut work, scene.upstream, "none", None).await.unwrap_err();
+    assert!(matches!(refused, UpstreamError::NoModel));
+    work.commit().await.unwrap();
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn prices_of_others_are_out_of_reach(root: PgPool) {
+    let scene = Scene::new(root).await;
+    let mut work = scene.work().await;
+    let dear = price("1", "1");
+    prices::set(&mut work, scene.upstream, "small", Some(&dear)).await.unwrap();
+    work.commit().await.unwrap();
+    let mut theirs = scene.fixture.work_of(&scene.fixture.theirs, Role::Owner).await;
+    assert!(prices::history(&mut theirs, scene.upstream, "small").await.is_err());
+    let ours = scene.fixture.ours.id;
+    assert!(store::prices(&mut theirs, ours, scene.upstream, "small").await.unwrap().is_empty());
+    let planted =
+        store::insert_price(&mut theirs, ours, scene.upstream, "small", Some(&dear), None).await;
+    assert!(planted.is_err(), "row security refuses it");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_declared_price_does_not_undo_what_somebody_said(root: PgPool) {
+    let fixture = Fixture::new(root).await;
+    let mut work = fixture.work(Role::Admin).await;
+    let sealer = &fixture.platform.secrets.credentials;
+    let mut acme = declared("Acme", BASE, SECRET);
+    let upstream = put(&mut work, sealer, &acme).await.unwrap();
+    acme.models[0].price = Some(prices::declared(price("1", "2")));
+    put(&mut work, sealer, &acme).await.unwrap();
+    let kept = async |work: &mut Work| {
+        models::one(work, upstream, "small").await.unwrap().model.price.map(|it| it.price)
+    };
+    assert_eq!(kept(&mut work).await, Some(price("1", "2")));
+    prices::set(&mut work, upstream, "small", Some(&price("3", "4"))).await.unwrap();
+    put(&mut work, sealer, &acme).await.unwrap();
+    assert_eq!(kept(&mut work).await, Some(price("3", "4")));
 }

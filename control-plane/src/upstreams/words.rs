@@ -57,8 +57,8 @@ pub(crate) fn chosen<T: Copy>(table: &[(T, &str, &str)], names: &[String]) -> Ve
     table.iter().filter(|it| names.iter().any(|name| name == it.1)).map(|it| it.0).collect()
 }
 
-/// A number of tokens as people read it: `128,000`.
-pub(crate) fn grouped(count: &u32) -> String {
+/// A number as people read it: `128,000`.
+pub(crate) fn grouped(count: &impl ToString) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
@@ -76,7 +76,9 @@ mod tests {
 
     #[test]
     fn tokens_are_grouped_by_thousands() {
-        for (count, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_047_576, "1,047,576")] {
+        for (count, text) in
+            [(0_u32, "0"), (999, "999"), (1_000, "1,000"), (1_047_576, "1,047,576")]
+        {
             assert_eq!(grouped(&count), text);
         }
     }

@@ -21,7 +21,7 @@ pub use json::{Created, Deleted, Input, Json, Search, given};
 pub use list::{After, Pager, Part, Span};
 pub use page::{Page, see_other, see_other_saying};
 pub use problems::Problems;
-pub use time::{Moment, day, instant, today};
+pub use time::{Moment, day, instant, midnight, today};
 pub use visit::{Cookies, Visit};
 
 /// Whether two texts are one, for templates, whatever their types.

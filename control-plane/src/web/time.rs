@@ -64,6 +64,16 @@ pub fn today(now: OffsetDateTime, zone: &str) -> Date {
         .unwrap_or_else(|| now.date())
 }
 
+/// The instant at which a day begins there, in milliseconds since 1970: after midnight where
+/// clocks skip it.
+pub fn midnight(day: Date, zone: &str) -> i64 {
+    let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
+    let utc = day.midnight().assume_utc().unix_timestamp() * 1_000;
+    let wall = Timestamp::from_millisecond(utc).map(|it| it.to_zoned(TimeZone::UTC).datetime());
+    let there = wall.and_then(|it| it.to_zoned(zone));
+    there.map_or(utc, |it| it.timestamp().as_millisecond())
+}
+
 #[cfg(test)]
 mod tests {
     use time::macros::{date, datetime};
@@ -89,6 +99,16 @@ mod tests {
         check("2026-11-21T10:00:00Z", "Europe/Berlin", Some(datetime!(2026-11-21 10:00 UTC)));
         check("noon", "UTC", None);
         check("", "UTC", None);
+    }
+
+    #[test]
+    fn a_day_begins_where_it_is() {
+        let check = |day, zone, at: OffsetDateTime| {
+            assert_eq!(midnight(day, zone), at.unix_timestamp() * 1_000, "{zone}");
+        };
+        check(date!(2026 - 11 - 21), "UTC", datetime!(2026-11-21 0:00 UTC));
+        check(date!(2026 - 11 - 21), "Europe/Berlin", datetime!(2026-11-20 23:00 UTC));
+        check(date!(2026 - 04 - 24), "Africa/Cairo", datetime!(2026-04-23 22:00 UTC));
     }
 
     #[test]

@@ -207,6 +207,14 @@ impl Scripts {
         all.into_iter().for_each(|it| it.load(load));
     }
 
+    /// Loads the script that sets terms and no other: whoever does so says nothing of whether
+    /// Redis is the one it was.
+    pub fn load_terms(&self) -> Pipeline {
+        let mut load = Pipeline::new();
+        self.set_terms.load(&mut load);
+        load
+    }
+
     pub fn set_terms(&self, shard: Shard, terms: Terms<'_>) -> Cmd {
         let Terms { budget, opening } = terms;
         let mut ask = self.set_terms.ask(1);

@@ -228,7 +228,11 @@ pub struct ServiceTier {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+<<<<<<< HEAD
 #[expect(clippy::large_enum_variant, reason = "a price has few tiers, and few are kept")]
+=======
+#[schema(as = PriceTerms)]
+>>>>>>> caps
 pub enum Terms {
     /// Instead of the standard rates and tiers.
     Schedule(Schedule),
@@ -238,7 +242,7 @@ pub enum Terms {
 }
 
 /// What a model costs. It can only be had checked: [`Price::checked`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "Draft")]
 pub struct Price {
     #[serde(flatten)]
@@ -395,7 +399,7 @@ pub(super) fn picos(cost: i128) -> Pico {
 }
 
 /// A price, and which one it was.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PinnedPrice {
     pub revision: i64,
     pub price: Price,

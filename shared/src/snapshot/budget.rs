@@ -43,6 +43,7 @@ pub struct Budget {
 /// What a budget is on. A call counts against the budgets of everything it is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "kind", content = "id", rename_all = "snake_case")]
+#[schema(as = BudgetScope)]
 pub enum Scope {
     Organization,
     Team(TeamId),

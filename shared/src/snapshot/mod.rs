@@ -22,7 +22,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     body::{BadLine, pack, unpack},
-    budget::{Budget, Caps, OnRedisLoss, OnTight, Raise, Scope as BudgetScope, Thresholds},
+    budget::{
+        BadThresholds, Budget, Caps, OnRedisLoss, OnTight, Raise, Scope as BudgetScope, Thresholds,
+    },
     key::{Key, Limits, Secret},
     places::{PIECE, Places},
     policy::{Policy, Target, Tier},

@@ -118,7 +118,6 @@ pub struct Model {
     pub successor: Option<String>,
     /// What it costs. A model without a price is not served where a hard budget is to hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     pub price: Option<PinnedPrice>,
 }
 

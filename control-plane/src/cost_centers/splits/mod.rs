@@ -8,6 +8,7 @@
 
 mod api;
 mod basis_points;
+mod published;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use shared::{
 };
 
 pub use basis_points::{BadShare, BasisPoints};
+pub use published::published;
 
 use super::{BadDay, Day, Validity};
 use crate::{

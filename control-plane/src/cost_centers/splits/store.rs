@@ -6,7 +6,7 @@ use shared::ids::{CostCenterId, OrganizationId, ProjectId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{BasisPoints, Day, Plan, Share, Split, SplitError, Validity};
+use super::{BasisPoints, Day, Plan, Share, Split, SplitError, Validity, published::Row};
 
 /// More shares than a project's present and planned splits have together.
 const MOST: i64 = 1_000;
@@ -59,6 +59,34 @@ pub(super) async fn from(
         shares.push(Share { cost_center, code, name, basis_points, receives });
     }
     Ok(splits.into_iter().map(|(day, shares)| Split::new(day, shares)).collect())
+}
+
+/// Whosever they are: for the snapshot.
+pub(super) async fn published(
+    conn: &mut PgConnection,
+    projects: &[ProjectId],
+) -> Result<Vec<Row>, sqlx::Error> {
+    let projects: Vec<Uuid> = projects.iter().map(|it| it.uuid()).collect();
+    let rows = sqlx::query!(
+        r#"
+        SELECT project_id AS "project!: ProjectId", effective_from AS "effective_from!: Day",
+               time_zone AS "zone!", cost_center_id AS "cost_center: CostCenterId",
+               basis_points AS "basis_points: BasisPoints", valid_from AS "valid_from: Day",
+               valid_until AS "valid_until: Day", archived_at
+          FROM app.snapshot_splits($1)
+        "#,
+        &projects,
+    )
+    .fetch_all(conn)
+    .await?;
+    let rows = rows.into_iter().map(|row| {
+        let share = row.cost_center.zip(row.basis_points).zip(row.valid_from);
+        let share = share.map(|((center, points), from)| {
+            (center, points, Validity::new(from, row.valid_until, row.archived_at, &row.zone))
+        });
+        Row { project: row.project, effective_from: row.effective_from, zone: row.zone, share }
+    });
+    Ok(rows.collect())
 }
 
 /// The shares, by code, of the split that begins on a day.

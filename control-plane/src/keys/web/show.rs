@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, http::StatusCode, web::Path};
 use askama::Template;
 use serde::Deserialize;
-use shared::ids::ApiKeyId;
+use shared::{ids::ApiKeyId, snapshot::BudgetScope};
 use time::OffsetDateTime;
 
 use super::{
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     access::{Grant, may},
+    budgets::{self, web::BudgetsOf},
     fleet::{self, Refusal},
     keys::{
         self, KeyError, Overlap, Reach, SecretHint, commit, edit, end_overlap, key_in, revoke,
@@ -39,6 +40,7 @@ pub(super) struct KeyPage {
     scopes: Vec<ScopeChoice>,
     overlap_hours: String,
     may_change: bool,
+    budgets: Option<BudgetsOf>,
     problems: Problems,
 }
 
@@ -166,6 +168,7 @@ async fn page<P>(
     let key = keys::find(&mut work, id).await?;
     let secrets = secrets::working(&mut work, id).await?;
     drop(work);
+    let budgets = budgets::web::of(grant, BudgetScope::Key(id)).await?;
     let zone = grant.zone();
     let form = typed.form.unwrap_or_else(|| KeyForm::of(&key.terms));
     let is_revoked = key.revoked_at.is_some();
@@ -183,6 +186,7 @@ async fn page<P>(
         overlap_hours: typed.overlap_hours.unwrap_or_else(|| Overlap::USUAL.hours().to_string()),
         may_change: !is_revoked && Reach::of(grant).covers(key.owner),
         key: KeyLine::of(&key, zone, OffsetDateTime::now_utc()),
+        budgets,
         problems,
     })
 }

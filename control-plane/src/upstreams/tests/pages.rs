@@ -241,3 +241,58 @@ async fn a_model_is_described_in_a_form(root: PgPool) {
     let gone = admin.get(&format!("{path}/models/edit?name=tiny")).await;
     gone.says(StatusCode::UNPROCESSABLE_ENTITY, "there is no such model");
 }
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_price_is_said_in_a_form(root: PgPool) {
+    let scene = Scene::new(root).await;
+    let admin = scene.fixture.browser(Role::Admin).await;
+    let path = format!("/orgs/ours/providers/{}/models/price", scene.upstream);
+    admin.get(&format!("{path}?name=small")).await.says(StatusCode::OK, "No price yet");
+    let mut form = vec![("name", "small"), ("input", "0.15"), ("output", "0.1234567")];
+    let page = admin.post(&path, &form).await;
+    page.says(StatusCode::UNPROCESSABLE_ENTITY, "write at most 6 decimals");
+    form[2] = ("output", "");
+    let page = admin.post(&path, &form).await;
+    page.says(StatusCode::UNPROCESSABLE_ENTITY, "enter a price, or 0 where it is free");
+    form[2] = ("output", "0.60");
+    form.push(("search", "0.01"));
+    let answer = admin.post(&path, &form).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.body);
+    let page = admin.get(&format!("{path}?name=small")).await;
+    page.says(StatusCode::OK, "Input $0.15, Output $0.60, A search $0.01");
+    page.says(StatusCode::OK, "value=\"0.60\"");
+    admin.get("/orgs/ours/models").await.says(StatusCode::OK, "$0.15 in, $0.60 out");
+    let viewer = scene.fixture.browser(Role::Viewer).await;
+    let seen = viewer.get(&format!("{path}?name=small")).await;
+    seen.says(StatusCode::OK, "Input $0.15");
+    assert!(!seen.body.contains("Save price"));
+    let answer = admin.post(&path, &[("name", "small")]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.body);
+    admin.get("/orgs/ours/models").await.says(StatusCode::OK, "Not priced");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_program_says_what_a_model_costs(root: PgPool) {
+    let scene = Scene::new(root).await;
+    let token = scene.fixture.token(Role::Admin, false).await;
+    let path = format!("/orgs/ours/providers/{}/models/price", scene.upstream);
+    let call =
+        async |method, path: &str, body| scene.fixture.api(Some(&token), method, path, body).await;
+    let rates = json!({ "input": 150_000, "output": 600_000 });
+    let tier = json!({ "above_tokens": 4_000, "rates": { "input": 300_000, "output": 600_000 } });
+    let price = json!({ "rates": rates, "context_tiers": [tier] });
+    let put = call(Method::PUT, &path, Some(json!({ "name": "small", "price": price }))).await;
+    assert_eq!(put.status, StatusCode::OK, "{}", put.body);
+    assert_eq!(put.json()["price"], json!({ "revision": 1, "price": price }));
+    let dear = json!({ "rates": { "input": 3_000_000_000_i64, "output": 0 } });
+    let put = call(Method::PUT, &path, Some(json!({ "name": "small", "price": dear }))).await;
+    assert_eq!(put.status, StatusCode::BAD_REQUEST, "{}", put.body);
+    let listed = call(Method::GET, &format!("{path}?name=small"), None).await.json();
+    assert_eq!(listed["data"][0]["price"], price);
+    // The form keeps the tiers that it does not show.
+    let admin = scene.fixture.browser(Role::Admin).await;
+    let form = [("name", "small"), ("input", "0.10"), ("output", "0.60")];
+    assert_eq!(admin.post(&path, &form).await.status, StatusCode::SEE_OTHER);
+    let listed = call(Method::GET, &format!("{path}?name=small"), None).await.json();
+    assert_eq!(listed["data"][0]["price"]["context_tiers"], json!([tier]));
+}

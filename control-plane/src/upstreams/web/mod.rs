@@ -2,6 +2,7 @@
 
 mod credentials;
 mod models;
+mod prices;
 
 use std::collections::HashMap;
 
@@ -40,6 +41,7 @@ pub fn doors(doors: &mut Doors) {
     doors.post("/orgs/{org}/providers/{provider}/restore", bring_back);
     credentials::doors(doors);
     models::doors(doors);
+    prices::doors(doors);
 }
 
 #[derive(Template)]

@@ -29,6 +29,8 @@ struct ModelPage {
     frame: Frame,
     upstream: Upstream,
     form: ModelForm,
+    /// Which model, in an address.
+    query: String,
     is_new: bool,
     capabilities: Vec<Choice>,
     input: Vec<Choice>,
@@ -224,9 +226,11 @@ async fn model_page<P>(
     if upstream.is_platforms {
         return Err(UpstreamError::Platforms.into());
     }
+    let mut query = form_urlencoded::Serializer::new(String::new());
     Ok(ModelPage {
         frame: grant.frame(Section::Providers),
         upstream,
+        query: query.append_pair("name", &form.name).finish(),
         is_new: form.is_new,
         capabilities: choices(&CAPABILITIES, &form.capabilities),
         input: choices(&MODALITIES, &form.input),
