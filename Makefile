@@ -1,6 +1,6 @@
 # `make` alone lists what can be made.
 .DEFAULT_GOAL := help
-.PHONY: help run stop reset status check test fmt sqlx openapi e2e bench bench-snapshots clients psql vendor-assets
+.PHONY: help run stop reset status check test fmt sqlx openapi e2e bench bench-snapshots bench-usage clients psql vendor-assets
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -32,6 +32,9 @@ bench: ## what the gateway costs beside nginx (SECS=n: seconds a run)
 
 bench-snapshots: ## what 100,000 keys weigh, and how fast proxies have a change
 	@exec infra/bench-snapshots.sh
+
+bench-usage: ## events a second into the meter, and the usage page with EVENTS=n of them
+	@exec infra/bench-usage.sh
 
 clients: ## other people's client libraries against a running stack
 	@exec infra/clients.sh

@@ -19,9 +19,9 @@ use tokio::sync::Notify;
 use tracing::info;
 
 use crate::{
-    access::Doors, audit, config::Config, cost_centers, docs, fleet, health, identity, keys,
-    limits, mail, members, models, operator, organizations, platform::Platform, policies, projects,
-    requests, snapshots, teams, tokens, upstreams, web,
+    access::Doors, audit, config::Config, cost_centers, counters, docs, fleet, health, identity,
+    keys, limits, mail, members, models, operator, organizations, platform::Platform, policies,
+    projects, reconciliation, requests, snapshots, teams, tokens, upstreams, usage, web,
 };
 
 /// Every route of the control plane.
@@ -38,6 +38,7 @@ pub fn doors() -> Doors {
     cost_centers::doors(&mut doors);
     keys::doors(&mut doors);
     requests::doors(&mut doors);
+    usage::doors(&mut doors);
     policies::doors(&mut doors);
     models::doors(&mut doors);
     upstreams::doors(&mut doors);
@@ -46,6 +47,7 @@ pub fn doors() -> Doors {
     audit::doors(&mut doors);
     mail::doors(&mut doors);
     operator::doors(&mut doors);
+    reconciliation::doors(&mut doors);
     fleet::doors(&mut doors);
     doors
 }
@@ -142,6 +144,23 @@ fn employ(supervisor: &Supervisor, config: &Config, platform: &Data<Platform>) {
     supervisor.every("log requests", Duration::from_millis(200), unasked(), move || {
         let ingester = ingester.clone();
         async move { ingester.run().await }
+    });
+
+    let keeper = Arc::new(counters::Keeper::new(platform.clone(), Places::default()));
+    let healer = keeper.clone();
+    supervisor.every("heal counters", Duration::from_secs(1), unasked(), move || {
+        let healer = healer.clone();
+        async move { healer.heal().await }
+    });
+    supervisor.every("sweep holds", Duration::from_secs(10), unasked(), move || {
+        let keeper = keeper.clone();
+        async move { keeper.sweep().await }
+    });
+
+    let desk = platform.clone();
+    supervisor.every("reconcile", Duration::from_secs(300), unasked(), move || {
+        let desk = desk.clone();
+        async move { reconciliation::run(&desk.db, &desk.redis, &Places::default()).await }
     });
 
     let carrier = config.smtp_url.clone().map(|url| (url, config.mail_from.clone()));

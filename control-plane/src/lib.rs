@@ -8,6 +8,7 @@ pub mod access;
 pub mod app;
 pub mod config;
 pub mod egress;
+pub mod failpoints;
 pub mod health;
 pub mod names;
 pub mod platform;
@@ -16,6 +17,7 @@ pub mod zones;
 
 pub mod audit;
 pub mod cost_centers;
+pub mod counters;
 pub mod demo;
 pub mod docs;
 pub mod fleet;
@@ -29,11 +31,13 @@ pub mod operator;
 pub mod organizations;
 pub mod policies;
 pub mod projects;
+pub mod reconciliation;
 pub mod requests;
 pub mod snapshots;
 pub mod teams;
 pub mod tokens;
 pub mod upstreams;
+pub mod usage;
 
 #[cfg(test)]
 mod testing;

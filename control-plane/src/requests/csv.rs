@@ -3,7 +3,7 @@
 use super::Request;
 use crate::web::{Moment, csv::row};
 
-const HEADER: [&str; 27] = [
+const HEADER: [&str; 28] = [
     "request",
     "started_at",
     "project",
@@ -31,6 +31,7 @@ const HEADER: [&str; 27] = [
     "total_ms",
     "client",
     "tags",
+    "cost_usd",
 ];
 
 pub(super) fn write(requests: &[Request]) -> String {
@@ -73,6 +74,7 @@ pub(super) fn write(requests: &[Request]) -> String {
                 event.total_ms.to_string(),
                 event.client.as_deref().unwrap_or_default().to_owned(),
                 tags.join(", "),
+                event.cost.exact(),
             ],
         );
     }
