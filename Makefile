@@ -1,6 +1,6 @@
 # `make` alone lists what can be made.
 .DEFAULT_GOAL := help
-.PHONY: help run stop reset status check test fmt sqlx openapi e2e bench bench-snapshots clients fuzz psql vendor-assets
+.PHONY: help run stop reset status check test fmt sqlx openapi e2e bench bench-snapshots bench-usage clients fuzz psql vendor-assets
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -32,6 +32,9 @@ bench: ## what the gateway costs beside nginx (SECS=n: seconds a run; GROWTH=ful
 
 bench-snapshots: ## what 100,000 keys weigh, how fast 50 proxies have a change, how late a revocation
 	@exec infra/bench-snapshots.sh
+
+bench-usage: ## events a second into the meter, and the usage page with EVENTS=n of them
+	@exec infra/bench-usage.sh
 
 clients: ## other people's client libraries against a running stack
 	@exec infra/clients.sh

@@ -19,9 +19,10 @@ use tokio::sync::Notify;
 use tracing::info;
 
 use crate::{
-    access::Doors, alerts, audit, budgets, config::Config, cost_centers, docs, fleet, health,
-    identity, keys, limits, mail, members, models, operator, organizations, platform::Platform,
-    policies, projects, requests, snapshots, teams, tokens, upstreams, web,
+    access::Doors, alerts, audit, budgets, config::Config, cost_centers, counters, docs, fleet,
+    health, identity, keys, limits, mail, members, models, operator, organizations,
+    platform::Platform, policies, projects, reconciliation, requests, snapshots, teams, tokens,
+    upstreams, usage, web,
 };
 
 /// Every route of the control plane.
@@ -40,6 +41,7 @@ pub fn doors() -> Doors {
     alerts::doors(&mut doors);
     keys::doors(&mut doors);
     requests::doors(&mut doors);
+    usage::doors(&mut doors);
     policies::doors(&mut doors);
     models::doors(&mut doors);
     upstreams::doors(&mut doors);
@@ -48,6 +50,7 @@ pub fn doors() -> Doors {
     audit::doors(&mut doors);
     mail::doors(&mut doors);
     operator::doors(&mut doors);
+    reconciliation::doors(&mut doors);
     fleet::doors(&mut doors);
     doors
 }
@@ -162,6 +165,23 @@ fn employ(supervisor: &Supervisor, config: &Config, platform: &Data<Platform>) {
     supervisor.every("send webhooks", Duration::from_secs(5), nudges.webhooks.clone(), move || {
         let desk = desk.clone();
         async move { alerts::deliver_due(&desk).await }
+    });
+
+    let keeper = Arc::new(counters::Keeper::new(platform.clone(), Places::default()));
+    let healer = keeper.clone();
+    supervisor.every("heal counters", Duration::from_secs(1), unasked(), move || {
+        let healer = healer.clone();
+        async move { healer.heal().await }
+    });
+    supervisor.every("sweep holds", Duration::from_secs(10), unasked(), move || {
+        let keeper = keeper.clone();
+        async move { keeper.sweep().await }
+    });
+
+    let desk = platform.clone();
+    supervisor.every("reconcile", Duration::from_secs(300), unasked(), move || {
+        let desk = desk.clone();
+        async move { reconciliation::run(&desk.db, &desk.redis, &Places::default()).await }
     });
 
     let carrier = config.smtp_url.clone().map(|url| (url, config.mail_from.clone()));

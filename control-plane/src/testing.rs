@@ -2,6 +2,7 @@
 //! it, two organizations, and somebody of each role in both.
 
 pub mod http;
+pub mod meter;
 
 use actix_web::web::Data;
 use argon2::{Algorithm, Argon2, Params, Version, password_hash::PasswordHasher};

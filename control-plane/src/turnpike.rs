@@ -16,6 +16,7 @@ use control_plane::{
     demo, docs,
     egress::Egress,
     identity,
+    reconciliation::{self, Extent},
     snapshots::{Listed, Publisher, Verdict},
     tokens,
     upstreams::{self, Declared, Draft, TypedTimeouts, Upstream, known_models},
@@ -23,6 +24,7 @@ use control_plane::{
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
     config::{secret, store_url},
+    counters,
     keys::{Brand, NewKey},
     random,
     seal::MasterKey,
@@ -43,6 +45,9 @@ enum Command {
     /// The audit log.
     #[command(subcommand)]
     Audit(Audit),
+    /// What calls cost, and what is summed up of it.
+    #[command(subcommand)]
+    Ledger(Ledger),
     /// What proxies run.
     #[command(subcommand)]
     Snapshots(Snapshots),
@@ -145,6 +150,19 @@ enum Audit {
 }
 
 #[derive(Subcommand)]
+enum Ledger {
+    /// Compares counters, events and everything that is summed up of them, of all days, and
+    /// names each amount that differs.
+    Verify {
+        #[command(flatten)]
+        stores: Stores,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
 enum Snapshots {
     /// Lists the newest revisions.
     List {
@@ -214,6 +232,14 @@ async fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
                 (file, key) => file.zip(key),
             };
             let report = audit::verify(&db, signed).await?;
+            let text = if json { serde_json::to_string(&report)? } else { report.to_string() };
+            say(&text)?;
+            return Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Ledger(Ledger::Verify { stores, json }) => {
+            let (db, redis) = (stores.database(2).await?, stores.redis()?);
+            let places = counters::Places::default();
+            let report = reconciliation::compare(&db, &redis, &places, Extent::All).await?;
             let text = if json { serde_json::to_string(&report)? } else { report.to_string() };
             say(&text)?;
             return Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE });

@@ -148,6 +148,8 @@ permissions! {
         => [Owner, Admin];
     ViewRequests: "see the calls that were made, without what was said in them"
         => [Owner, Admin, Developer, Viewer];
+    ViewUsage: "see what was used and what it cost"
+        => [Owner, Admin, Billing, Developer, Viewer];
     ViewCatalogue: "see providers, models, routing policies and limits"
         => [Owner, Admin, Billing, Developer, Viewer];
     ManageProviders: "add providers and their credentials, change and test them"

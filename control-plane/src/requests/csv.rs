@@ -3,7 +3,7 @@
 use super::Request;
 use crate::web::{Moment, csv::row};
 
-const HEADER: [&str; 34] = [
+const HEADER: [&str; 35] = [
     "request",
     "started_at",
     "project",
@@ -38,6 +38,7 @@ const HEADER: [&str; 34] = [
     "image_output_tokens",
     "image_output",
     "searches",
+    "cost_usd",
 ];
 
 pub(super) fn write(requests: &[Request]) -> String {
@@ -87,6 +88,7 @@ pub(super) fn write(requests: &[Request]) -> String {
                 event.usage.image_output_tokens.to_string(),
                 event.usage.image_output.to_string(),
                 event.usage.searches.to_string(),
+                event.cost.exact(),
             ],
         );
     }

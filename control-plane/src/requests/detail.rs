@@ -3,9 +3,13 @@
 use actix_web::{Responder, web::Path};
 use askama::Template;
 use shared::{
+    counters::Counted,
     event::{Attempt, Event, Outcome, UsageSource},
     failure::Code,
+    ids::BudgetId,
+    money::Money,
 };
+use time::OffsetDateTime;
 
 use super::{
     RequestError, find,
@@ -13,7 +17,7 @@ use super::{
 };
 use crate::{
     access::{Doors, Grant, may},
-    web::{Failure, Frame, Page, Section},
+    web::{Failure, Frame, Moment, Page, Section},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -29,6 +33,8 @@ struct RequestPage {
     ended: &'static str,
     steps: Vec<Step>,
     tokens: Vec<(&'static str, String)>,
+    bill: Vec<BillLine>,
+    counted: Vec<Counting>,
     error: Option<Code>,
     json: String,
 }
@@ -61,6 +67,61 @@ struct Step {
     took: String,
 }
 
+/// What an attempt cost.
+struct BillLine {
+    model: String,
+    provider: String,
+    tokens: String,
+    source: &'static str,
+    price: String,
+    /// To the last pico-dollar.
+    cost: String,
+}
+
+impl BillLine {
+    fn of(line: &shared::event::Line) -> Self {
+        let (whole, rest) = (line.cost.picos() / 1_000, line.cost.picos() % 1_000);
+        let (read, written) = (line.usage.total_input(), line.usage.total_output());
+        Self {
+            model: line.model.clone(),
+            provider: line.provider.clone(),
+            tokens: format!("{} / {}", grouped(read), grouped(written)),
+            source: match line.source {
+                UsageSource::Upstream => "the provider",
+                UsageSource::Estimated => "us: it did not say",
+                UsageSource::Interrupted => "us: it broke off",
+                UsageSource::None => "nobody",
+            },
+            price: line.price.map_or_else(|| "none".to_owned(), |it| format!("revision {it}")),
+            cost: format!("${}{:03}", Money::from_nanos(whole).exact(), rest.unsigned_abs()),
+        }
+    }
+}
+
+/// What a budget was told of a call.
+struct Counting {
+    budget: BudgetId,
+    /// Nothing where it counts for ever.
+    since: Option<Moment>,
+    requests: i64,
+    tokens: String,
+    money: String,
+}
+
+impl Counting {
+    fn of(counted: &Counted, zone: &str) -> Self {
+        let at = i128::from(counted.window) * 1_000_000;
+        let at = OffsetDateTime::from_unix_timestamp_nanos(at).ok();
+        Self {
+            budget: counted.budget,
+            since: at.filter(|_| counted.window > 0).map(|it| Moment::new(it, zone)),
+            requests: counted.amounts.requests,
+            tokens: grouped(counted.amounts.tokens.unsigned_abs()),
+            money: format!("${}", Money::from_nanos(counted.amounts.money).exact()),
+        }
+    }
+}
+
 async fn show(
     grant: Grant<may::ViewRequests>,
     path: Path<(String, String)>,
@@ -76,6 +137,8 @@ async fn show(
         ended: ended(line.event().outcome),
         steps: steps(&line),
         tokens: tokens(line.event()),
+        bill: line.event().lines.iter().map(BillLine::of).collect(),
+        counted: line.event().counted.iter().map(|it| Counting::of(it, grant.zone())).collect(),
         error: error(line.event()),
         json,
         line,

@@ -1,21 +1,25 @@
-//! From the streams that proxies write into the log.
+//! From the streams that proxies write into the log and the meter.
 //!
-//! What a stream holds is what was not taken yet: entries are removed once their events
-//! are committed, and by nothing else here. A process that dies in between leaves them
-//! to be taken again, and what is in the log already stays as it is.
+//! What a stream holds is what was not taken yet. One transaction adds the events of some
+//! streams to the log, adds those that were settled to the usage, and sums these up; after it
+//! proxies are told how far their events have come, and only then the entries are removed, by
+//! nothing else than this. A process that dies anywhere in between leaves the entries to be
+//! taken again, and what is there already stays as it is.
 
 use std::{
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{LazyLock, Mutex, PoisonError},
     time::Duration,
 };
 
 use actix_web::web::Data;
 use deadpool_redis::PoolError;
-use prometheus::{IntCounterVec, register_int_counter_vec};
+use prometheus::{IntCounterVec, IntGauge, register_int_counter_vec, register_int_gauge};
 use redis::{RedisError, pipe};
+use serde_json::Value;
 use shared::{
-    counters::{Places, Shard},
-    event::{Event, FIELD},
+    counters::{Epoch, Places, Scripts, Shard},
+    event::{Event, FIELD, SettlementId},
 };
 use sqlx::{Connection, PgConnection};
 use time::{Date, OffsetDateTime};
@@ -23,22 +27,36 @@ use tokio::time::{error::Elapsed, sleep, timeout};
 use tracing::{error, info};
 
 use super::store;
-use crate::platform::Platform;
+use crate::{
+    failpoints::Failpoint,
+    platform::Platform,
+    usage::{self, Watermark},
+};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_secs(2);
 /// How many entries are taken at once.
-const AT_ONCE: usize = 500;
+const AT_ONCE: usize = 2_000;
 /// For how many days to come there is room.
 const AHEAD: i64 = 3;
+/// How many days late usage may come.
+const LATEST: i64 = 400;
 /// How many entries that cannot be read are kept for people to look at.
-const MOST_ASIDE: usize = 1_000;
+const MOST_ASIDE: usize = 10_000;
 
 static TAKEN: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
         "turnpike_request_events_total",
         "Events of calls taken from proxies: new, known already, or put aside.",
         &["result"]
+    )
+    .expect("the metric is registered once")
+});
+
+static GAPS: LazyLock<IntGauge> = LazyLock::new(|| {
+    register_int_gauge!(
+        "turnpike_usage_gaps",
+        "Processes of proxies, in each shard, of whose events one is missing before others."
     )
     .expect("the metric is registered once")
 });
@@ -57,29 +75,80 @@ impl Told {
         let (_, fields) = entry;
         let field = fields.iter().find(|(name, _)| name == FIELD.as_bytes());
         let (_, bytes) = field.ok_or(NotReadable::Version)?;
-        let event = Event::decode(bytes)?;
-        let text = String::from_utf8(bytes.clone()).map_err(|_| NotReadable::Version)?;
+        let text = std::str::from_utf8(bytes).map_err(|_| NotReadable::Version)?;
+        let text = without_nul(text);
+        let event = Event::decode(text.as_bytes())?;
+        if event.settlement.is_some_and(|it| i64::try_from(it.number).is_err()) {
+            return Err(NotReadable::Settlement);
+        }
         Ok(Self { event, text })
     }
 
     fn day(&self) -> Date {
         self.event.started_at.to_offset(time::UtcOffset::UTC).date()
     }
+
+    fn settled(&self) -> Option<(Shard, SettlementId)> {
+        Some((Shard::of(self.event.organization), self.event.settlement?))
+    }
 }
 
-/// Carries events into the log. Any number may run at once: one takes from each stream.
+/// PostgreSQL keeps no NUL, and callers choose some of what stands in an event: nobody's call is
+/// free for having one in it.
+fn without_nul(text: &str) -> String {
+    if !text.contains("\\u0000") {
+        return text.to_owned();
+    }
+    match serde_json::from_str(text) {
+        Ok(mut json) => {
+            replace_nul(&mut json);
+            json.to_string()
+        }
+        Err(_) => text.to_owned(),
+    }
+}
+
+fn replace_nul(json: &mut Value) {
+    match json {
+        Value::String(text) => *text = text.replace('\0', "\u{fffd}"),
+        Value::Array(list) => list.iter_mut().for_each(replace_nul),
+        Value::Object(fields) => {
+            let all = std::mem::take(fields);
+            fields.extend(all.into_iter().map(|(name, mut value)| {
+                replace_nul(&mut value);
+                (name.replace('\0', "\u{fffd}"), value)
+            }));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Carries events into the log and the meter. Any number may run at once: one takes from each
+/// stream.
 pub struct Ingester {
     platform: Data<Platform>,
-    places: Places,
+    scripts: Scripts,
     /// For how many days requests are kept.
     keep: u16,
     /// The day on which room was made last.
     ready_on: Mutex<Option<Date>>,
+    /// Whose events have a gap.
+    gaps: Mutex<HashSet<(Shard, Epoch)>>,
+    #[cfg(test)]
+    pub breaks_at: Option<Failpoint>,
 }
 
 impl Ingester {
     pub fn new(platform: Data<Platform>, places: Places, keep: u16) -> Self {
-        Self { platform, places, keep, ready_on: Mutex::default() }
+        Self {
+            platform,
+            scripts: Scripts::new(places),
+            keep,
+            ready_on: Mutex::default(),
+            gaps: Mutex::default(),
+            #[cfg(test)]
+            breaks_at: None,
+        }
     }
 
     /// Takes everything that waits. Where that fails, it takes its time, so that a store
@@ -92,17 +161,29 @@ impl Ingester {
         taken
     }
 
-    async fn take_all(&self) -> Result<(), IngestError> {
+    pub(crate) async fn take_all(&self) -> Result<(), IngestError> {
         self.turn_days(OffsetDateTime::now_utc().date()).await?;
         let waiting = self.waiting().await?;
-        for (shard, _) in Shard::all().zip(waiting).filter(|(_, length)| *length > 0) {
-            let stream = self.places.events(shard);
-            while self.take(&stream).await? == AT_ONCE {}
+        let (mut together, mut entries) = (Vec::new(), 0);
+        for (shard, length) in Shard::all().zip(waiting).filter(|(_, length)| *length > 0) {
+            if entries + length > AT_ONCE && !together.is_empty() {
+                self.take(&together).await?;
+                (together, entries) = (Vec::new(), 0);
+            }
+            // Of a stream that holds more than is taken at once, what it held when we looked.
+            for _ in 0..length / AT_ONCE {
+                self.take(&[shard]).await?;
+            }
+            together.push(shard);
+            entries += length % AT_ONCE;
+        }
+        if !together.is_empty() {
+            self.take(&together).await?;
         }
         Ok(())
     }
 
-    /// Once a day: makes room for the days to come, and forgets those long past.
+    /// Once a day: makes room for the days to come, and forgets requests long past.
     async fn turn_days(&self, today: Date) -> Result<(), sqlx::Error> {
         let ready_on = || self.ready_on.lock().unwrap_or_else(PoisonError::into_inner);
         if *ready_on() == Some(today) {
@@ -111,6 +192,7 @@ impl Ingester {
         let mut conn = self.platform.db.acquire().await?;
         let (yesterday, last) = (days_before(today, 1), days_before(today, -AHEAD));
         store::make_days(&mut conn, yesterday, last).await?;
+        usage::make_days(&mut conn, yesterday, last).await?;
         let dropped = store::drop_days(&mut conn, self.oldest(today)).await?;
         if dropped > 0 {
             info!(dropped, "forgot the requests of {dropped} days");
@@ -126,63 +208,171 @@ impl Ingester {
     async fn waiting(&self) -> Result<Vec<usize>, IngestError> {
         let mut pipeline = pipe();
         for shard in Shard::all() {
-            pipeline.cmd("XLEN").arg(self.places.events(shard));
+            pipeline.cmd("XLEN").arg(self.places().events(shard));
         }
         let mut redis = timeout(PATIENCE, self.platform.redis.get()).await??;
         Ok(timeout(PATIENCE, pipeline.query_async(&mut redis)).await??)
     }
 
-    /// Takes the oldest entries of a stream; says how many.
-    async fn take(&self, stream: &str) -> Result<usize, IngestError> {
+    fn places(&self) -> &Places {
+        &self.scripts.places
+    }
+
+    /// Takes the oldest entries of some streams, of those that nobody else is taking from.
+    async fn take(&self, shards: &[Shard]) -> Result<(), IngestError> {
         let mut tx = self.platform.db.begin().await?;
-        if !store::claim(&mut tx, stream).await? {
-            return Ok(0);
+        let shards = store::claim(&mut tx, self.places(), shards).await?;
+        if shards.is_empty() {
+            return Ok(());
         }
-        let entries = self.read(stream).await?;
+        let streams = self.read(&shards).await?;
+        let entries: Vec<_> = streams.iter().flat_map(|(_, entries)| entries).collect();
         let (mut told, mut aside) = (Vec::new(), Vec::new());
         for entry in &entries {
             match Told::read(entry) {
-                Ok(it) => told.push((entry, it)),
-                Err(why) => aside.push((entry, why.to_string())),
+                Ok(it) => told.push((*entry, it)),
+                Err(why) => aside.push((*entry, why.to_string())),
             }
         }
-        self.make_late_days(told.iter().map(|(_, it)| it.day()).min()).await?;
-        let new = add_what_fits(&mut tx, told, &mut aside).await?;
+        self.pass(Failpoint::IngestRead)?;
+        self.make_late_days(&told).await?;
+        let settled: Vec<_> = told.iter().filter_map(|(_, it)| it.settled()).collect();
+        let new = self.add_what_fits(&mut tx, told, &mut aside).await?;
+        let marks = usage::advance(&mut tx, &settled).await?;
+        self.pass(Failpoint::IngestInserted)?;
         tx.commit().await?;
+        self.pass(Failpoint::IngestCommitted)?;
+        self.note_gaps(&marks);
         self.put_aside(&aside).await?;
-        self.remove(stream, &entries).await?;
+        self.publish(&marks).await?;
+        self.pass(Failpoint::IngestPublished)?;
+        self.remove(&streams).await?;
 
         let known = entries.len() - aside.len() - new;
         for (result, count) in [("new", new), ("known", known), ("aside", aside.len())] {
             TAKEN.with_label_values(&[result]).inc_by(u64::try_from(count).unwrap_or(u64::MAX));
         }
-        Ok(entries.len())
+        Ok(())
+    }
+
+    /// Where drills, and tests, break off.
+    fn pass(&self, point: Failpoint) -> Result<(), IngestError> {
+        point.reach();
+        #[cfg(test)]
+        if self.breaks_at == Some(point) {
+            return Err(IngestError::BrokenOff(point));
+        }
+        Ok(())
     }
 
     /// Events may come days late, when no control plane ran.
-    async fn make_late_days(&self, first: Option<Date>) -> Result<(), sqlx::Error> {
+    async fn make_late_days(&self, told: &[(&Entry, Told)]) -> Result<(), sqlx::Error> {
         let today = OffsetDateTime::now_utc().date();
         let yesterday = days_before(today, 1);
-        let Some(first) = first.map(|it| it.max(self.oldest(today))).filter(|it| *it < yesterday)
-        else {
+        let late = |first: Date, day: &Date| *day >= first && *day < yesterday;
+        let logged: BTreeSet<_> = told.iter().map(|(_, it)| it.day()).collect();
+        let billed = told.iter().filter(|(_, it)| it.event.settlement.is_some());
+        let billed: BTreeSet<_> =
+            billed.filter_map(|(_, it)| usage::billed_on(&it.event)).collect();
+        let logged: Vec<_> = logged.into_iter().filter(|it| late(self.oldest(today), it)).collect();
+        let oldest = days_before(today, LATEST);
+        let billed: Vec<_> = billed.into_iter().filter(|it| late(oldest, it)).collect();
+        if logged.is_empty() && billed.is_empty() {
             return Ok(());
-        };
+        }
         let mut conn = self.platform.db.acquire().await?;
-        store::make_days(&mut conn, first, yesterday).await
+        for day in logged {
+            store::make_days(&mut conn, day, day).await?;
+        }
+        for day in billed {
+            usage::make_days(&mut conn, day, day).await?;
+        }
+        Ok(())
     }
 
-    async fn read(&self, stream: &str) -> Result<Vec<Entry>, IngestError> {
-        let mut range = redis::cmd("XRANGE");
-        range.arg(stream).arg("-").arg("+").arg("COUNT").arg(AT_ONCE);
+    async fn read(&self, shards: &[Shard]) -> Result<Vec<(Shard, Vec<Entry>)>, IngestError> {
+        let mut pipeline = pipe();
+        for shard in shards {
+            let stream = self.places().events(*shard);
+            pipeline.cmd("XRANGE").arg(stream).arg("-").arg("+").arg("COUNT").arg(AT_ONCE);
+        }
         let mut redis = timeout(PATIENCE, self.platform.redis.get()).await??;
-        Ok(timeout(PATIENCE, range.query_async(&mut redis)).await??)
+        let read: Vec<Vec<Entry>> = timeout(PATIENCE, pipeline.query_async(&mut redis)).await??;
+        Ok(shards.iter().copied().zip(read).collect())
+    }
+
+    /// Adds all at once; where the database refuses that, one half after the other, so that
+    /// those it will not have are found. Says how many were new.
+    async fn add_what_fits<'a>(
+        &self,
+        conn: &mut PgConnection,
+        told: Vec<(&'a Entry, Told)>,
+        aside: &mut Vec<(&'a Entry, String)>,
+    ) -> Result<usize, sqlx::Error> {
+        store::take_time(conn).await?;
+        let oldest = self.oldest(OffsetDateTime::now_utc().date());
+        let (entries, told): (Vec<_>, Vec<_>) = told.into_iter().unzip();
+        let (mut new, mut parts) = (0, vec![0..told.len()]);
+        while let Some(part) = parts.pop() {
+            match add_or_undo(conn, &told[part.clone()], oldest).await? {
+                Ok(count) => new += count,
+                Err(why) if part.len() == 1 => aside.push((entries[part.start], why)),
+                Err(_) => {
+                    let middle = part.start + part.len() / 2;
+                    parts.extend([middle..part.end, part.start..middle]);
+                }
+            }
+        }
+        Ok(usize::try_from(new).unwrap_or_default())
+    }
+
+    /// A number that is missing is an alarm: somebody's event is not where it should be.
+    fn note_gaps(&self, marks: &[Watermark]) {
+        let mut gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        for mark in marks {
+            let process = (mark.shard, mark.epoch);
+            if !mark.has_gap() {
+                gaps.remove(&process);
+            } else if gaps.insert(process) {
+                let Watermark { shard, epoch, last, highest } = mark;
+                error!(
+                    %epoch,
+                    "event {} of process {epoch} in shard {shard} is missing, and {highest} is there",
+                    last + 1,
+                );
+            }
+        }
+        GAPS.set(i64::try_from(gaps.len()).unwrap_or(i64::MAX));
+    }
+
+    #[cfg(test)]
+    pub fn gap_count(&self) -> usize {
+        self.gaps.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Tells proxies what they need not keep.
+    async fn publish(&self, marks: &[Watermark]) -> Result<(), IngestError> {
+        let mut by_shard: HashMap<Shard, Vec<(Epoch, u64)>> = HashMap::new();
+        for mark in marks.iter().filter(|it| it.last > 0) {
+            by_shard.entry(mark.shard).or_default().push((mark.epoch, mark.last));
+        }
+        if by_shard.is_empty() {
+            return Ok(());
+        }
+        let mut pipeline = pipe();
+        for (shard, durable) in by_shard {
+            pipeline.add_command(self.scripts.publish(shard, &durable)).ignore();
+        }
+        let mut redis = timeout(PATIENCE, self.platform.redis.get()).await??;
+        let () = timeout(PATIENCE, pipeline.query_async(&mut redis)).await??;
+        Ok(())
     }
 
     async fn put_aside(&self, entries: &[(&Entry, String)]) -> Result<(), IngestError> {
         if entries.is_empty() {
             return Ok(());
         }
-        let place = self.places.aside();
+        let place = self.places().aside();
         let mut pipeline = pipe();
         for ((id, fields), why) in entries {
             // What it holds is not for the log.
@@ -195,14 +385,14 @@ impl Ingester {
         Ok(())
     }
 
-    async fn remove(&self, stream: &str, entries: &[Entry]) -> Result<(), IngestError> {
-        if entries.is_empty() {
-            return Ok(());
+    async fn remove(&self, streams: &[(Shard, Vec<Entry>)]) -> Result<(), IngestError> {
+        let mut pipeline = pipe();
+        for (shard, entries) in streams.iter().filter(|(_, entries)| !entries.is_empty()) {
+            let ids: Vec<_> = entries.iter().map(|(id, _)| id.as_str()).collect();
+            pipeline.cmd("XDEL").arg(self.places().events(*shard)).arg(ids).ignore();
         }
-        let mut delete = redis::cmd("XDEL");
-        delete.arg(stream).arg(entries.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>());
         let mut redis = timeout(PATIENCE, self.platform.redis.get()).await??;
-        let () = timeout(PATIENCE, delete.query_async(&mut redis)).await??;
+        let () = timeout(PATIENCE, pipeline.query_async(&mut redis)).await??;
         Ok(())
     }
 }
@@ -216,40 +406,28 @@ pub async fn add(conn: &mut PgConnection, events: Vec<Event>) -> Result<(), sqlx
     let today = OffsetDateTime::now_utc().date();
     let first = told.iter().map(Told::day).min().unwrap_or(today);
     store::make_days(conn, first, days_before(today, -AHEAD)).await?;
-    store::add(conn, &told).await?;
+    store::add(conn, told.iter()).await?;
     Ok(())
 }
 
-/// Adds all at once; where the database refuses that, one by one, so that those it will
-/// not have are found. Says how many were new.
-async fn add_what_fits<'a>(
-    conn: &mut PgConnection,
-    told: Vec<(&'a Entry, Told)>,
-    aside: &mut Vec<(&'a Entry, String)>,
-) -> Result<usize, sqlx::Error> {
-    let (entries, told): (Vec<_>, Vec<_>) = told.into_iter().unzip();
-    let mut new = 0;
-    match add_or_undo(conn, &told).await? {
-        Ok(count) => new = count,
-        Err(_) => {
-            for (entry, one) in entries.into_iter().zip(&told) {
-                match add_or_undo(conn, std::slice::from_ref(one)).await? {
-                    Ok(count) => new += count,
-                    Err(why) => aside.push((entry, why)),
-                }
-            }
-        }
-    }
-    Ok(usize::try_from(new).unwrap_or_default())
-}
-
-/// What the database says about the values is one failure, that it is away another.
+/// What the database says about the values is one failure, that it is away another. What the
+/// log does not keep any more is billed all the same.
 async fn add_or_undo(
     conn: &mut PgConnection,
     told: &[Told],
+    oldest: Date,
 ) -> Result<Result<i64, String>, sqlx::Error> {
+    if told.is_empty() {
+        return Ok(Ok(0));
+    }
+    let events: Vec<_> = told.iter().map(|it| &it.event).collect();
+    let logged = told.iter().filter(|it| it.event.settlement.is_none() || it.day() >= oldest);
     let mut within = conn.begin().await?;
-    match store::add(&mut within, told).await {
+    let added = match store::add(&mut within, logged).await {
+        Ok(logged) => usage::add(&mut within, &events).await.map(|billed| logged.max(billed)),
+        Err(error) => Err(error),
+    };
+    match added {
         Ok(new) => {
             within.commit().await?;
             Ok(Ok(new))
@@ -276,6 +454,8 @@ fn days_before(day: Date, count: i64) -> Date {
 enum NotReadable {
     #[error("it is of no version that we know")]
     Version,
+    #[error("it has a settlement of no number that there is")]
+    Settlement,
     #[error(transparent)]
     Event(#[from] shared::event::NotAnEvent),
 }
@@ -290,4 +470,7 @@ pub enum IngestError {
     Redis(#[from] RedisError),
     #[error("the store of requests failed")]
     Store(#[from] sqlx::Error),
+    #[cfg(test)]
+    #[error("broken off at {0:?}, as the test asks")]
+    BrokenOff(Failpoint),
 }

@@ -1,6 +1,9 @@
 //! A request in a few words.
 
-use shared::event::{Event, Outcome, UsageSource};
+use shared::{
+    event::{Event, Outcome, UsageSource},
+    money::Money,
+};
 
 use super::Request;
 use crate::web::Moment;
@@ -67,6 +70,11 @@ impl Line {
         is_known.then(|| (grouped(usage.total_input()), grouped(usage.total_output())))
     }
 
+    /// Nothing where nobody settled it.
+    pub fn cost(&self) -> Option<Money> {
+        self.event().settlement.map(|_| self.event().cost)
+    }
+
     pub fn total(&self) -> String {
         took(self.event().total_ms)
     }
@@ -77,7 +85,7 @@ impl Line {
 }
 
 /// `1,038`
-pub(super) fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {

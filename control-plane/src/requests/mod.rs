@@ -25,7 +25,10 @@ use shared::{
 use utoipa::ToSchema;
 
 use self::filter::Filter;
-pub use self::ingest::{Ingester, add};
+pub use self::{
+    ingest::{IngestError, Ingester, add},
+    line::grouped,
+};
 use crate::{
     access::{Doors, Work},
     keys::KeyError,

@@ -1,6 +1,7 @@
 //! Every statement on the request log.
 
 use shared::{
+    counters::{Places, Shard},
     event::Event,
     ids::{OrganizationId, RequestId},
 };
@@ -202,19 +203,38 @@ pub(super) async fn is_empty(
     .await
 }
 
-/// Makes us the only one who takes from a stream until the transaction ends. Says no
-/// where somebody else is.
-pub(super) async fn claim(conn: &mut PgConnection, stream: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0)) AS "is_ours!""#,
-        stream,
+/// Makes us the only one who takes from some streams until the transaction ends. Leaves out
+/// those that somebody else takes from.
+pub(super) async fn claim(
+    conn: &mut PgConnection,
+    places: &Places,
+    shards: &[Shard],
+) -> Result<Vec<Shard>, sqlx::Error> {
+    let streams: Vec<_> = shards.iter().map(|it| places.events(*it)).collect();
+    let ours = sqlx::query_scalar!(
+        r#"SELECT pg_try_advisory_xact_lock(hashtextextended(stream, 0)) AS "is_ours!"
+             FROM unnest($1::text[]) WITH ORDINALITY AS s (stream, place) ORDER BY place"#,
+        &streams,
     )
-    .fetch_one(conn)
-    .await
+    .fetch_all(conn)
+    .await?;
+    Ok(shards.iter().zip(ours).filter(|(_, is_ours)| *is_ours).map(|(it, _)| *it).collect())
+}
+
+/// Lets the statements of this transaction take longer than those that somebody waits for.
+pub(super) async fn take_time(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("SELECT set_config('statement_timeout', '20s', true) AS timeout")
+        .fetch_one(conn)
+        .await?;
+    Ok(())
 }
 
 /// Adds those that are not there yet, whosever they are, and says how many those were.
-pub(super) async fn add(conn: &mut PgConnection, told: &[Told]) -> Result<i64, sqlx::Error> {
+pub(super) async fn add<'a>(
+    conn: &mut PgConnection,
+    told: impl Iterator<Item = &'a Told>,
+) -> Result<i64, sqlx::Error> {
+    let told: Vec<_> = told.collect();
     let events = || told.iter().map(|it| &it.event);
     let served = || events().map(|it| it.served.as_ref());
     sqlx::query_scalar!(

@@ -1,6 +1,7 @@
 //! Events to test with, and what holds of the log as a whole.
 
 mod ingesting;
+mod metering;
 mod pages;
 
 use actix_web::http::{Method, StatusCode};

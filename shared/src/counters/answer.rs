@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::Amounts;
-use crate::random;
+use super::{Amounts, Epoch};
+use crate::{event::FIELD, random};
 
 /// How a shard is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +94,8 @@ pub struct Counter {
     pub window: Option<Window>,
     /// The one before it.
     pub before: Option<Window>,
+    /// In which window it was opened with what no event had counted on it, and that.
+    pub opening: Option<(i64, Amounts)>,
 }
 
 /// What was spent and is held in a window.
@@ -128,11 +130,51 @@ impl Counter {
             version: number("v").unwrap_or_default(),
             window: number("ws").map(|it| window(it, number("we").unwrap_or_default(), "")),
             before: number("pw").map(|it| window(it, 0, &format!("{it}:"))),
+            opening: number("ow").map(|it| (it, amounts("o"))),
         }
     }
 
     /// The window of this one that `now_ms` is in, if anything was counted in it.
     pub fn at(&self, now_ms: i64) -> Option<&Window> {
         self.window.as_ref().filter(|it| now_ms < it.until_ms)
+    }
+}
+
+/// A shard at one moment, as `read.lua` tells it.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    pub state: State,
+    pub incarnation: Incarnation,
+    /// By process, the last settlement that is counted.
+    pub settled: HashMap<Epoch, u64>,
+    /// How many events wait to be taken,
+    pub waiting: u64,
+    /// and those, unless they are too many.
+    pub events: Vec<Vec<u8>>,
+    /// In the order that was asked for.
+    pub counters: Vec<Counter>,
+}
+
+/// What [`Reading::read`] takes.
+pub type ReadAnswer = (
+    String,
+    u64,
+    HashMap<String, u64>,
+    u64,
+    Vec<(String, HashMap<String, Vec<u8>>)>,
+    Vec<HashMap<String, String>>,
+);
+
+impl Reading {
+    pub fn read((state, number, settled, waiting, events, budgets): ReadAnswer) -> Option<Self> {
+        let settled = settled.into_iter().filter_map(|(it, last)| Some((it.parse().ok()?, last)));
+        Some(Self {
+            state: State::read(&state)?,
+            incarnation: Incarnation(number),
+            settled: settled.collect(),
+            waiting,
+            events: events.into_iter().filter_map(|(_, mut it)| it.remove(FIELD)).collect(),
+            counters: budgets.iter().map(Counter::read).collect(),
+        })
     }
 }

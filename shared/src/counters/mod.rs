@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use self::{
-    answer::{Counter, Incarnation, Looked, Settled, State, Window},
+    answer::{Counter, Incarnation, Looked, ReadAnswer, Reading, Settled, State, Window},
     scripts::{
         CLOCK, HealedWindow, Healing, Known, LATEST, Opening, Scripts, Settlement, Sweeping, Swept,
         Terms, admission,
@@ -189,6 +189,15 @@ pub struct Amounts {
 }
 
 impl Amounts {
+    /// Both together.
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            money: self.money.saturating_add(other.money),
+            requests: self.requests.saturating_add(other.requests),
+            tokens: self.tokens.saturating_add(other.tokens),
+        }
+    }
+
     pub const fn all(self) -> [i64; 3] {
         [self.money, self.requests, self.tokens]
     }

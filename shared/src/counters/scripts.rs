@@ -12,6 +12,7 @@ use crate::{
 pub const CLOCK: &str = include_str!("lua/clock.lua");
 const COUNTER: &str = include_str!("lua/counter.lua");
 const CHILL: &str = include_str!("lua/chill.lua");
+const PUBLISH: &str = include_str!("lua/publish.lua");
 const ADMISSION: &str = include_str!("lua/admission.lua");
 
 /// A script that no store keeps over a restart, nor gets from another: where Redis does not
@@ -60,8 +61,10 @@ pub struct Scripts {
     register: Known,
     look: Known,
     sweep: Known,
+    forget: Known,
     chill: Known,
     heal: Known,
+    read: Known,
     pub places: Places,
 }
 
@@ -97,6 +100,7 @@ pub struct Settlement<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Sweeping<'a> {
     pub epoch: Epoch,
+    /// What it is called where it is: the call, and among the dead's the epoch before it.
     pub call: &'a str,
     /// As it is written down: what [`Hold::read_all`] reads.
     pub written: &'a str,
@@ -111,6 +115,8 @@ pub enum Swept {
     Dead { silent_since_ms: i64 },
     /// Its call was settled before the store went back. It is let go.
     Settled,
+    /// The same, of a hold that the dead have.
+    Buried,
 }
 
 /// What the database knows of a shard.
@@ -132,6 +138,7 @@ pub struct Healing<'a> {
 pub struct HealedWindow {
     pub budget: BudgetId,
     pub from_ms: i64,
+    /// 0 where it is not known: then the first call that comes says it.
     pub until_ms: i64,
     pub more: Amounts,
 }
@@ -152,8 +159,10 @@ impl Scripts {
             register: known(include_str!("lua/register.lua")),
             look: known(include_str!("lua/look.lua")),
             sweep: known(include_str!("lua/sweep.lua")),
+            forget: Known::new(&[include_str!("lua/forget.lua")]),
             chill: Known::new(&[clock, CHILL]),
             heal: known(include_str!("lua/heal.lua")),
+            read: known(include_str!("lua/read.lua")),
             places,
         }
     }
@@ -199,8 +208,10 @@ impl Scripts {
             &self.register,
             &self.look,
             &self.sweep,
+            &self.forget,
             &self.chill,
             &self.heal,
+            &self.read,
             // The last, so that whoever finds it finds the others.
             &self.boot,
         ];
@@ -300,14 +311,45 @@ impl Scripts {
         let held = Hold::read_all(written);
         let places = &self.places;
         let mut ask = self.sweep.ask(3 + held.len());
-        ask.arg(places.holds(shard, epoch)).arg(places.dead_holds(shard)).arg(places.living(shard));
-        self.name_budgets(&mut ask, shard, &held);
-        let (why, since) = match why {
-            Swept::Dead { silent_since_ms } => ("dead", silent_since_ms),
-            Swept::Settled => ("settled", 0),
+        let (why, since, place) = match why {
+            Swept::Dead { silent_since_ms } => {
+                ("dead", silent_since_ms, places.holds(shard, epoch))
+            }
+            Swept::Settled => ("settled", 0, places.holds(shard, epoch)),
+            Swept::Buried => ("buried", 0, places.dead_holds(shard)),
         };
+        ask.arg(place).arg(places.dead_holds(shard)).arg(places.living(shard));
+        self.name_budgets(&mut ask, shard, &held);
         ask.arg(why).arg(epoch.to_string()).arg(since).arg(call).arg(written);
         held.iter().for_each(|it| _ = ask.arg(it.window).arg(&it.amounts.all()));
+        ask
+    }
+
+    /// Forgets a process that has been silent since then and holds nothing.
+    pub fn forget(&self, shard: Shard, epoch: Epoch, silent_since_ms: i64) -> Cmd {
+        let mut ask = self.forget.ask(2);
+        ask.arg(self.places.holds(shard, epoch)).arg(self.places.living(shard));
+        ask.arg(epoch.to_string()).arg(silent_since_ms);
+        ask
+    }
+
+    /// Says of processes which of their events is the last that is in the database.
+    pub fn publish(&self, shard: Shard, durable: &[(Epoch, u64)]) -> Cmd {
+        // Whole, for it is no matter whether this Redis is the one it was.
+        let mut ask = cmd("EVAL");
+        ask.arg(PUBLISH).arg(1).arg(self.places.durable(shard));
+        durable.iter().for_each(|(epoch, last)| _ = ask.arg(epoch.to_string()).arg(*last));
+        ask
+    }
+
+    /// All that is compared with the database, at one moment: for [`Reading`](super::Reading).
+    pub fn read(&self, shard: Shard, budgets: &[BudgetId], most_events: usize) -> Cmd {
+        let mut ask = self.read.ask(3 + budgets.len());
+        ask.arg(self.places.incarnation(shard))
+            .arg(self.places.settled(shard))
+            .arg(self.places.events(shard));
+        budgets.iter().for_each(|it| _ = ask.arg(self.places.budget(shard, *it)));
+        ask.arg(most_events);
         ask
     }
 

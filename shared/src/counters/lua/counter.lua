@@ -42,7 +42,8 @@ local function names_in(window)
 end
 
 -- Begins a window: puts what the present one holds aside, and forgets the one before it. What
--- came in of the new one before anybody began it is taken up.
+-- came in of the new one before anybody began it is taken up. Who heals knows when a window
+-- began, and not when it ends: there is no `till` then, until a call brings one.
 local function turn(budget, from, till)
   if budget.ws then
     local aside = {}
@@ -72,7 +73,12 @@ local function turn(budget, from, till)
     redis.call('HDEL', budget.key, unpack(names))
   end
   budget.ws, budget.we = from, till
-  redis.call('HSET', budget.key, 'ws', text(from), 'we', text(till))
+  redis.call('HSET', budget.key, 'ws', text(from))
+  if till then
+    redis.call('HSET', budget.key, 'we', text(till))
+  else
+    redis.call('HDEL', budget.key, 'we')
+  end
 end
 
 -- Sees to it that the present window is the one that `now` is in. `edges` are where the
@@ -83,6 +89,11 @@ local function present(budget, now, edges)
   if budget.we and now < budget.we then return true end
   for i = 1, #edges - 1 do
     if now >= edges[i] and now < edges[i + 1] then
+      if budget.ws and not budget.we and budget.ws >= edges[i] then
+        budget.we = edges[i + 1]
+        redis.call('HSET', budget.key, 'we', text(budget.we))
+        return true
+      end
       turn(budget, math.max(edges[i], budget.we or edges[i]), edges[i + 1])
       return true
     end

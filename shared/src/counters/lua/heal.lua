@@ -4,7 +4,7 @@
 -- ARGV: the incarnation's number as it was read (0 where there was none), a new one, for how
 -- many milliseconds proxies may say what they hold, the number of epochs; then for each epoch
 -- its name and the last settlement that is in the database; then for each budget its window's
--- beginning and end, and what to add that was spent in it in money, requests and tokens.
+-- beginning and end (0 where it is not known), and what to add that was spent in it in money, requests and tokens.
 -- Answers whether it was healed: not if the store is another one meanwhile.
 local now = clock()
 local state, number = incarnation(KEYS[1], now)
@@ -21,7 +21,7 @@ end
 for i = 4, #KEYS do
   local from, till = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   local budget = read_budget(KEYS[i])
-  if not budget.ws or from >= (budget.we or 0) then turn(budget, from, till) end
+  if not budget.ws or from > budget.ws then turn(budget, from, till > 0 and till or nil) end
   local window, prefix = window_of(budget, from)
   if window then
     add(KEYS[i], prefix, {

@@ -14,6 +14,8 @@ if ARGV[11] and redis.call('HEXISTS', KEYS[1], 'opened') == 0 then
     for i, name in ipairs({ 'sm', 'sr', 'st' }) do
       redis.call('HINCRBY', KEYS[1], name, ARGV[12 + i])
     end
+    -- What no event counted on this budget, for whoever compares.
+    redis.call('HSET', KEYS[1], 'ow', ARGV[11], 'om', ARGV[13], 'or', ARGV[14], 'ot', ARGV[15])
   end
   redis.call('HSET', KEYS[1], 'opened', '1')
 end

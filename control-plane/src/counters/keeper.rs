@@ -1,0 +1,282 @@
+//! The healer and the sweeper.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::LazyLock,
+    time::Duration,
+};
+
+use actix_web::web::Data;
+use deadpool_redis::{Connection, PoolError};
+use prometheus::{IntCounter, IntGauge, register_int_counter, register_int_gauge};
+use redis::{Cmd, FromRedisValue, Pipeline, RedisError, pipe};
+use shared::{
+    counters::{
+        Epoch, Healing, Incarnation, Places, ReadAnswer, Reading, Scripts, Shard, State, Sweeping,
+        Swept,
+    },
+    ids::OrganizationId,
+};
+use sqlx::PgConnection;
+use tokio::time::{error::Elapsed, timeout};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::store;
+use crate::platform::Platform;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+/// For how long proxies may say what they hold, before anything new is let through.
+const LEARNING_MS: u64 = 3_000;
+/// A process that has given no sign of life for so long is dead.
+const SILENCE_MS: i64 = 60_000;
+
+static HEALED: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!("turnpike_counter_shards_healed_total", "Shards of counters healed.")
+        .expect("the metric is registered once")
+});
+
+static COLD: LazyLock<IntGauge> = LazyLock::new(|| {
+    register_int_gauge!(
+        "turnpike_counter_shards_cold",
+        "Shards of counters that wait to be healed."
+    )
+    .expect("the metric is registered once")
+});
+
+static BURIED: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!(
+        "turnpike_dead_holds_total",
+        "Holds of proxies that died, kept as held by the dead."
+    )
+    .expect("the metric is registered once")
+});
+
+static RELEASED: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!(
+        "turnpike_settled_holds_released_total",
+        "Holds of calls that were settled before the store went back, let go."
+    )
+    .expect("the metric is registered once")
+});
+
+/// Keeps the counters. Any number may run at once.
+pub struct Keeper {
+    platform: Data<Platform>,
+    scripts: Scripts,
+}
+
+impl Keeper {
+    pub fn new(platform: Data<Platform>, places: Places) -> Self {
+        Self { platform, scripts: Scripts::new(places) }
+    }
+
+    /// Heals every shard that lost something.
+    pub async fn heal(&self) -> Result<(), KeeperError> {
+        let mut redis = self.redis().await?;
+        self.look_at(&mut redis).await?;
+        let cold = self.cold(&mut redis).await?;
+        COLD.set(i64::try_from(cold.len()).unwrap_or(i64::MAX));
+        if cold.is_empty() {
+            return Ok(());
+        }
+        let mut db = self.platform.db.acquire().await?;
+        let mut organizations: HashMap<Shard, Vec<OrganizationId>> = HashMap::new();
+        for organization in store::counted_organizations(&mut db).await? {
+            organizations.entry(Shard::of(organization)).or_default().push(organization);
+        }
+        let ours = |shard| organizations.get(&shard).map_or(&[][..], Vec::as_slice);
+        let before = store::healed_shards(&mut db).await?;
+        let (mut healed, mut learning) = (0, 0);
+        for shard in cold {
+            // One that was never healed has never counted: nothing is held, nor lost.
+            let learning_ms = if before.contains(&shard) { LEARNING_MS } else { 0 };
+            if self.heal_shard(&mut redis, &mut db, shard, ours(shard), learning_ms).await? {
+                HEALED.inc();
+                healed += 1;
+                learning += u32::from(learning_ms > 0);
+            }
+        }
+        match (healed, learning) {
+            (0, _) => {}
+            (_, 0) => info!("{healed} shards of counters begin to count"),
+            _ => warn!("{learning} shards of counters had lost something, and are healed"),
+        }
+        COLD.set(0);
+        Ok(())
+    }
+
+    /// Where Redis is not the one that it was, says so of every shard before anything else.
+    async fn look_at(&self, redis: &mut Connection) -> Result<(), KeeperError> {
+        let [is_booted]: [bool; 1] = ask(redis, self.scripts.is_booted()).await?;
+        if is_booted {
+            return Ok(());
+        }
+        warn!("this is another Redis than before, or a restarted one: what it lost is put back");
+        send(redis, self.scripts.chill_all(Incarnation::fresh())).await?;
+        send(redis, self.scripts.load()).await
+    }
+
+    async fn cold(&self, redis: &mut Connection) -> Result<Vec<Shard>, KeeperError> {
+        let mut pipeline = pipe();
+        for shard in Shard::all() {
+            pipeline.cmd("GET").arg(self.scripts.places.incarnation(shard));
+        }
+        let states: Vec<Option<String>> = timeout(PATIENCE, pipeline.query_async(redis)).await??;
+        let is_cold = |it: &Option<String>| it.as_ref().is_none_or(|it| it.contains(" C "));
+        Ok(Shard::all().zip(states).filter(|(_, it)| is_cold(it)).map(|(shard, _)| shard).collect())
+    }
+
+    async fn heal_shard(
+        &self,
+        redis: &mut Connection,
+        db: &mut PgConnection,
+        shard: Shard,
+        organizations: &[OrganizationId],
+        learning_ms: u64,
+    ) -> Result<bool, KeeperError> {
+        let reading = self.read(redis, shard).await?;
+        if reading.state != State::Cold {
+            return Ok(false);
+        }
+        let to = Incarnation::fresh();
+        // Before it counts, so that it is never taken for one that has not counted yet.
+        store::note_healed(db, shard, to).await?;
+        self.release_settled(redis, db, shard, &reading).await?;
+        let known = store::known(db, shard, &reading.settled, organizations).await?;
+        let healing = Healing {
+            from: reading.incarnation,
+            to,
+            learning_ms,
+            settled: &known.settled,
+            windows: &known.windows,
+        };
+        let healed: i64 = ask(redis, self.scripts.heal(shard, healing)).await?;
+        Ok(healed == 1)
+    }
+
+    async fn read(&self, redis: &mut Connection, shard: Shard) -> Result<Reading, KeeperError> {
+        let answer: ReadAnswer = ask(redis, self.scripts.read(shard, &[], 0)).await?;
+        Reading::read(answer).ok_or(KeeperError::Unreadable)
+    }
+
+    /// Lets go of what calls hold that are settled: the store went back to a time before.
+    async fn release_settled(
+        &self,
+        redis: &mut Connection,
+        db: &mut PgConnection,
+        shard: Shard,
+        reading: &Reading,
+    ) -> Result<(), KeeperError> {
+        let places = &self.scripts.places;
+        let mut epochs: HashSet<Epoch> = reading.settled.keys().copied().collect();
+        let living: Vec<String> = ask(redis, zrange(&places.living(shard))).await?;
+        epochs.extend(living.iter().filter_map(|it| it.parse::<Epoch>().ok()));
+        epochs.extend(store::epochs(db, shard).await?);
+        let mut held = Vec::new();
+        for epoch in epochs {
+            let holds: Vec<(String, String)> =
+                ask(redis, hgetall(&places.holds(shard, epoch))).await?;
+            held.extend(holds.into_iter().map(|(call, text)| (epoch, call, text, Swept::Settled)));
+        }
+        let dead: Vec<(String, String)> = ask(redis, hgetall(&places.dead_holds(shard))).await?;
+        for (name, text) in dead {
+            if let Some(epoch) = name.split_once(' ').and_then(|(epoch, _)| epoch.parse().ok()) {
+                held.push((epoch, name, text, Swept::Buried));
+            }
+        }
+        let call = |name: &str| {
+            let call = name.split_once(' ').map_or(name, |(_, call)| call);
+            Uuid::try_parse(call).ok()
+        };
+        let calls: Vec<_> = held.iter().filter_map(|(_, name, ..)| call(name)).collect();
+        let settled = store::settled_calls(db, &calls).await?;
+        for (epoch, name, text, why) in &held {
+            if call(name).is_some_and(|it| settled.contains(&it)) {
+                let sweeping = Sweeping { epoch: *epoch, call: name, written: text, why: *why };
+                let taken: u64 = ask(redis, self.scripts.sweep(shard, sweeping)).await?;
+                RELEASED.inc_by(taken);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves what dead processes hold to the holds of the dead.
+    pub async fn sweep(&self) -> Result<(), KeeperError> {
+        let mut redis = self.redis().await?;
+        let (seconds, _): (i64, i64) = ask(&mut redis, redis::cmd("TIME")).await?;
+        let silent_since_ms = seconds * 1_000 - SILENCE_MS;
+        self.sweep_since(&mut redis, silent_since_ms).await
+    }
+
+    pub(super) async fn sweep_since(
+        &self,
+        redis: &mut Connection,
+        silent_since_ms: i64,
+    ) -> Result<(), KeeperError> {
+        let places = &self.scripts.places;
+        let mut pipeline = pipe();
+        for shard in Shard::all() {
+            let living = places.living(shard);
+            pipeline.cmd("ZRANGEBYSCORE").arg(living).arg("-inf").arg(silent_since_ms);
+        }
+        let silent: Vec<Vec<String>> = timeout(PATIENCE, pipeline.query_async(redis)).await??;
+        let silent = Shard::all().zip(silent).flat_map(|(shard, epochs)| {
+            epochs.into_iter().filter_map(move |it| Some((shard, it.parse::<Epoch>().ok()?)))
+        });
+        for (shard, epoch) in silent {
+            let holds: Vec<(String, String)> =
+                ask(redis, hgetall(&places.holds(shard, epoch))).await?;
+            let mut buried = 0;
+            for (call, written) in &holds {
+                let why = Swept::Dead { silent_since_ms };
+                let sweeping = Sweeping { epoch, call, written, why };
+                buried += ask::<u64>(redis, self.scripts.sweep(shard, sweeping)).await?;
+            }
+            let () = ask(redis, self.scripts.forget(shard, epoch, silent_since_ms)).await?;
+            BURIED.inc_by(buried);
+            if buried > 0 {
+                warn!(%epoch, buried, "process {epoch} of a proxy died with {buried} calls held");
+            }
+        }
+        Ok(())
+    }
+
+    async fn redis(&self) -> Result<Connection, KeeperError> {
+        Ok(timeout(PATIENCE, self.platform.redis.get()).await??)
+    }
+}
+
+async fn ask<T: FromRedisValue>(redis: &mut Connection, question: Cmd) -> Result<T, KeeperError> {
+    Ok(timeout(PATIENCE, question.query_async(redis)).await??)
+}
+
+async fn send(redis: &mut Connection, all: Pipeline) -> Result<(), KeeperError> {
+    Ok(timeout(PATIENCE, all.exec_async(redis)).await??)
+}
+
+fn hgetall(key: &str) -> Cmd {
+    let mut ask = redis::cmd("HGETALL");
+    ask.arg(key);
+    ask
+}
+
+fn zrange(key: &str) -> Cmd {
+    let mut ask = redis::cmd("ZRANGE");
+    ask.arg(key).arg(0).arg(-1);
+    ask
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    #[error("Redis did not answer in time")]
+    TooSlow(#[from] Elapsed),
+    #[error("Redis gave no connection")]
+    NoConnection(#[from] PoolError),
+    #[error("Redis failed")]
+    Redis(#[from] RedisError),
+    #[error("a shard of counters cannot be understood")]
+    Unreadable,
+    #[error("the database failed")]
+    Store(#[from] sqlx::Error),
+}

@@ -1,0 +1,163 @@
+//! What Redis counted against what the database knows.
+//!
+//! Redis is read a shard at a moment, the database at a later one. What was settled in between
+//! is taken from the database's sums, which is possible since settlements have numbers; and what
+//! was settled before and is not in the database yet stood in the stream.
+
+use std::collections::{HashMap, HashSet};
+
+use deadpool_redis::Pool;
+use shared::{
+    counters::{Amounts, Counter, Places, ReadAnswer, Reading, Scripts, Shard, State},
+    event::Event,
+    ids::{BudgetId, OrganizationId},
+};
+use sqlx::PgConnection;
+use tokio::time::timeout;
+
+use super::{Compared, Difference, Equality, PATIENCE, ReconciliationError, store};
+
+/// A shard with more events that wait is not compared.
+const MOST_WAITING: usize = 10_000;
+
+/// A shard as it was read.
+pub(super) struct Read {
+    shard: Shard,
+    organizations: Vec<OrganizationId>,
+    budgets: Vec<BudgetId>,
+    reading: Reading,
+}
+
+/// What is spent in a window of a budget.
+type Spent = HashMap<(BudgetId, i64), Amounts>;
+
+pub(super) async fn read(
+    redis: &Pool,
+    places: &Places,
+    budgets: Vec<(OrganizationId, BudgetId)>,
+) -> Result<Vec<Read>, ReconciliationError> {
+    let scripts = Scripts::new(places.clone());
+    let mut by_shard: HashMap<Shard, (HashSet<OrganizationId>, Vec<BudgetId>)> = HashMap::new();
+    for (organization, budget) in budgets {
+        let (organizations, all) = by_shard.entry(Shard::of(organization)).or_default();
+        organizations.insert(organization);
+        all.push(budget);
+    }
+    let mut redis = timeout(PATIENCE, redis.get()).await??;
+    let mut read = Vec::new();
+    for (shard, (organizations, budgets)) in by_shard {
+        let question = scripts.read(shard, &budgets, MOST_WAITING);
+        let answer: Result<ReadAnswer, _> =
+            timeout(PATIENCE, question.query_async(&mut redis)).await?;
+        let answer = match answer {
+            // Another Redis, which nobody has looked after yet.
+            Err(error) if error.code() == Some("NOSCRIPT") => continue,
+            answer => answer?,
+        };
+        let reading = Reading::read(answer).ok_or(ReconciliationError::Unreadable)?;
+        let organizations = organizations.into_iter().collect();
+        read.push(Read { shard, organizations, budgets, reading });
+    }
+    Ok(read)
+}
+
+pub(super) async fn compare(
+    conn: &mut PgConnection,
+    places: &Places,
+    read: &[Read],
+) -> Result<Compared, ReconciliationError> {
+    let mut compared = Compared::new(Equality::Counters);
+    let (mut cold, mut busy) = (0, 0);
+    for it in read {
+        if it.reading.state == State::Cold {
+            cold += 1;
+            continue;
+        }
+        if it.reading.waiting > it.reading.events.len().try_into().unwrap_or(u64::MAX) {
+            busy += 1;
+            continue;
+        }
+        let known = known(conn, it).await?;
+        for (budget, counter) in it.budgets.iter().zip(&it.reading.counters) {
+            let key = places.budget(it.shard, *budget);
+            compare_budget(&mut compared, &key, *budget, counter, &known);
+        }
+    }
+    let left_out = [
+        (cold, "shards of counters wait to be healed"),
+        (busy, "shards have too many events waiting"),
+    ];
+    let left_out: Vec<_> = left_out
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    compared.left_out = Some(left_out.join(", ")).filter(|it| !it.is_empty());
+    Ok(compared)
+}
+
+/// What Redis should have counted at the moment it was read.
+async fn known(conn: &mut PgConnection, read: &Read) -> Result<Spent, ReconciliationError> {
+    let mut known = Spent::new();
+    for (at, amounts) in store::windows(conn, &read.organizations).await? {
+        add(&mut known, at, amounts, 1);
+    }
+    for (at, amounts) in store::counted_since(conn, read.shard, &read.reading.settled).await? {
+        add(&mut known, at, amounts, -1);
+    }
+    let events = read.reading.events.iter().filter_map(|it| Event::decode(it).ok());
+    let waiting: Vec<_> = events.filter(|it| it.settlement.is_some()).collect();
+    let there = store::known_usage(conn, &waiting).await?;
+    for event in waiting.iter().filter(|it| !there.contains(&it.request.uuid())) {
+        for it in &event.counted {
+            add(&mut known, (it.budget, it.window), it.amounts, 1);
+        }
+    }
+    Ok(known)
+}
+
+fn add(to: &mut Spent, at: (BudgetId, i64), amounts: Amounts, times: i64) {
+    let Amounts { money, requests, tokens } = amounts;
+    let more = Amounts { money: money * times, requests: requests * times, tokens: tokens * times };
+    let sum = to.entry(at).or_default();
+    *sum = sum.plus(more);
+}
+
+fn compare_budget(
+    compared: &mut Compared,
+    key: &str,
+    budget: BudgetId,
+    counter: &Counter,
+    known: &Spent,
+) {
+    let mut windows: Vec<_> = [counter.before, counter.window]
+        .into_iter()
+        .flatten()
+        .map(|it| (it.from_ms, it.spent))
+        .collect();
+    // The latest that the database knows has to be there.
+    let latest = known.keys().filter(|it| it.0 == budget).map(|it| it.1).max();
+    let newest = windows.last().map(|it| it.0);
+    if let Some(latest) = latest.filter(|it| newest.is_none_or(|newest| newest < *it)) {
+        windows.push((latest, Amounts::default()));
+    }
+    for (window, spent) in windows {
+        let opening = counter.opening.filter(|it| it.0 == window).map(|it| it.1);
+        let expected = known.get(&(budget, window)).copied().unwrap_or_default();
+        let expected = expected.plus(opening.unwrap_or_default());
+        compared.left += i128::from(spent.money);
+        compared.right += i128::from(expected.money);
+        let names = ["money", "requests", "tokens"];
+        for (name, (left, right)) in names.iter().zip(spent.all().into_iter().zip(expected.all())) {
+            if left != right {
+                compared.note(Difference {
+                    table: format!("Redis {key} | budget_windows"),
+                    key: format!("budget={budget} window={window}"),
+                    amount: (*name).to_owned(),
+                    left,
+                    right,
+                });
+            }
+        }
+    }
+}
