@@ -228,11 +228,8 @@ pub struct ServiceTier {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-<<<<<<< HEAD
 #[expect(clippy::large_enum_variant, reason = "a price has few tiers, and few are kept")]
-=======
 #[schema(as = PriceTerms)]
->>>>>>> caps
 pub enum Terms {
     /// Instead of the standard rates and tiers.
     Schedule(Schedule),
