@@ -85,7 +85,7 @@ impl Keeper {
         for organization in store::counted_organizations(&mut db).await? {
             organizations.entry(Shard::of(organization)).or_default().push(organization);
         }
-        let ours = |shard| organizations.get(&shard).map_or(&[][..], Vec::as_slice);
+        let ours = |shard: Shard| organizations.get(&shard).map_or(&[][..], Vec::as_slice);
         let before = store::healed_shards(&mut db).await?;
         let (mut healed, mut learning) = (0, 0);
         for shard in cold {

@@ -25,7 +25,8 @@ pub(super) struct Read {
     shard: Shard,
     organizations: Vec<OrganizationId>,
     budgets: Vec<BudgetId>,
-    reading: Reading,
+    /// Nothing where Redis is another one, which nobody has looked after yet.
+    reading: Option<Reading>,
 }
 
 /// What is spent in a window of a budget.
@@ -49,12 +50,10 @@ pub(super) async fn read(
         let question = scripts.read(shard, &budgets, MOST_WAITING);
         let answer: Result<ReadAnswer, _> =
             timeout(PATIENCE, question.query_async(&mut redis)).await?;
-        let answer = match answer {
-            // Another Redis, which nobody has looked after yet.
-            Err(error) if error.code() == Some("NOSCRIPT") => continue,
-            answer => answer?,
+        let reading = match answer {
+            Err(error) if error.code() == Some("NOSCRIPT") => None,
+            answer => Some(Reading::read(answer?).ok_or(ReconciliationError::Unreadable)?),
         };
-        let reading = Reading::read(answer).ok_or(ReconciliationError::Unreadable)?;
         let organizations = organizations.into_iter().collect();
         read.push(Read { shard, organizations, budgets, reading });
     }
@@ -69,16 +68,16 @@ pub(super) async fn compare(
     let mut compared = Compared::new(Equality::Counters);
     let (mut cold, mut busy) = (0, 0);
     for it in read {
-        if it.reading.state == State::Cold {
+        let Some(reading) = it.reading.as_ref().filter(|it| it.state != State::Cold) else {
             cold += 1;
             continue;
-        }
-        if it.reading.waiting > it.reading.events.len().try_into().unwrap_or(u64::MAX) {
+        };
+        if usize::try_from(reading.waiting).is_ok_and(|waiting| waiting > reading.events.len()) {
             busy += 1;
             continue;
         }
-        let known = known(conn, it).await?;
-        for (budget, counter) in it.budgets.iter().zip(&it.reading.counters) {
+        let known = known(conn, it, reading).await?;
+        for (budget, counter) in it.budgets.iter().zip(&reading.counters) {
             let key = places.budget(it.shard, *budget);
             compare_budget(&mut compared, &key, *budget, counter, &known);
         }
@@ -97,15 +96,19 @@ pub(super) async fn compare(
 }
 
 /// What Redis should have counted at the moment it was read.
-async fn known(conn: &mut PgConnection, read: &Read) -> Result<Spent, ReconciliationError> {
+async fn known(
+    conn: &mut PgConnection,
+    read: &Read,
+    reading: &Reading,
+) -> Result<Spent, ReconciliationError> {
     let mut known = Spent::new();
     for (at, amounts) in store::windows(conn, &read.organizations).await? {
         add(&mut known, at, amounts, 1);
     }
-    for (at, amounts) in store::counted_since(conn, read.shard, &read.reading.settled).await? {
+    for (at, amounts) in store::counted_since(conn, read.shard, &reading.settled).await? {
         add(&mut known, at, amounts, -1);
     }
-    let events = read.reading.events.iter().filter_map(|it| Event::decode(it).ok());
+    let events = reading.events.iter().filter_map(|it| Event::decode(it).ok());
     let waiting: Vec<_> = events.filter(|it| it.settlement.is_some()).collect();
     let there = store::known_usage(conn, &waiting).await?;
     for event in waiting.iter().filter(|it| !there.contains(&it.request.uuid())) {

@@ -45,11 +45,8 @@ async fn events_under_way_are_no_difference(root: PgPool) {
     // In the stream only; in the stream and in the database; and beyond what Redis had.
     meter.settle_all(7..=9).await;
     assert!(meter.compare().await.is_sound());
-    let dies = meter.ingester();
-    let dies = crate::requests::Ingester {
-        breaks_at: Some(crate::failpoints::Failpoint::IngestCommitted),
-        ..dies
-    };
+    let mut dies = meter.ingester();
+    dies.breaks_at = Some(crate::failpoints::Failpoint::IngestCommitted);
     dies.take_all().await.unwrap_err();
     assert_eq!(meter.waiting().await, 3);
     assert!(meter.compare().await.is_sound());

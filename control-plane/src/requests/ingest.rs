@@ -227,6 +227,9 @@ impl Ingester {
         }
         let streams = self.read(&shards).await?;
         let entries: Vec<_> = streams.iter().flat_map(|(_, entries)| entries).collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
         let (mut told, mut aside) = (Vec::new(), Vec::new());
         for entry in &entries {
             match Told::read(entry) {
@@ -312,7 +315,8 @@ impl Ingester {
         store::take_time(conn).await?;
         let oldest = self.oldest(OffsetDateTime::now_utc().date());
         let (entries, told): (Vec<_>, Vec<_>) = told.into_iter().unzip();
-        let (mut new, mut parts) = (0, vec![0..told.len()]);
+        let (mut new, mut parts) = (0, Vec::new());
+        parts.push(0..told.len());
         while let Some(part) = parts.pop() {
             match add_or_undo(conn, &told[part.clone()], oldest).await? {
                 Ok(count) => new += count,

@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use redis::AsyncCommands;
 use shared::{
     counters::{
-        Amounts, Counted, Counter, Epoch, Hold, Places, Scripts, Settled, Settlement, Shard,
+        Amounts, Counted, Counter, Epoch, Hold, Opening, Places, Scripts, Settled, Settlement,
+        Shard, Terms,
     },
     event::{Event, FIELD, Line, SettlementId, UsageSource},
     ids::{ApiKeyId, BudgetId, CredentialId, OrganizationId, ProjectId, UpstreamId},
-    money::Pico,
+    money::{Period, Pico, Zone},
     random,
+    snapshot::{Budget, BudgetScope, Caps, OnRedisLoss, OnTight, Thresholds},
     usage::Usage,
 };
 use sqlx::PgPool;
@@ -41,7 +43,7 @@ impl Meter {
         let fixture = Fixture::new(root).await;
         let places = Places::with_prefix(&format!("test:{}:", random::base62(12)));
         let redis = fixture.platform.redis.get().await.unwrap();
-        let meter = Self {
+        let mut meter = Self {
             scripts: Scripts::new(places),
             redis,
             project: ProjectId::generate(),
@@ -56,7 +58,34 @@ impl Meter {
             .await
             .unwrap();
         meter.keeper().heal().await.unwrap();
+        meter.put_terms().await;
         meter
+    }
+
+    /// Puts the budgets' terms in force, and begins the window that lasts for ever.
+    async fn put_terms(&mut self) {
+        for id in self.budgets {
+            let budget = Budget {
+                id,
+                organization: self.organization(),
+                name: "all".into(),
+                scope: BudgetScope::Organization,
+                period: Period::Total,
+                zone: Zone::UTC,
+                caps: Caps { requests: Some(1_000_000), ..Caps::default() },
+                raise: None,
+                is_hard: true,
+                thresholds: Thresholds::default(),
+                on_tight: OnTight::Deny,
+                on_redis_loss: OnRedisLoss::Closed,
+                version: 1,
+                raised_by: String::new(),
+            };
+            let opening = Opening { from_ms: 0, until_ms: i64::MAX, spent: Amounts::default() };
+            let terms = Terms { budget: &budget, opening: Some(opening) };
+            let ask = self.scripts.set_terms(self.shard(), terms);
+            let _: i64 = ask.query_async(&mut self.redis).await.unwrap();
+        }
     }
 
     pub fn organization(&self) -> OrganizationId {

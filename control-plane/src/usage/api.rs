@@ -2,8 +2,10 @@
 
 use actix_web::http::Method;
 use serde::Serialize;
+use shared::ids::{ApiKeyId, ProjectId, TeamId};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::{
     UsageError,
@@ -93,12 +95,12 @@ async fn show(
 
 /// An id as everybody else says it, with its prefix.
 pub(super) fn said_id(group: Group, text: &str) -> String {
-    use shared::ids::{ApiKeyId, ProjectId, TeamId};
-    let Ok(id) = text.parse() else { return String::new() };
-    match group {
-        Group::Project => ProjectId::from_uuid(id).to_string(),
-        Group::Team => TeamId::from_uuid(id).to_string(),
-        Group::Key => ApiKeyId::from_uuid(id).to_string(),
-        Group::Model | Group::Provider | Group::Source | Group::Nothing => text.to_owned(),
-    }
+    let id = || text.parse::<Uuid>().ok();
+    let said = match group {
+        Group::Project => id().map(|it| ProjectId::from_uuid(it).to_string()),
+        Group::Team => id().map(|it| TeamId::from_uuid(it).to_string()),
+        Group::Key => id().map(|it| ApiKeyId::from_uuid(it).to_string()),
+        Group::Model | Group::Provider | Group::Source | Group::Nothing => Some(text.to_owned()),
+    };
+    said.unwrap_or_default()
 }

@@ -321,7 +321,7 @@ pub(super) async fn by_day(
         query.key.map(|it| it.uuid()),
         query.model,
         query.provider,
-        only,
+        only as Option<&[String]>,
         query.group.name(),
         most,
     )

@@ -45,9 +45,17 @@ struct Shown {
     days: String,
     total: Total,
     group: Group,
+    groups: Vec<Choice>,
     chart: Chart,
     rows: Vec<Row>,
     has_more: bool,
+}
+
+/// Something else to group by.
+struct Choice {
+    title: &'static str,
+    address: String,
+    is_present: bool,
 }
 
 /// One of what usage is grouped by.
@@ -64,16 +72,6 @@ struct Row {
 impl UsagePage {
     fn periods(&self) -> [(&'static str, &'static str); 5] {
         PERIODS
-    }
-
-    fn groups(&self) -> Vec<(&'static str, String, bool)> {
-        let path = format!("{}/usage", self.frame.organization_path());
-        let present = self.shown.as_ref().map(|it| it.group).unwrap_or_default();
-        let link = |it: Group| {
-            let address = self.search.address(&path, Some(("group", it.name())));
-            (it.title(), address, it == present)
-        };
-        Group::ALL.into_iter().map(link).collect()
     }
 }
 
@@ -118,12 +116,12 @@ async fn look(
     path: &str,
 ) -> Result<Shown, UsageError> {
     let organization = work.organization;
-    let total = store::total(work, organization, query).await?;
     let mut slices = store::slices(work, organization, query, query.group, SHOWN + 1).await?;
     let has_more = i64::try_from(slices.len()).is_ok_and(|it| it > SHOWN);
     slices.truncate(usize::try_from(SHOWN).unwrap_or_default());
     let named: Vec<_> = slices.iter().take(COLOURS).map(|it| it.name.clone()).collect();
     let rows = store::by_day(work, organization, query, Some(&named), EXPORTED).await?;
+    let total = rows.iter().fold(Total::default(), |sum, it| sum.plus(it.total));
     let row = |(at, slice): (usize, Slice)| Row {
         address: narrowed(search, path, query.group, &slice.name),
         colour: class(at),
@@ -135,10 +133,20 @@ async fn look(
         days: format!("{} to {}, days of UTC", web::day(query.first), web::day(query.last)),
         total,
         group: query.group,
+        groups: groups(search, path, query.group),
         chart: Chart::of(query, &rows, &named),
         rows: slices.into_iter().enumerate().map(row).collect(),
         has_more,
     })
+}
+
+fn groups(search: &UsageSearch, path: &str, present: Group) -> Vec<Choice> {
+    let choice = |it: Group| Choice {
+        title: it.title(),
+        address: search.address(path, Some(("group", it.name()))),
+        is_present: it == present,
+    };
+    Group::ALL.into_iter().map(choice).collect()
 }
 
 fn title(group: Group, slice: &Slice) -> String {
