@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{
     ids::{ApiKeyId, BudgetId, CostCenterId, OrganizationId, ProjectId, TeamId},
@@ -61,6 +62,17 @@ impl Scope {
             Self::Project(_) => "project",
             Self::Key(_) => "key",
             Self::CostCenter(_) => "cost_center",
+        }
+    }
+
+    /// Of what is one of many.
+    pub fn id(self) -> Option<Uuid> {
+        match self {
+            Self::Organization => None,
+            Self::Team(id) => Some(id.uuid()),
+            Self::Project(id) => Some(id.uuid()),
+            Self::Key(id) => Some(id.uuid()),
+            Self::CostCenter(id) => Some(id.uuid()),
         }
     }
 }

@@ -42,6 +42,7 @@ async fn a_refused_call_holds_nothing_and_says_all_one_needs_to_know() {
     let refused = crate::refused::Refused::from(refused);
     assert_eq!(refused.status().as_u16(), 402);
     let told = crate::refused::Dialect::Anthropic.error(&refused, RequestId::generate(), "");
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     let message = told["error"]["message"].as_str().unwrap();
     for part in ["daily budget \"Search\" of this organization", "spent", "held", "19 Mar 2025"] {
         assert!(message.contains(part), "{message}");

@@ -190,8 +190,8 @@ fn a_record_of_an_entity_that_we_do_not_know_is_carried() {
     let mut chain = Chain::new();
     let catalog = started(&mut chain);
     // Written by who knows its name.
-    let text = format!("budget {} {{}}\n", Uuid::nil().simple());
-    let id = RecordId { entity: Entity::named("budget"), id: Uuid::nil() };
+    let text = format!("wallet {} {{}}\n", Uuid::nil().simple());
+    let id = RecordId { entity: Entity::named("wallet"), id: Uuid::nil() };
     chain.records.insert(id, "{}".to_owned());
     chain.revision = 1;
     let body = zstd::encode_all(text.as_bytes(), 1).unwrap();
