@@ -235,7 +235,7 @@ pub enum StartError {
     #[error("the database cannot be reached, or was not migrated")]
     Database(#[from] sqlx::Error),
     #[error("the address of Redis is not valid")]
-    Redis(#[from] deadpool_redis::CreatePoolError),
+    Redis(#[from] shared::wire::NotMade),
     #[error(transparent)]
     Token(#[from] tokens::TokenError),
     #[error("the address to serve on is not free")]

@@ -1,5 +1,7 @@
 //! What the control plane takes from its environment. `--help` is the manual.
 
+use std::time::Duration;
+
 use clap::{Args, Parser};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
@@ -7,9 +9,14 @@ use shared::{
     config::{Floor, secret, store_url},
     seal::MasterKey,
     snapshot::SnapshotKey,
+    wire::{Address, NotMade, Patience, Pool},
 };
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use url::Url;
+
+/// Long enough for one piece of an image over a slow network.
+const REDIS_PATIENCE: Patience =
+    Patience { connect: Duration::from_secs(2), answer: Duration::from_secs(2) };
 
 /// Turnpike's control plane: the dashboard and the management API.
 #[derive(Parser, Clone, Debug)]
@@ -94,7 +101,7 @@ impl Stores {
             self.database_url.expose_secret().parse()?;
         PgPoolOptions::new()
             .max_connections(most)
-            .acquire_timeout(std::time::Duration::from_secs(3))
+            .acquire_timeout(Duration::from_secs(3))
             .connect_with(options.options([
                 ("role", "turnpike_app"),
                 ("statement_timeout", "2s"),
@@ -103,13 +110,8 @@ impl Stores {
             .await
     }
 
-    pub fn redis(&self) -> Result<deadpool_redis::Pool, deadpool_redis::CreatePoolError> {
-        let mut config = deadpool_redis::Config::from_url(self.redis_url.expose_secret());
-        config.pool = Some(deadpool_redis::PoolConfig {
-            max_size: 8,
-            timeouts: deadpool_redis::Timeouts::wait_millis(2_000),
-            ..Default::default()
-        });
-        config.create_pool(Some(deadpool_redis::Runtime::Tokio1))
+    pub fn redis(&self) -> Result<Pool, NotMade> {
+        let address: Address = self.redis_url.expose_secret().parse()?;
+        address.pool(REDIS_PATIENCE, 8)
     }
 }

@@ -22,7 +22,7 @@ use crate::{
 
 pub struct Platform {
     pub db: PgPool,
-    pub redis: deadpool_redis::Pool,
+    pub redis: shared::wire::Pool,
     /// Where people reach the dashboard: links in mail begin with it.
     pub public_url: Url,
     /// Where developers reach the data plane: snippets begin with it.
@@ -80,7 +80,7 @@ impl Platform {
     pub fn new(
         config: &Config,
         db: PgPool,
-        redis: deadpool_redis::Pool,
+        redis: shared::wire::Pool,
     ) -> Result<Self, crate::tokens::TokenError> {
         let signer = config.snapshot_key.signer();
         let publisher = Publisher::new(db.clone(), redis.clone(), signer, Places::default());

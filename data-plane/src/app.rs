@@ -16,8 +16,11 @@ use actix_web::{
     rt::net::TcpStream,
     web::Data,
 };
-use deadpool_redis::Pool;
-use shared::{counters, tasks::Supervisor};
+use shared::{
+    counters,
+    tasks::Supervisor,
+    wire::{self, Pool},
+};
 use socket2::SockRef;
 use tracing::{info, warn};
 
@@ -196,7 +199,8 @@ fn gateway(
 ) -> Result<Gateway, NotStarted> {
     let standard = Place::standard(config.redis_url.clone(), config.assumed_proxies);
     let place = Place { counters, ..standard };
-    let limiter = Limiter::new(place, metrics.limits.clone()).map_err(FeedError::from)?;
+    let limiter = Limiter::new(place, metrics.limits.clone())
+        .map_err(|it| FeedError::from(wire::NotMade::from(it)))?;
     let (directory, most) = (config.journal(), config.journal_bytes);
     if directory.is_none() {
         warn!("TURNPIKE_JOURNAL_DIR is not set: what is not told yet is lost with the process");

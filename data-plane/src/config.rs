@@ -9,6 +9,7 @@ use shared::{
     config::Floor,
     seal::MasterKey,
     snapshot::{self as published, PublicKey},
+    wire::{Address, BadAddress},
 };
 use url::Url;
 
@@ -180,13 +181,9 @@ fn seconds(text: &str) -> Result<Duration, BadSeconds> {
 #[error("a time is a whole number of seconds from 1 to 86400, a day")]
 struct BadSeconds;
 
-fn redis_url(text: &str) -> Result<SecretString, BadRedisUrl> {
-    redis::Client::open(text).map(|_| SecretString::from(text)).map_err(|_| BadRedisUrl)
+fn redis_url(text: &str) -> Result<SecretString, BadAddress> {
+    text.parse::<Address>().map(|_| SecretString::from(text))
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the address of Redis is redis://host:port/number; TLS is not built in yet")]
-struct BadRedisUrl;
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use deadpool_redis::Pool;
+use shared::wire::Pool;
 use redis::AsyncCommands;
 use shared::{ids::ApiKeyId, tasks::Supervisor};
 use time::OffsetDateTime;

@@ -15,3 +15,4 @@ pub mod tasks;
 pub mod telemetry;
 pub mod usage;
 pub mod vendors;
+pub mod wire;

@@ -5,6 +5,7 @@
 //! calls there were and how many failed.
 #![expect(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 
+mod cluster;
 mod control_plane;
 mod everything;
 mod leaving;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use deadpool_redis::PoolError;
+use shared::wire::PoolError;
 use redis::{RedisError, pipe};
 use shared::{
     counters::{Places, Shard},

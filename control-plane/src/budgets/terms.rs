@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use deadpool_redis::{Connection, PoolError};
+use shared::wire::{Connection, PoolError};
 use redis::{Cmd, RedisError, pipe};
 use shared::{
     counters::{Opening, Shard, Terms},

@@ -7,7 +7,7 @@ use std::{
 };
 
 use actix_web::web::Data;
-use deadpool_redis::{Connection, PoolError};
+use shared::wire::{Connection, PoolError};
 use prometheus::{IntCounter, IntGauge, register_int_counter, register_int_gauge};
 use redis::{Cmd, FromRedisValue, Pipeline, RedisError, pipe};
 use shared::{

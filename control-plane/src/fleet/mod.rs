@@ -209,7 +209,7 @@ pub enum FleetError {
     #[error("Redis did not answer in time")]
     TooSlow,
     #[error("Redis gave no connection")]
-    NoConnection(#[from] deadpool_redis::PoolError),
+    NoConnection(#[from] shared::wire::PoolError),
     #[error("Redis failed")]
     Redis(#[from] redis::RedisError),
 }

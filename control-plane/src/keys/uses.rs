@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use deadpool_redis::PoolError;
+use shared::wire::PoolError;
 use redis::{AsyncCommands, RedisError};
 use shared::ids::ApiKeyId;
 use time::OffsetDateTime;

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use deadpool_redis::Pool;
+use shared::wire::Pool;
 use shared::{
     counters::{Amounts, Counter, Places, ReadAnswer, Reading, Scripts, Shard, State},
     event::Event,

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use deadpool_redis::PoolError;
+use shared::wire::PoolError;
 use prometheus::{IntGaugeVec, register_int_gauge_vec};
 use redis::RedisError;
 use serde::Serialize;
@@ -208,7 +208,7 @@ pub enum Extent {
 /// was in its stream.
 pub async fn compare(
     db: &PgPool,
-    redis: &deadpool_redis::Pool,
+    redis: &shared::wire::Pool,
     places: &Places,
     extent: Extent,
 ) -> Result<Report, ReconciliationError> {
@@ -281,7 +281,7 @@ async fn sums(
 /// Compares what is new, keeps what was found, and raises the alarm.
 pub async fn run(
     db: &PgPool,
-    redis: &deadpool_redis::Pool,
+    redis: &shared::wire::Pool,
     places: &Places,
 ) -> Result<(), ReconciliationError> {
     let mut conn = db.acquire().await?;

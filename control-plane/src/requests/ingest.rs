@@ -13,7 +13,7 @@ use std::{
 };
 
 use actix_web::web::Data;
-use deadpool_redis::PoolError;
+use shared::wire::PoolError;
 use prometheus::{IntCounterVec, IntGauge, register_int_counter_vec, register_int_gauge};
 use redis::{RedisError, pipe};
 use serde_json::Value;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use deadpool_redis::Connection;
+use shared::wire::Connection;
 use redis::Script;
 use shared::snapshot::{PIECE, Signed};
 use tracing::info;

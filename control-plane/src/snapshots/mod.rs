@@ -74,7 +74,7 @@ pub enum SnapshotError {
     #[error("Redis did not answer in time")]
     TooSlow,
     #[error("Redis gave no connection: {0}")]
-    NoConnection(#[from] deadpool_redis::PoolError),
+    NoConnection(#[from] shared::wire::PoolError),
     #[error("Redis failed: {0}")]
     Redis(#[from] redis::RedisError),
     #[error("the snapshot could not be written down: {0}")]

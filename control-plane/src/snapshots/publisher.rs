@@ -33,7 +33,7 @@ use super::{
 /// Makes revisions, and hands them to the proxies.
 pub struct Publisher {
     pub(super) db: PgPool,
-    pub(super) redis: deadpool_redis::Pool,
+    pub(super) redis: shared::wire::Pool,
     pub places: Places,
     signer: Signer,
     /// When everything was compared last.
@@ -58,7 +58,7 @@ pub async fn quiet(nudge: &Notify) {
 }
 
 impl Publisher {
-    pub fn new(db: PgPool, redis: deadpool_redis::Pool, signer: Signer, places: Places) -> Self {
+    pub fn new(db: PgPool, redis: shared::wire::Pool, signer: Signer, places: Places) -> Self {
         Self { db, redis, places, signer, compared: Mutex::default() }
     }
 

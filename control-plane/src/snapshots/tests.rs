@@ -22,7 +22,7 @@ use crate::{
 struct Corner {
     publisher: Publisher,
     verifier: Verifier,
-    redis: deadpool_redis::Pool,
+    redis: shared::wire::Pool,
 }
 
 type Records = BTreeMap<RecordId, String>;

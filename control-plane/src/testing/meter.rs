@@ -31,7 +31,7 @@ pub const EPOCH: Epoch = Epoch(0xfedc_ba98_7654_3210);
 pub struct Meter {
     pub fixture: Fixture,
     pub scripts: Scripts,
-    pub redis: deadpool_redis::Connection,
+    pub redis: shared::wire::Connection,
     pub project: ProjectId,
     pub key: ApiKeyId,
     /// Two budgets that every call counts on.

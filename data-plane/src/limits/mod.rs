@@ -38,11 +38,12 @@ use std::{
     time::Duration,
 };
 
-use redis::{Cmd, FromRedisValue, Pipeline, RedisResult};
+use redis::{Cmd, FromRedisValue, Pipeline};
 use secrecy::SecretString;
 use shared::{
     counters::{self, Places},
     tasks::Supervisor,
+    wire::BadAddress,
 };
 
 use self::{
@@ -134,7 +135,7 @@ pub struct Limiter {
 
 impl Limiter {
     /// Only reads the address: until Redis has answered, limits are local.
-    pub fn new(place: Place, metrics: Arc<LimitMetrics>) -> RedisResult<Arc<Self>> {
+    pub fn new(place: Place, metrics: Arc<LimitMetrics>) -> Result<Arc<Self>, BadAddress> {
         let scripts = Scripts::new(place.counters.clone());
         Self::with(place, metrics, scripts, Settling::new())
     }
@@ -144,7 +145,7 @@ impl Limiter {
         metrics: Arc<LimitMetrics>,
         scripts: Scripts,
         settling: Settling,
-    ) -> RedisResult<Arc<Self>> {
+    ) -> Result<Arc<Self>, BadAddress> {
         Ok(Arc::new(Self {
             clock: Clock::default(),
             store: Store::new(&place, scripts, metrics.clone())?,
@@ -204,7 +205,7 @@ impl Limiter {
         place: Place,
         metrics: Arc<LimitMetrics>,
         scripts: Scripts,
-    ) -> RedisResult<Arc<Self>> {
+    ) -> Result<Arc<Self>, BadAddress> {
         let limiter = Self::with(place, metrics, scripts, Settling::new())?;
         Ok(tests::connected(limiter).await)
     }

@@ -5,11 +5,14 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError,
-    RedisResult, ServerErrorKind, aio::MultiplexedConnection,
+    Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError,
+    RedisResult, ServerErrorKind,
 };
 use secrecy::ExposeSecret;
-use shared::counters::{self, Incarnation};
+use shared::{
+    counters::{self, Incarnation},
+    wire::{Address, BadAddress, Patience, Wire},
+};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
@@ -18,8 +21,8 @@ use super::{Place, breaker::Breaker, metrics::LimitMetrics, scripts::Scripts};
 const CONNECT: Duration = Duration::from_millis(500);
 
 pub struct Store {
-    client: Client,
-    connection: ArcSwapOption<MultiplexedConnection>,
+    address: Address,
+    connection: ArcSwapOption<Wire>,
     breaker: Breaker,
     pub scripts: Scripts,
     /// The most that a Redis which does not answer costs a call, before the breaker opens.
@@ -31,9 +34,9 @@ pub struct Store {
 
 impl Store {
     /// Only reads the address: Redis is first asked by a beat.
-    pub fn new(place: &Place, scripts: Scripts, metrics: Arc<LimitMetrics>) -> RedisResult<Self> {
+    pub fn new(place: &Place, scripts: Scripts, metrics: Arc<LimitMetrics>) -> Result<Self, BadAddress> {
         Ok(Self {
-            client: Client::open(place.redis_url.expose_secret())?,
+            address: place.redis_url.expose_secret().parse()?,
             connection: ArcSwapOption::empty(),
             breaker: Breaker::open(),
             scripts,
@@ -84,19 +87,16 @@ impl Store {
         Some(alive)
     }
 
-    fn present(&self) -> Option<MultiplexedConnection> {
+    fn present(&self) -> Option<Wire> {
         if !self.breaker.is_closed() {
             return None;
         }
         self.connection.load().as_deref().cloned()
     }
 
-    async fn connect(&self) -> RedisResult<MultiplexedConnection> {
-        let settings = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(self.patience));
-        let mut connection =
-            self.client.get_multiplexed_async_connection_with_config(&settings).await?;
+    async fn connect(&self) -> RedisResult<Wire> {
+        let patience = Patience { connect: CONNECT, answer: self.patience };
+        let mut connection = self.address.connect(patience).await?;
         self.prepare(&mut connection).await?;
         Ok(connection)
     }
@@ -104,7 +104,7 @@ impl Store {
     /// Makes the scripts known. A Redis that does not know the one by which we know it again
     /// was restarted, or is another one: it may have lost something, which is said before
     /// anything can be counted there.
-    async fn prepare(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    async fn prepare(&self, connection: &mut Wire) -> RedisResult<()> {
         let counters = &self.scripts.counters;
         let booted = counters.is_booted().query_async(connection).await?;
         if counters::Scripts::is_another(booted) {
@@ -116,7 +116,7 @@ impl Store {
 
     async fn put<T: FromRedisValue>(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Wire,
         question: &Cmd,
     ) -> RedisResult<T> {
         match question.query_async(connection).await {

@@ -1,16 +1,22 @@
 //! All of them together, made in an order that leaves nothing to chance: a proxy starts
 //! when what it has to serve is published, and has it on its disk before a test begins.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use http::StatusCode;
-use redis::Commands;
+use redis::AsyncCommands;
 use reqwest::Client;
 use serde_json::{Value, json};
-use shared::snapshot::Places;
+use shared::{
+    counters::Shard,
+    ids::OrganizationId,
+    snapshot::Places,
+    wire::{Address, Patience, Wire},
+};
 use sqlx::PgPool;
 
 use super::{
+    cluster::RedisCluster,
     home::{Home, variables},
     ports::Ports,
     process::Process,
@@ -23,6 +29,8 @@ pub struct Installation {
     pub simulator: Process,
     pub postgres: Process,
     pub redis: Process,
+    /// Instead of that Redis, where it was started so.
+    pub cluster: Option<RedisCluster>,
     /// Calls what it likes.
     pub free_key: String,
     /// Has limits of every kind, so high that nothing here reaches them.
@@ -46,13 +54,26 @@ impl Installation {
     /// # Panics
     /// If anything does not start: a test cannot go on then.
     pub async fn start(name: &str) -> Option<Self> {
+        Self::begin(name, false).await
+    }
+
+    /// The same on a Redis Cluster.
+    pub async fn start_on_cluster(name: &str) -> Option<Self> {
+        Self::begin(name, true).await
+    }
+
+    async fn begin(name: &str, on_cluster: bool) -> Option<Self> {
         let home = Home::make(name)?;
         let ports = Ports::claim();
         let [control, first, second, simulator, postgres, redis, one, two] = ports.get();
         home.write("ports.env", &format!("postgres={postgres}\nredis={redis}\n"));
         let postgres = Process::server(&home, ("postgres", "TURNPIKE_POSTGRES_PID"), postgres);
         let redis = Process::server(&home, ("redis", "TURNPIKE_REDIS_PID"), redis);
-        let stack = variables(&home.path.join("stack.env"));
+        let mut stack = variables(&home.path.join("stack.env"));
+        let cluster = on_cluster.then(|| RedisCluster::start(&home.path));
+        if let Some(cluster) = &cluster {
+            stack.insert("TURNPIKE_REDIS_URL".into(), cluster.address.clone());
+        }
         home.run("turnpike", &["secrets", &home.path.join("secrets.env").to_string_lossy()], &[]);
         let secrets = variables(&home.path.join("secrets.env"));
 
@@ -105,6 +126,7 @@ impl Installation {
             simulator,
             postgres,
             redis,
+            cluster,
             free_key: secrets["TURNPIKE_API_KEY"].clone(),
             limited_key: String::new(),
             owner,
@@ -165,15 +187,15 @@ impl Installation {
     /// Waits until Redis holds everything that was committed before: up to which revision.
     pub async fn published(&self) -> i64 {
         let db = self.database().await;
-        let redis = redis::Client::open(self.setting("TURNPIKE_REDIS_URL")).expect("it is valid");
-        let mut redis = redis.get_connection().expect("Redis can be reached");
+        let redis = self.redis().await;
         let newest = eventually("everything to be published", || {
-            let there: Option<i64> = redis.hget(Places::default().head(), "revision").ok();
+            let mut redis = redis.clone();
             let newest = sqlx::query_as(
                 "SELECT EXISTS (SELECT FROM config_outbox), max(revision) FROM config_revisions",
             );
             let newest = newest.fetch_one(&db);
             async move {
+                let there: Option<i64> = redis.hget(Places::default().head(), "revision").await.ok();
                 let (is_left, newest): (bool, Option<i64>) =
                     newest.await.expect("the database answers");
                 newest.filter(|it| !is_left && there.is_some_and(|there| there >= *it))
@@ -238,6 +260,21 @@ impl Installation {
             text.lines().any(|it| it == line).then_some(())
         })
         .await;
+    }
+
+    pub async fn redis(&self) -> Wire {
+        let address: Address = self.setting("TURNPIKE_REDIS_URL").parse().expect("it is valid");
+        let patience = Patience { connect: Duration::from_secs(5), answer: Duration::from_secs(5) };
+        address.connect(patience).await.expect("Redis can be reached")
+    }
+
+    /// Where the counters of the owner's organization are.
+    pub async fn shard_of_owner(&self) -> Shard {
+        let db = self.database().await;
+        let id = sqlx::query_scalar("SELECT id FROM organizations WHERE slug = $1");
+        let id = id.bind(&self.owner.slug).fetch_one(&db).await.expect("it is there");
+        db.close().await;
+        Shard::of(OrganizationId::from_uuid(id))
     }
 
     /// As the superuser: to look, never to act.

@@ -4,12 +4,14 @@
 //!
 //! Nothing of it outlives the test, however that ends: `infra/keeper.sh` sees to it.
 
+mod cluster;
 mod home;
 mod installation;
 mod ports;
 mod process;
 
 pub use self::{
+    cluster::RedisCluster,
     installation::{Installation, NewKey},
     process::Process,
 };

@@ -11,7 +11,7 @@ use crate::requests::store;
 /// Streams of this test alone: the Redis is shared.
 struct Streams {
     places: Places,
-    redis: deadpool_redis::Connection,
+    redis: shared::wire::Connection,
 }
 
 impl Streams {

@@ -20,15 +20,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use deadpool_redis::{Manager, Pool, Runtime};
 use futures::StreamExt;
-use redis::AsyncConnectionConfig;
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
     counters, random,
     seal::MasterKey,
     snapshot::{self, NotGenuine, Places, PublicKey, Verifier},
     tasks::Supervisor,
+    wire::{self, Address, Patience, Pool},
 };
 use time::OffsetDateTime;
 use tokio::{sync::Notify, time::timeout};
@@ -102,7 +101,7 @@ pub struct Feed {
     source: Source,
     proxy: Proxy,
     verifier: Verifier,
-    client: redis::Client,
+    address: Address,
     pool: Pool,
     catalog: Arc<Catalog>,
     metrics: Arc<Metrics>,
@@ -127,9 +126,9 @@ pub enum FeedError {
     #[error("Redis failed: {0}")]
     Redis(#[from] redis::RedisError),
     #[error("no connection to Redis: {0}")]
-    Pool(#[from] deadpool_redis::PoolError),
-    #[error("the pool for Redis is not valid: {0}")]
-    Build(#[from] deadpool_redis::BuildError),
+    Pool(#[from] wire::PoolError),
+    #[error(transparent)]
+    NotMade(#[from] wire::NotMade),
     #[error("Redis did not answer in time")]
     Timeout(#[from] tokio::time::error::Elapsed),
     #[error("Redis closed the subscription")]
@@ -159,18 +158,9 @@ impl Feed {
         catalog: Arc<Catalog>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, FeedError> {
-        let url = source.redis_url.expose_secret();
-        let client = redis::Client::open(url)?;
-        let settings = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(ANSWER));
-        let pool = Pool::builder(Manager::new_with_config(url, settings)?)
-            .max_size(4)
-            .wait_timeout(Some(CONNECT))
-            .create_timeout(Some(CONNECT))
-            .recycle_timeout(Some(CONNECT))
-            .runtime(Runtime::Tokio1)
-            .build()?;
+        let address: Address =
+            source.redis_url.expose_secret().parse().map_err(wire::NotMade::from)?;
+        let pool = address.pool(Patience { connect: CONNECT, answer: ANSWER }, 4)?;
         Ok(Self {
             verifier: Verifier::new(proxy.trusted.clone()),
             kept: Kept::new(proxy.state_dir.clone(), &proxy.credential_key),
@@ -180,7 +170,7 @@ impl Feed {
             added_up: Mutex::new(Instant::now()),
             source,
             proxy,
-            client,
+            address,
             pool,
             catalog,
             metrics,
@@ -319,7 +309,7 @@ impl Feed {
 
     /// Nudges at each hint, until the connection breaks.
     async fn listen(&self, hinted: &Notify, stopped: &Notify) -> Result<(), FeedError> {
-        let mut subscription = timeout(CONNECT, self.client.get_async_pubsub()).await??;
+        let mut subscription = timeout(CONNECT, self.address.subscribe()).await??;
         timeout(CONNECT, subscription.subscribe(self.source.places.hint())).await??;
         // What was announced before we listened was not heard.
         hinted.notify_one();
