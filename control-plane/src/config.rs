@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
     config::{Floor, secret, store_url},
+    reach::Reach,
     seal::MasterKey,
     snapshot::SnapshotKey,
     wire::{Address, NotMade, Patience, Pool},
@@ -52,10 +53,9 @@ pub struct Config {
     #[arg(long, env = "TURNPIKE_SNAPSHOT_KEY", hide_env_values = true)]
     pub snapshot_key: SnapshotKey,
 
-    /// Allows providers on this machine and in private networks. For demos and tests, and
-    /// where one company runs its own models.
-    #[arg(long, env = "TURNPIKE_ALLOW_PRIVATE_UPSTREAMS", value_parser = clap::builder::FalseyValueParser::new(), default_value = "0")]
-    pub allow_private_upstreams: bool,
+    /// The same as the proxies are given.
+    #[command(flatten)]
+    pub reach: Reach,
 
     /// Networks whose X-Forwarded-For is believed.
     #[arg(long, env = "TURNPIKE_TRUSTED_PROXIES", value_delimiter = ',')]

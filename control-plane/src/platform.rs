@@ -93,7 +93,7 @@ impl Platform {
             data_url: config.data_url.clone(),
             is_dev: config.dev,
             trusted_proxies: config.trusted_proxies.clone(),
-            egress: Egress { allow_private: config.allow_private_upstreams },
+            egress: Egress::new(config.reach.clone()),
             secrets: Secrets::new(&config.master_key, &config.credential_key),
             access_tokens: AccessTokens::new(&config.signing_key)?,
             passwords: Passwords::default(),

@@ -10,6 +10,7 @@ use clap::Parser;
 use secrecy::ExposeSecret;
 use shared::{
     ids::{OrganizationId, PersonId},
+    reach::Reach,
     seal::MasterKey,
     snapshot::Signer,
 };
@@ -63,7 +64,7 @@ impl Fixture {
 
     /// One whose operator allows providers in private networks.
     pub async fn allowing_private(root: PgPool) -> Self {
-        Self::with(root, Config { allow_private_upstreams: true, ..config() }).await
+        Self::with(root, Config { reach: Reach::with_this_machine(), ..config() }).await
     }
 
     async fn with(root: PgPool, config: Config) -> Self {

@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
+use clap::{Args, Parser, Subcommand};
 use control_plane::{
     access::{Actor, Origin, Permission, Role, Work},
     audit,
@@ -27,6 +27,7 @@ use shared::{
     counters,
     keys::{Brand, NewKey},
     random,
+    reach::Reach,
     seal::MasterKey,
     snapshot::{Places, Signer, SnapshotKey},
 };
@@ -126,9 +127,8 @@ struct NewProvider {
     #[arg(long, default_value = "")]
     total_seconds: String,
 
-    /// Allows an address on this machine or in a private network.
-    #[arg(long, env = "TURNPIKE_ALLOW_PRIVATE_UPSTREAMS", value_parser = FalseyValueParser::new(), default_value = "0")]
-    allow_private_upstreams: bool,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 #[derive(Subcommand)]
@@ -303,7 +303,7 @@ async fn put_provider(new: &NewProvider) -> Result<(), Box<dyn std::error::Error
             total: new.total_seconds.clone(),
         },
     };
-    let place = draft.place(Egress { allow_private: new.allow_private_upstreams })?;
+    let place = draft.place(&Egress::new(new.reach.clone()))?;
     let models = known_models(&new.vendor);
     let sealer = new.credential_key.sealer("credentials");
     let mut work = for_the_platform(&new.stores).await?;

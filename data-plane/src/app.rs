@@ -96,8 +96,7 @@ pub async fn start(config: Config) -> Result<Running, NotStarted> {
 
 /// Needs a multi-threaded runtime: the catalog is kept current beside the workers.
 pub async fn start_from(source: Source, config: Config) -> Result<Running, NotStarted> {
-    let egress = Egress::new(config.allow_private_upstreams, &config.timeouts)
-        .allowing(&config.allow_upstream_networks, &config.allow_upstream_ports);
+    let egress = Egress::new(config.reach.clone(), &config.timeouts);
     let sealer = config.credential_key.sealer("credentials");
     let catalog = Arc::new(Catalog::new(Opener { sealer, egress: egress.clone() }));
     let metrics = Arc::new(Metrics::new()?);

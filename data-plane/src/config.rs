@@ -2,11 +2,12 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, builder::FalseyValueParser};
+use clap::{Args, Parser};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use shared::{
     config::Floor,
+    reach::Reach,
     seal::MasterKey,
     snapshot::{self as published, PublicKey},
     wire::{Address, BadAddress},
@@ -57,18 +58,8 @@ pub struct Config {
     #[arg(long, env = "TURNPIKE_DASHBOARD_URL", default_value = "http://127.0.0.1:7400")]
     pub dashboard_url: Url,
 
-    /// Networks whose addresses may be called though they are not public, and without TLS
-    /// if the upstream's address says so: those of your own models.
-    #[arg(long, env = "TURNPIKE_ALLOW_UPSTREAM_NETWORKS", value_delimiter = ',')]
-    pub allow_upstream_networks: Vec<IpNet>,
-
-    /// Ports, beside 443, at which public addresses may be called.
-    #[arg(long, env = "TURNPIKE_ALLOW_UPSTREAM_PORTS", value_delimiter = ',')]
-    pub allow_upstream_ports: Vec<u16>,
-
-    /// Allows upstreams on this machine, and those without TLS. For demos and tests.
-    #[arg(long, env = "TURNPIKE_ALLOW_PRIVATE_UPSTREAMS", value_parser = FalseyValueParser::new(), default_value = "0")]
-    pub allow_private_upstreams: bool,
+    #[command(flatten)]
+    pub reach: Reach,
 
     /// Networks whose X-Forwarded-For is believed.
     #[arg(long, env = "TURNPIKE_TRUSTED_PROXIES", value_delimiter = ',')]

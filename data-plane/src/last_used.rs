@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use shared::wire::Pool;
 use redis::AsyncCommands;
+use shared::wire::Pool;
 use shared::{ids::ApiKeyId, tasks::Supervisor};
 use time::OffsetDateTime;
 use tokio::sync::Notify;

@@ -244,7 +244,9 @@ fn key(command: &Cmd) -> Option<&[u8]> {
     match name.as_slice() {
         b"SCRIPT" | b"PING" | b"TIME" | b"INFO" | b"PUBLISH" | b"CONFIG" | b"FLUSHALL" => None,
         b"EVALSHA" | b"EVAL" => words.nth(2),
-        b"XREAD" | b"XREADGROUP" => words.find(|it| it.eq_ignore_ascii_case(b"STREAMS")).and_then(|_| words.next()),
+        b"XREAD" | b"XREADGROUP" => {
+            words.find(|it| it.eq_ignore_ascii_case(b"STREAMS")).and_then(|_| words.next())
+        }
         b"XINFO" | b"XGROUP" | b"OBJECT" => words.nth(1),
         _ => words.next(),
     }
@@ -349,10 +351,23 @@ mod tests {
     fn a_pipeline_is_sent_slot_by_slot() {
         let mut pipeline = Pipeline::new();
         pipeline
-            .cmd("EVALSHA").arg("hash").arg(1).arg("b:{one}").arg("x")
-            .cmd("HGETALL").arg("{two}").ignore()
-            .cmd("XREAD").arg("COUNT").arg(5).arg("STREAMS").arg("ev:{one}").arg("0")
-            .cmd("XINFO").arg("STREAM").arg("{two}:all");
+            .cmd("EVALSHA")
+            .arg("hash")
+            .arg(1)
+            .arg("b:{one}")
+            .arg("x")
+            .cmd("HGETALL")
+            .arg("{two}")
+            .ignore()
+            .cmd("XREAD")
+            .arg("COUNT")
+            .arg(5)
+            .arg("STREAMS")
+            .arg("ev:{one}")
+            .arg("0")
+            .cmd("XINFO")
+            .arg("STREAM")
+            .arg("{two}:all");
         let mut places: Vec<_> =
             by_slot(&pipeline).unwrap().into_iter().map(|it| it.places).collect();
         places.sort();

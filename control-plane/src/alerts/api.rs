@@ -90,7 +90,7 @@ async fn create(
     let mut work = grant.begin().await?;
     let platform = &grant.platform;
     let sealer = &platform.secrets.webhooks;
-    let added = add(&mut work, platform.egress, sealer, &input.url, input.budget).await;
+    let added = add(&mut work, &platform.egress, sealer, &input.url, input.budget).await;
     let (id, secret): (WebhookId, _) = added?;
     let webhook = webhook(&mut work, id).await?;
     work.commit().await?;

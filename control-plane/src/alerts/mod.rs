@@ -128,7 +128,7 @@ pub async fn deliveries(work: &mut Work, id: WebhookId) -> Result<Vec<Delivery>,
 /// Adds one. Its secret is in the answer and nowhere else.
 pub async fn add(
     work: &mut Work,
-    egress: Egress,
+    egress: &Egress,
     sealer: &Sealer,
     url: &str,
     budget: Option<BudgetId>,
@@ -167,7 +167,7 @@ fn purpose(organization: OrganizationId, id: WebhookId) -> String {
     format!("v1|{organization}|{id}|webhook")
 }
 
-fn address(egress: Egress, text: &str) -> Result<Url, Problems> {
+fn address(egress: &Egress, text: &str) -> Result<Url, Problems> {
     let text = text.trim();
     if text.len() > 500 {
         return Err(Problems::one("url", "an address has at most 500 characters"));

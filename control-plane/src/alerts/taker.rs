@@ -2,8 +2,8 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use shared::wire::PoolError;
 use redis::{RedisError, pipe};
+use shared::wire::PoolError;
 use shared::{
     counters::{Places, Shard},
     failure::{Classified, Kind},

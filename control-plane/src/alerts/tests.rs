@@ -59,7 +59,7 @@ impl Scene {
         let mut work = self.fixture.work(Role::Admin).await;
         let platform = &self.fixture.platform;
         let sealer = &platform.secrets.webhooks;
-        let added = add(&mut work, platform.egress, sealer, url, None).await.unwrap();
+        let added = add(&mut work, &platform.egress, sealer, url, None).await.unwrap();
         work.commit().await.unwrap();
         added
     }

@@ -126,7 +126,7 @@ async fn create(
         let budget = optional::<BudgetId>(&form.budget);
         let budget = budget.map_err(|_| Problems::one("budget", "choose a budget of yours"))?;
         let sealer = &platform.secrets.webhooks;
-        add(&mut work, platform.egress, sealer, &form.url, budget).await
+        add(&mut work, &platform.egress, sealer, &form.url, budget).await
     }
     .await;
     match or_problems(outcome)? {

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use shared::wire::{Connection, PoolError};
 use redis::{Cmd, RedisError, pipe};
+use shared::wire::{Connection, PoolError};
 use shared::{
     counters::{Opening, Shard, Terms},
     failure::{Classified, Kind},

@@ -7,9 +7,9 @@ use std::{
 };
 
 use actix_web::web::Data;
-use shared::wire::{Connection, PoolError};
 use prometheus::{IntCounter, IntGauge, register_int_counter, register_int_gauge};
 use redis::{Cmd, FromRedisValue, Pipeline, RedisError, pipe};
+use shared::wire::{Connection, PoolError};
 use shared::{
     counters::{
         Epoch, Healing, Incarnation, Places, ReadAnswer, Reading, Scripts, Shard, State, Sweeping,

@@ -6,6 +6,7 @@ use std::env;
 use secrecy::SecretString;
 use shared::{
     money::{PinnedPrice, Price, Rates, UnitPrice},
+    reach::Reach,
     snapshot::{Capability, Modality, Model, Target, Tier},
 };
 use url::Url;
@@ -35,7 +36,7 @@ pub fn in_environment() -> Result<Vec<Declared>, DemoError> {
     for (variable, vendor) in KNOWN {
         let Some(secret) = env::var(variable).ok().filter(|it| !it.is_empty()) else { continue };
         let draft = Draft { vendor: vendor.to_owned(), ..Draft::default() };
-        let place = draft.place(Egress { allow_private: false })?;
+        let place = draft.place(&Egress::new(Reach::default()))?;
         declared.push(Declared { place, secret: secret.into(), models: known_models(vendor) });
     }
     Ok(declared)
@@ -50,7 +51,7 @@ pub fn simulated(base: &Url) -> Result<Declared, DemoError> {
         ..Draft::default()
     };
     Ok(Declared {
-        place: draft.place(Egress { allow_private: true })?,
+        place: draft.place(&Egress::new(Reach::with_this_machine()))?,
         // The simulator takes any; what is sealed and sent is seen to arrive.
         secret: SecretString::from("sim-no-secret-needed"),
         models: SIMULATED.into_iter().map(model).collect::<Result<_, _>>()?,

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use shared::wire::PoolError;
 use redis::{AsyncCommands, RedisError};
 use shared::ids::ApiKeyId;
+use shared::wire::PoolError;
 use time::OffsetDateTime;
 use tokio::time::{Duration, error::Elapsed, timeout};
 

@@ -17,11 +17,11 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use shared::wire::PoolError;
 use prometheus::{IntGaugeVec, register_int_gauge_vec};
 use redis::RedisError;
 use serde::Serialize;
 use shared::counters::Places;
+use shared::wire::PoolError;
 use sqlx::PgPool;
 use time::{Date, OffsetDateTime};
 use tokio::time::error::Elapsed;

@@ -13,10 +13,10 @@ use std::{
 };
 
 use actix_web::web::Data;
-use shared::wire::PoolError;
 use prometheus::{IntCounterVec, IntGauge, register_int_counter_vec, register_int_gauge};
 use redis::{RedisError, pipe};
 use serde_json::Value;
+use shared::wire::PoolError;
 use shared::{
     counters::{Epoch, Places, Scripts, Shard},
     event::{Event, FIELD, SettlementId},

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use shared::wire::Connection;
 use redis::Script;
 use shared::snapshot::{PIECE, Signed};
+use shared::wire::Connection;
 use tracing::info;
 
 use super::{

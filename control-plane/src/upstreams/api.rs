@@ -241,7 +241,7 @@ async fn create(
         Some(vendor) => credentials::first_secret(vendor, &secret),
         None => credentials::secret(&secret),
     };
-    let (place, secret) = Problems::both(draft.place(grant.platform.egress), secret)?;
+    let (place, secret) = Problems::both(draft.place(&grant.platform.egress), secret)?;
     let chosen = match body.models {
         Some(models) => models.into_iter().map(models::checked).collect::<Result<_, _>>()?,
         None => known_models(&body.vendor),
@@ -275,7 +275,7 @@ async fn change(
     }
     if input.is_of_place() {
         let before = super::find(&mut work, upstream).await?;
-        let place = input.draft(&before).place(grant.platform.egress)?;
+        let place = input.draft(&before).place(&grant.platform.egress)?;
         super::change(&mut work, upstream, &place).await?;
     }
     if let Some(enabled) = input.enabled {

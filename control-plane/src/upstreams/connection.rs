@@ -86,8 +86,8 @@ pub async fn test<P>(
     let secret = grant.platform.secrets.credentials.open_text(&sealed, &purpose)?;
     work.commit().await?;
 
-    let egress = grant.platform.egress;
-    let asked = ask(egress, place.dialect, &place.base_url, &secret);
+    let egress = grant.platform.egress.clone();
+    let asked = ask(&egress, place.dialect, &place.base_url, &secret);
     let (seen, ()) = tokio::join!(asked, tokio::time::sleep(AT_LEAST));
 
     let mut work = grant.begin().await?;
@@ -100,7 +100,7 @@ pub async fn test<P>(
 }
 
 /// Asks for the list of models: the one call that costs nothing anywhere.
-async fn ask(egress: Egress, dialect: Dialect, base: &str, secret: &SecretString) -> Connection {
+async fn ask(egress: &Egress, dialect: Dialect, base: &str, secret: &SecretString) -> Connection {
     let asked = async {
         let headers = headers(dialect, secret)?;
         let status = egress.get(&address(base)?, headers).await.ok()?;

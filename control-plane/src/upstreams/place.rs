@@ -4,6 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Serialize, Serializer};
 use shared::{
+    reach::NotPermitted,
     snapshot::{Dialect, Timeouts},
     vendors::{self, Vendor},
 };
@@ -11,7 +12,7 @@ use url::Url;
 
 use super::Upstream;
 use crate::{
-    egress::{Egress, NotPermitted},
+    egress::Egress,
     names::{RULE, name},
     web::Problems,
 };
@@ -92,7 +93,7 @@ impl Draft {
         }
     }
 
-    pub fn place(&self, egress: Egress) -> Result<Place, Problems> {
+    pub fn place(&self, egress: &Egress) -> Result<Place, Problems> {
         let known = vendors::find(&self.vendor);
         let or_known = |typed: &str, known: Option<&str>| match typed.trim() {
             "" => known.unwrap_or_default().to_owned(),
@@ -208,7 +209,7 @@ impl Slug {
 pub struct BaseUrl(Url);
 
 impl BaseUrl {
-    pub fn parse(text: &str, egress: Egress) -> Result<Self, BadPlace> {
+    pub fn parse(text: &str, egress: &Egress) -> Result<Self, BadPlace> {
         let text = text.trim();
         if text.len() > 200 {
             return Err(BadPlace::LongAddress);
@@ -243,6 +244,7 @@ told!(Slug, Region, BaseUrl);
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use shared::reach::Reach;
 
     use super::*;
 
@@ -263,14 +265,14 @@ mod tests {
 
     #[test]
     fn a_vendor_that_we_know_needs_no_more_than_its_word() {
-        let egress = Egress { allow_private: false };
+        let egress = Egress::new(Reach::default());
         let draft = |vendor: &str| Draft { vendor: vendor.to_owned(), ..Draft::default() };
-        let place = draft("anthropic").place(egress).unwrap();
+        let place = draft("anthropic").place(&egress).unwrap();
         let seen = (place.name.as_str(), place.dialect, place.base_url.as_str());
         assert_eq!(seen, ("Anthropic", Dialect::Anthropic, "https://api.anthropic.com/v1"));
         // Everybody has an address of their own there, and nobody knows this vendor.
-        assert!(draft("vllm").place(egress).unwrap_err().of("base_url").is_some());
-        let problems = draft("acme").place(egress).unwrap_err();
+        assert!(draft("vllm").place(&egress).unwrap_err().of("base_url").is_some());
+        let problems = draft("acme").place(&egress).unwrap_err();
         assert!(problems.of("name").is_some() && problems.of("base_url").is_some());
     }
 
@@ -282,7 +284,7 @@ mod tests {
             base_url: "https://llm.example.com/v1".to_owned(),
             ..Draft::default()
         };
-        let place = draft.place(Egress { allow_private: false }).unwrap();
+        let place = draft.place(&Egress::new(Reach::default())).unwrap();
         assert_eq!(place.vendor.as_str(), "house-llm");
     }
 
@@ -291,7 +293,7 @@ mod tests {
         let place = |typed: &str| {
             let timeouts = TypedTimeouts { idle: typed.to_owned(), ..TypedTimeouts::default() };
             let draft = Draft { vendor: "openai".to_owned(), timeouts, ..Draft::default() };
-            draft.place(Egress { allow_private: false })
+            draft.place(&Egress::new(Reach::default()))
         };
         for (typed, kept) in [("", None), (" 1 ", Some(1)), ("86400", Some(86_400))] {
             let timeouts = Timeouts { idle_seconds: kept, ..Timeouts::default() };
@@ -304,8 +306,8 @@ mod tests {
 
     #[test]
     fn an_address_is_kept_as_it_is_called() {
-        let egress = Egress { allow_private: false };
-        let kept = |text| BaseUrl::parse(text, egress).map(|it| it.to_string());
+        let egress = Egress::new(Reach::default());
+        let kept = |text| BaseUrl::parse(text, &egress).map(|it| it.to_string());
         assert_eq!(kept(" https://API.example.com/v1/ ").unwrap(), "https://api.example.com/v1");
         assert_eq!(kept("https://api.example.com").unwrap(), "https://api.example.com");
         assert_eq!(kept("api.example.com"), Err(BadPlace::NoAddress));
@@ -321,14 +323,14 @@ mod tests {
             let _ = text.parse::<Slug>();
             let _ = text.parse::<Region>();
             let _ = Slug::near(&text);
-            let _ = BaseUrl::parse(&text, Egress { allow_private: true });
+            let _ = BaseUrl::parse(&text, &Egress::new(Reach::with_this_machine()));
         }
 
         #[test]
         fn what_is_kept_is_parsed_to_itself(host in "[a-z]{1,10}\\.example", path in "[a-z/]{0,10}") {
-            let egress = Egress { allow_private: false };
-            if let Ok(once) = BaseUrl::parse(&format!("https://{host}/{path}"), egress) {
-                let again = BaseUrl::parse(once.as_str(), egress).unwrap();
+            let egress = Egress::new(Reach::default());
+            if let Ok(once) = BaseUrl::parse(&format!("https://{host}/{path}"), &egress) {
+                let again = BaseUrl::parse(once.as_str(), &egress).unwrap();
                 prop_assert_eq!(once.as_str(), again.as_str());
             }
         }

@@ -2,7 +2,10 @@
 
 mod pages;
 
-use shared::money::{PinnedPrice, Price, Rates, UnitPrice};
+use shared::{
+    money::{PinnedPrice, Price, Rates, UnitPrice},
+    reach::Reach,
+};
 use sqlx::PgPool;
 
 use super::*;
@@ -22,7 +25,7 @@ pub(crate) fn declared(name: &str, base_url: &str, secret: &str) -> Declared {
         ..Draft::default()
     };
     Declared {
-        place: draft.place(Egress { allow_private: true }).unwrap(),
+        place: draft.place(&Egress::new(Reach::with_this_machine())).unwrap(),
         secret: secret.to_owned().into(),
         models: vec![
             Model::of_text("small", "small-1", 8_000, 1_000),

@@ -78,7 +78,7 @@ impl Fixture {
 
     pub fn catalog(&self) -> Catalog {
         let sealer = self.master.sealer("credentials");
-        Catalog::new(Opener { sealer, egress: Egress::new(false, &Timeouts::default()) })
+        Catalog::new(Opener { sealer, egress: Egress::new(Reach::default(), &Timeouts::default()) })
     }
 }
 

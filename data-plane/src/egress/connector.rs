@@ -15,10 +15,9 @@ use hyper_util::{
     client::legacy::connect::{HttpConnector, dns::Name},
     rt::TokioIo,
 };
+use shared::reach::{HTTPS, NotPermitted, Reach};
 use tokio::{net::TcpStream, time::timeout};
 use tower_service::Service;
-
-use super::{HTTPS, NotPermitted, Rules};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
@@ -52,14 +51,14 @@ impl Resolve for Names {
 /// Connects to addresses that are permitted, by whichever name they are found.
 #[derive(Clone)]
 pub struct Guarded {
-    rules: Arc<Rules>,
+    reach: Arc<Reach>,
     resolver: Arc<dyn Resolve>,
     timeout: Duration,
 }
 
 impl Guarded {
-    pub(super) fn new(rules: Arc<Rules>, resolver: Arc<dyn Resolve>, timeout: Duration) -> Self {
-        Self { rules, resolver, timeout }
+    pub(super) fn new(reach: Arc<Reach>, resolver: Arc<dyn Resolve>, timeout: Duration) -> Self {
+        Self { reach, resolver, timeout }
     }
 
     async fn connect(self, to: Uri) -> Result<TokioIo<TcpStream>, BoxError> {
@@ -85,7 +84,7 @@ impl Guarded {
             Err(_) => self.resolver.resolve(bare).await?,
         };
         for &address in &addresses {
-            self.rules.permit(is_encrypted, port, address)?;
+            self.reach.permit(is_encrypted, port, address)?;
         }
         Ok(addresses.into_iter().map(|it| SocketAddr::new(it, port)).collect())
     }
@@ -217,10 +216,13 @@ mod tests {
         }
     }
 
-    fn egress() -> Egress {
+    /// What may be called beside the world's addresses at their usual port.
+    fn egress(networks: &[&str], ports: &[u16]) -> Egress {
+        let networks = networks.iter().map(|it| it.parse().unwrap()).collect();
+        let reach = Reach { networks, ports: ports.to_vec(), ..Reach::default() };
         let short = Duration::from_millis(200);
         let timeouts = Timeouts { connect: short, tls: short, ..Timeouts::default() };
-        Egress::new(false, &timeouts)
+        Egress::new(reach, &timeouts)
     }
 
     async fn dial(egress: &Egress, resolver: Arc<Scripted>, url: &str) -> String {
@@ -236,7 +238,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_for_this_machine_is_not_dialled() {
         let canary = Canary::start();
-        let egress = egress().allowing(&[], &[canary.port]);
+        let egress = egress(&[], &[canary.port]);
         let url = format!("https://innocent.example.com:{}/", canary.port);
         for answer in [
             &["127.0.0.1"][..],
@@ -255,17 +257,17 @@ mod tests {
     #[tokio::test]
     async fn a_literal_address_is_checked_though_nobody_resolves_it() {
         let canary = Canary::start();
-        let egress = egress().allowing(&[], &[canary.port]);
+        let egress = egress(&[], &[canary.port]);
         for host in ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254"] {
             let url = format!("https://{host}:{}/", canary.port);
             let why = dial(&egress, Scripted::new(&[&["1.1.1.1"]]), &url).await;
             assert!(why.contains(PRIVATE), "{host}: {why}");
         }
         // What only some resolvers take for an address is asked of ours, and then checked.
-        let own = ["192.0.2.0/24".parse().unwrap()];
+        let own = egress(&["192.0.2.0/24"], &[]);
         let resolver = Scripted::new(&[&["127.0.0.1"]]);
         let url = format!("http://0x7f.1:{}/", canary.port);
-        let why = dial(&egress.allowing(&own, &[]), resolver.clone(), &url).await;
+        let why = dial(&own, resolver.clone(), &url).await;
         assert!(why.contains(PRIVATE), "{why}");
         assert_eq!(*resolver.names.lock().unwrap(), ["0x7f.1"]);
         assert!(canary.is_untouched());
@@ -275,8 +277,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_changes_its_mind_gains_nothing() {
         let (canary, harmless) = (Canary::start(), "192.0.2.1");
-        let own = [format!("{harmless}/32").parse().unwrap()];
-        let egress = egress().allowing(&own, &[canary.port]);
+        let egress = egress(&[&format!("{harmless}/32")], &[canary.port]);
         let resolver = Scripted::new(&[&[harmless], &["127.0.0.1"]]);
         let url = format!("https://rebinding.example.com:{}/", canary.port);
         // Nobody answers at an address for documentation.
@@ -290,8 +291,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_encrypted_stays_in_the_operators_networks() {
-        let own = ["192.0.2.0/24".parse().unwrap()];
-        let egress = egress().allowing(&own, &[]);
+        let egress = egress(&["192.0.2.0/24"], &[]);
         let (inside, outside) = (Scripted::new(&[&["192.0.2.1"]]), Scripted::new(&[&["1.1.1.1"]]));
         let why = dial(&egress, inside, "http://vllm.example.com:8000/").await;
         assert!(!why.contains("https"), "{why}");
@@ -304,8 +304,7 @@ mod tests {
     #[tokio::test]
     async fn a_handshake_that_does_not_end_is_given_up() {
         let canary = Canary::start();
-        let own = ["127.0.0.0/8".parse().unwrap()];
-        let egress = egress().allowing(&own, &[]);
+        let egress = egress(&["127.0.0.0/8"], &[]);
         let url = format!("https://silent.example.com:{}/", canary.port);
         let why = dial(&egress, Scripted::new(&[&["127.0.0.1"]]), &url).await;
         assert!(why.contains("in time"), "{why}");

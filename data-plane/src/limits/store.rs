@@ -4,10 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
-use redis::{
-    Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError,
-    RedisResult, ServerErrorKind,
-};
+use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind};
 use secrecy::ExposeSecret;
 use shared::{
     counters::{self, Incarnation},
@@ -34,7 +31,11 @@ pub struct Store {
 
 impl Store {
     /// Only reads the address: Redis is first asked by a beat.
-    pub fn new(place: &Place, scripts: Scripts, metrics: Arc<LimitMetrics>) -> Result<Self, BadAddress> {
+    pub fn new(
+        place: &Place,
+        scripts: Scripts,
+        metrics: Arc<LimitMetrics>,
+    ) -> Result<Self, BadAddress> {
         Ok(Self {
             address: place.redis_url.expose_secret().parse()?,
             connection: ArcSwapOption::empty(),

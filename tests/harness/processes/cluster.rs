@@ -27,7 +27,8 @@ impl RedisCluster {
         let home = home.join("cluster");
         let ports = [Ports::claim(), Ports::claim()];
         let [[first], [bus]] = ports.each_ref().map(Ports::get);
-        let said = script(&["start", &home.to_string_lossy(), &first.to_string(), &bus.to_string()]);
+        let said =
+            script(&["start", &home.to_string_lossy(), &first.to_string(), &bus.to_string()]);
         assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
         let address = String::from_utf8_lossy(&said.stdout).trim().to_owned();
         Self { address, home, first, bus, _ports: ports }
@@ -55,7 +56,8 @@ impl RedisCluster {
             let nodes = self.ask(asked, &["CLUSTER", "NODES"]);
             let serves = |it: &&str| it.contains("master") && !it.contains("fail");
             // What it has of slots comes last.
-            let masters = nodes.lines().filter(serves).filter(|it| it.split_whitespace().count() > 8);
+            let masters =
+                nodes.lines().filter(serves).filter(|it| it.split_whitespace().count() > 8);
             (masters.count() == 3).then_some(())
         })
         .await;

@@ -195,7 +195,8 @@ impl Installation {
             );
             let newest = newest.fetch_one(&db);
             async move {
-                let there: Option<i64> = redis.hget(Places::default().head(), "revision").await.ok();
+                let there: Option<i64> =
+                    redis.hget(Places::default().head(), "revision").await.ok();
                 let (is_left, newest): (bool, Option<i64>) =
                     newest.await.expect("the database answers");
                 newest.filter(|it| !is_left && there.is_some_and(|there| there >= *it))

@@ -300,7 +300,7 @@ async fn create(
     };
     let mut work = grant.begin().await?;
     let outcome = async {
-        let place = form.draft().place(grant.platform.egress);
+        let place = form.draft().place(&grant.platform.egress);
         let secret = super::credentials::first_secret(vendor, &form.secret);
         let (place, secret) = Problems::both(place, secret)?;
         let mut models = known_models(vendor.slug);
@@ -354,7 +354,7 @@ async fn change(
         let before = super::find(&mut work, upstream).await?;
         let kept = Draft::of(&before);
         let draft = Draft { vendor: kept.vendor, dialect: kept.dialect, ..form.draft() };
-        let place = draft.place(grant.platform.egress)?;
+        let place = draft.place(&grant.platform.egress)?;
         super::change(&mut work, upstream, &place).await
     }
     .await;
