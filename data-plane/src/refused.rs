@@ -155,12 +155,18 @@ impl Dialect {
         let told = match self {
             Self::OpenAi => {
                 let r#type = openai_type(kind);
-                let error = OpenAiError { message, r#type, code, param, request_id: id, docs_url, details };
+                let error =
+                    OpenAiError { message, r#type, code, param, request_id: id, docs_url, details };
                 serde_json::to_string(&OpenAi { error })
             }
             Self::Anthropic => {
-                let error =
-                    AnthropicError { message, r#type: anthropic_type(kind), code, docs_url, details };
+                let error = AnthropicError {
+                    message,
+                    r#type: anthropic_type(kind),
+                    code,
+                    docs_url,
+                    details,
+                };
                 serde_json::to_string(&Anthropic { r#type: "error", error, request_id: id })
             }
         };
