@@ -105,14 +105,14 @@ pub async fn unresolved(
 async fn look(
     platform: &Platform,
     organization: OrganizationId,
-) -> Result<Vec<(String, String)>, super::terms::TermsError> {
+) -> Result<Vec<(String, Vec<u8>)>, super::terms::TermsError> {
     let place = platform.counters.places.dead_holds(Shard::of(organization));
     let mut redis = platform.redis.get().await?;
     let (mut cursor, mut entries) = (0_u64, Vec::new());
     loop {
         let mut ask = redis::cmd("HSCAN");
         ask.arg(&place).arg(cursor).arg("COUNT").arg(1_000);
-        let (next, some): (u64, Vec<(String, String)>) = ask.query_async(&mut redis).await?;
+        let (next, some): (u64, Vec<(String, Vec<u8>)>) = ask.query_async(&mut redis).await?;
         entries.extend(some);
         cursor = next;
         if cursor == 0 || entries.len() >= LOOKED_AT {
@@ -122,10 +122,9 @@ async fn look(
 }
 
 /// An epoch and a call, and since when it holds what of which budgets.
-fn read(call: &str, held: &str) -> Vec<Unresolved> {
+fn read(call: &str, held: &[u8]) -> Vec<Unresolved> {
     let request = call.split_once(' ').and_then(|it| Uuid::try_parse(it.1).ok());
-    let since = held.split_once(';').and_then(|it| it.0.parse::<i64>().ok());
-    let since = since
+    let since = Hold::dead_since(held)
         .and_then(|it| OffsetDateTime::from_unix_timestamp_nanos(i128::from(it) * 1_000_000).ok());
     let Some((request, since)) = request.zip(since) else { return Vec::new() };
     let one = |it: Hold| Unresolved {
@@ -174,13 +173,17 @@ async fn list(grant: Grant<may::ViewBudgets>) -> Result<Json<Holds>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use shared::counters::packed;
+
     use super::*;
 
     #[test]
     fn a_hold_of_the_dead_is_read_as_the_sweeper_wrote_it() {
         let (request, budget) = (Uuid::now_v7(), Uuid::now_v7());
         let call = format!("00000000000000ff {}", request.simple());
-        let held = format!("1793487600000;{} 1793487600000 1500000000 1 900;", budget.simple());
+        let (since, piece) = (packed([1_793_487_600_000]), budget.simple().to_string());
+        let amounts = packed([1_793_487_600_000, 1_500_000_000, 1, 900]);
+        let held = [since, piece.into_bytes(), amounts].concat();
         let all = read(&call, &held);
         let [hold] = &all[..] else { panic!("{all:?}") };
         assert_eq!(hold.request, RequestId::from_uuid(request));

@@ -1,6 +1,6 @@
 //! What is spent of budgets at this moment, as Redis counts it, and what that comes to.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use serde::Serialize;
 use shared::{
@@ -73,9 +73,9 @@ async fn ask(
     for budget in budgets {
         ask.add_command(platform.counters.budget(shard, budget.id));
     }
-    let told: Vec<HashMap<String, String>> = ask.query_async(&mut redis).await?;
+    let told: Vec<Vec<u8>> = ask.query_async(&mut redis).await?;
     let counted = budgets.iter().zip(&told);
-    Ok(counted.map(|(budget, fields)| Usage::of(budget, &Counter::read(fields), now_ms)).collect())
+    Ok(counted.map(|(budget, kept)| Usage::of(budget, &Counter::read(kept), now_ms)).collect())
 }
 
 impl Usage {

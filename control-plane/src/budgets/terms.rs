@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::{Cmd, RedisError, pipe};
 use shared::wire::{Connection, PoolError};
 use shared::{
-    counters::{Opening, Shard, Terms},
+    counters::{Counter, Opening, Shard, Terms},
     failure::{Classified, Kind},
     ids::BudgetId,
     snapshot::Budget,
@@ -37,9 +37,8 @@ async fn tell_of(platform: &Platform, budget: BudgetId) -> Result<(), TermsError
     drop(conn);
     let Some(budget) = found else { return Ok(()) };
     let mut redis = platform.redis.get().await?;
-    let known: (Option<i64>, Option<i64>) =
-        known(&budget, platform).query_async(&mut redis).await?;
-    put(platform, &mut redis, &budget, known.1.is_none()).await
+    let kept: Vec<u8> = known(&budget, platform).query_async(&mut redis).await?;
+    put(platform, &mut redis, &budget, !Counter::read(&kept).is_opened).await
 }
 
 /// Tells Redis of every budget of which it has older caps than we, or none. Any number may
@@ -53,11 +52,11 @@ pub async fn repeat(platform: &Platform) -> Result<(), TermsError> {
         let mut redis = timeout(PATIENCE, platform.redis.get()).await??;
         let mut ask = pipe();
         batch.iter().for_each(|it| _ = ask.add_command(known(it, platform)));
-        let told: Vec<(Option<i64>, Option<i64>)> =
-            timeout(PATIENCE, ask.query_async(&mut redis)).await??;
-        for (budget, (version, opened)) in batch.iter().zip(told) {
-            if version.is_none_or(|it| it < budget.version) || opened.is_none() {
-                timeout(PATIENCE, put(platform, &mut redis, budget, opened.is_none())).await??;
+        let told: Vec<Vec<u8>> = timeout(PATIENCE, ask.query_async(&mut redis)).await??;
+        for (budget, kept) in batch.iter().zip(told) {
+            let Counter { version, is_opened, .. } = Counter::read(&kept);
+            if version < budget.version || !is_opened {
+                timeout(PATIENCE, put(platform, &mut redis, budget, !is_opened)).await??;
                 info!(budget.id = %budget.id, "set the caps of {} again", budget.id);
             }
         }
@@ -65,12 +64,9 @@ pub async fn repeat(platform: &Platform) -> Result<(), TermsError> {
     Ok(())
 }
 
-/// Asks for the version that Redis has of a budget, and whether it was opened.
+/// Asks for what Redis has of a budget.
 fn known(budget: &Budget, platform: &Platform) -> Cmd {
-    let shard = Shard::of(budget.organization);
-    let mut ask = redis::cmd("HMGET");
-    ask.arg(platform.counters.places.budget(shard, budget.id)).arg("v").arg("opened");
-    ask
+    platform.counters.budget(Shard::of(budget.organization), budget.id)
 }
 
 async fn put(

@@ -175,11 +175,11 @@ impl Keeper {
         epochs.extend(store::epochs(db, shard).await?);
         let mut held = Vec::new();
         for epoch in epochs {
-            let holds: Vec<(String, String)> =
+            let holds: Vec<(String, Vec<u8>)> =
                 ask(redis, hgetall(&places.holds(shard, epoch))).await?;
             held.extend(holds.into_iter().map(|(call, text)| (epoch, call, text, Swept::Settled)));
         }
-        let dead: Vec<(String, String)> = ask(redis, hgetall(&places.dead_holds(shard))).await?;
+        let dead: Vec<(String, Vec<u8>)> = ask(redis, hgetall(&places.dead_holds(shard))).await?;
         for (name, text) in dead {
             if let Some(epoch) = name.split_once(' ').and_then(|(epoch, _)| epoch.parse().ok()) {
                 held.push((epoch, name, text, Swept::Buried));
@@ -225,7 +225,7 @@ impl Keeper {
             epochs.into_iter().filter_map(move |it| Some((shard, it.parse::<Epoch>().ok()?)))
         });
         for (shard, epoch) in silent {
-            let holds: Vec<(String, String)> =
+            let holds: Vec<(String, Vec<u8>)> =
                 ask(redis, hgetall(&places.holds(shard, epoch))).await?;
             let mut buried = 0;
             for (call, written) in &holds {

@@ -133,12 +133,7 @@ async fn what_the_dead_hold_stays_held_and_is_let_go_where_it_was_settled(root: 
     let dead: Vec<String> =
         meter.redis.hkeys(meter.places().dead_holds(meter.shard())).await.unwrap();
     assert_eq!(dead, [format!("{EPOCH} {}", other.request.uuid().simple())]);
-    let fields: std::collections::HashMap<String, String> = meter
-        .scripts
-        .budget(meter.shard(), meter.budgets[0])
-        .query_async(&mut meter.redis)
-        .await
-        .unwrap();
-    assert_eq!((fields["sm"].as_str(), fields["rm"].as_str()), ("5000", "20000"));
-    assert_eq!(fields["hm"], "20000");
+    let window = meter.counter(meter.budgets[0]).await.window.unwrap();
+    assert_eq!((window.spent.money, window.held.money), (5_000, 20_000));
+    assert_eq!(window.held_by_the_dead, 20_000);
 }

@@ -133,7 +133,7 @@ fn compare_budget(
     counter: &Counter,
     known: &Spent,
 ) {
-    let mut windows: Vec<_> = [counter.before, counter.window]
+    let mut windows: Vec<_> = [counter.before, counter.window, counter.after]
         .into_iter()
         .flatten()
         .map(|it| (it.from_ms, it.spent))

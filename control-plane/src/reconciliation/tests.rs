@@ -132,8 +132,10 @@ async fn a_nano_too_much_in_a_window_is_named(root: PgPool) {
 async fn a_nano_too_much_in_redis_is_named(root: PgPool) {
     let mut meter = agreeing(root).await;
     let key = meter.places().budget(meter.shard(), meter.budgets[1]);
-    let field = if meter.counter(meter.budgets[1]).await.window.is_some() { "sm" } else { "0:sm" };
-    let () = meter.redis.hincr(&key, field, 1).await.unwrap();
+    let window = meter.counter(meter.budgets[1]).await.window.unwrap();
+    let more = shared::counters::packed([window.spent.money + 1]);
+    let at = isize::try_from(shared::counters::Counter::AMOUNTS_AT).unwrap();
+    let () = meter.redis.setrange(&key, at, more).await.unwrap();
     let report = meter.compare().await;
     let budget = format!("budget={}", meter.budgets[1]);
     names(broken(&report, Equality::Counters), &key, &budget, "money", -1);

@@ -1,7 +1,5 @@
 //! A proxy's settlements, and what takes them: what tests of the meter stand on.
 
-use std::collections::HashMap;
-
 use redis::AsyncCommands;
 use shared::{
     counters::{
@@ -213,8 +211,8 @@ impl Meter {
 
     pub async fn counter(&mut self, budget: BudgetId) -> Counter {
         let ask = self.scripts.budget(self.shard(), budget);
-        let fields: HashMap<String, String> = ask.query_async(&mut self.redis).await.unwrap();
-        Counter::read(&fields)
+        let kept: Vec<u8> = ask.query_async(&mut self.redis).await.unwrap();
+        Counter::read(&kept)
     }
 
     /// What is spent of the first budget, and what is held of it, in money.

@@ -1,8 +1,6 @@
 //! What a call would cost, told without making it: from the same code that lets calls
 //! through.
 
-use std::collections::HashMap;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::{
@@ -99,9 +97,8 @@ pub async fn quote(meter: &Meter, ask: &Ask, to: &[Candidate], bearings: &[Beari
 async fn standing(meter: &Meter, bearing: &Bearing) -> Option<Standing> {
     let (budget, counters) = (&bearing.budget, meter.limiter.counters());
     let shard = shared::counters::Shard::of(budget.organization);
-    let fields: HashMap<String, String> =
-        meter.limiter.ask(&counters.budget(shard, budget.id)).await?;
-    let (counter, now_ms) = (Counter::read(&fields), meter.clock().now_ms());
+    let kept: Vec<u8> = meter.limiter.ask(&counters.budget(shard, budget.id)).await?;
+    let (counter, now_ms) = (Counter::read(&kept), meter.clock().now_ms());
     let edges = meter.edges(budget);
     let [_, from_ms, until_ms, _] = edges.0;
     let window = counter.at(now_ms);

@@ -3,7 +3,7 @@
 //! `scripts/admit.lua` decides the same for all proxies; this decides for one proxy alone,
 //! and is what the script is tested against.
 
-use shared::counters::{Amounts, Incarnation, State};
+use shared::counters::{Amounts, Incarnation, State, unpacked};
 
 use super::{
     charge::{Charge, What},
@@ -157,7 +157,8 @@ const OF_BUDGET: usize = 11;
 
 impl Decision {
     /// What `scripts/admit.lua` answers on so many levels. `None` if it is not that.
-    pub fn read(answer: &[i64], levels: usize) -> Option<Self> {
+    pub fn read(answer: &[u8], levels: usize) -> Option<Self> {
+        let answer: Vec<_> = unpacked(answer).collect();
         let (&[verdict, index, what, wait, now, shard, incarnation], rest) =
             answer.split_first_chunk()?;
         let (levels, budgets) = rest.split_at_checked(levels * OF_LEVEL)?;

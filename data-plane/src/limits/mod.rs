@@ -258,7 +258,7 @@ impl Limiter {
         let unheard = Unheard { limiter: self, charges, lease };
         let places = self.leases.name(lease);
         let question = self.store.scripts.admit(charges, &places, question);
-        let answer: Vec<i64> = self.store.ask(&question).await?;
+        let answer: Vec<u8> = self.store.ask(&question).await?;
         let decision = Decision::read(&answer, charges.len())?;
         unheard.was_answered();
         Some(decision)

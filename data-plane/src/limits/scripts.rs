@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::{Cmd, Pipeline};
 use shared::{
-    counters::{self, CLOCK, Known, Places},
+    counters::{self, CLOCK, Known, Places, packed},
     snapshot::Limits,
 };
 
@@ -68,27 +68,29 @@ impl Scripts {
         let Question { shard, epoch, call, key, budgets } = question;
         let names = &self.counters.places;
         let mut ask = self.admit.ask(4 + budgets.len() + 2 * charges.len());
-        ask.arg(names.incarnation(*shard))
-            .arg(names.holds(*shard, *epoch))
+        ask.arg(names.holds(*shard, *epoch))
             .arg(names.living(*shard))
-            .arg(names.stopped_keys(*shard));
+            .arg(names.stopped_keys(*shard))
+            .arg(names.incarnation(*shard));
         budgets.iter().for_each(|it| _ = ask.arg(names.budget(*shard, it.budget.id)));
-        charges.iter().for_each(|it| _ = ask.arg(&it.bucket).arg(&it.calls));
+        charges.iter().for_each(|it| _ = ask.arg(&it.bucket));
+        charges.iter().for_each(|it| _ = ask.arg(&it.calls));
         let has_hard = budgets.iter().any(|it| it.budget.is_hard);
         ask.arg(call.uuid().simple().to_string())
             .arg(key.uuid().simple().to_string())
             .arg(budgets.len())
             .arg(u8::from(has_hard))
+            .arg(charges.len())
             .arg(places)
             .arg(milliseconds(self.place_life));
         for it in *budgets {
-            ask.arg(it.budget.version).arg(&it.wanted.all()).arg(&it.edges.0);
+            let [money, requests, tokens] = it.wanted.all();
+            let wanted = [it.budget.version, money, requests, tokens];
+            ask.arg(packed(wanted.into_iter().chain(it.edges.0)));
         }
         for charge in charges {
-            for what in What::ALL {
-                ask.arg(written(charge.limit(what)));
-            }
-            ask.arg(charge.tokens);
+            let [requests, tokens, calls] = What::ALL.map(|it| written(charge.limit(it)));
+            ask.arg(packed([requests, tokens, calls, written(Some(charge.tokens))]));
         }
         ask
     }

@@ -94,6 +94,10 @@ pub struct Counter {
     pub window: Option<Window>,
     /// The one before it.
     pub before: Option<Window>,
+    /// One that something was said of before it began.
+    pub after: Option<Window>,
+    /// Whether it was opened: whoever put its first caps in force said what was spent before.
+    pub is_opened: bool,
     /// In which window it was opened with what no event had counted on it, and that.
     pub opening: Option<(i64, Amounts)>,
 }
@@ -111,32 +115,71 @@ pub struct Window {
     pub held_by_the_dead: i64,
 }
 
+/// The numbers that are kept of a budget, before its thresholds.
+const TERMS: usize = 9;
+const OF_WINDOW: usize = 9;
+const OPENING: usize = 5;
+const KEPT: usize = TERMS + OF_WINDOW + 2 + 2 * OF_WINDOW + OPENING;
+
 impl Counter {
-    /// What `HGETALL` answers.
-    pub fn read(fields: &HashMap<String, String>) -> Self {
-        let number = |name: &str| fields.get(name).and_then(|it| it.parse::<i64>().ok());
-        let amounts = |of: &str| {
-            let amount = |kind| number(&format!("{of}{kind}")).unwrap_or_default();
-            Amounts { money: amount('m'), requests: amount('r'), tokens: amount('t') }
-        };
-        let window = |from_ms: i64, until_ms: i64, before: &str| Window {
-            from_ms,
-            until_ms,
-            spent: amounts(&format!("{before}s")),
-            held: amounts(&format!("{before}r")),
-            held_by_the_dead: number(&format!("{before}hm")).unwrap_or_default(),
+    /// Where in what is kept the amounts of the present window begin, in bytes: spent, held,
+    /// and held by the dead.
+    pub const AMOUNTS_AT: usize = 8 * (TERMS + 2);
+
+    /// What `GET` answers, where `lua/counter.lua` says what is where. Nothing where nothing
+    /// is kept.
+    pub fn read(kept: &[u8]) -> Self {
+        let numbers: Vec<_> = super::unpacked(kept).take(KEPT).collect();
+        let (terms, rest) = numbers.split_at_checked(TERMS).unwrap_or_default();
+        let (present, rest) = rest.split_at_checked(OF_WINDOW).unwrap_or_default();
+        let (ends, rest) = rest.split_at_checked(2).unwrap_or_default();
+        let (others, opening) = rest.split_at_checked(2 * OF_WINDOW).unwrap_or_default();
+        let until_ms = ends.first().copied().unwrap_or_default();
+        let window = Window::read(present).map(|it| Window { until_ms, ..it });
+        let began = window.map_or(i64::MAX, |it| it.from_ms);
+        let others: Vec<_> = others.chunks(OF_WINDOW).filter_map(Window::read).collect();
+        // The latest stands first.
+        let mut before = others.iter().filter(|it| it.from_ms < began);
+        let mut after = others.iter().filter(|it| it.from_ms > began);
+        let (is_opened, opening) = match *opening {
+            [1, from_ms, money, requests, tokens] if from_ms >= 0 => {
+                (true, Some((from_ms, Amounts { money, requests, tokens })))
+            }
+            [is_opened, ..] => (is_opened == 1, None),
+            [] => (false, None),
         };
         Self {
-            version: number("v").unwrap_or_default(),
-            window: number("ws").map(|it| window(it, number("we").unwrap_or_default(), "")),
-            before: number("pw").map(|it| window(it, 0, &format!("{it}:"))),
-            opening: number("ow").map(|it| (it, amounts("o"))),
+            version: terms.first().copied().unwrap_or_default(),
+            window,
+            before: before.next().copied(),
+            after: after.next().copied(),
+            is_opened,
+            opening,
         }
     }
 
     /// The window of this one that `now_ms` is in, if anything was counted in it.
     pub fn at(&self, now_ms: i64) -> Option<&Window> {
         self.window.as_ref().filter(|it| now_ms < it.until_ms)
+    }
+}
+
+impl Window {
+    fn read(numbers: &[i64]) -> Option<Self> {
+        let amounts = |of: [i64; 3]| {
+            let [money, requests, tokens] = of;
+            Amounts { money, requests, tokens }
+        };
+        match *numbers {
+            [from_ms, _, sm, sr, st, rm, rr, rt, held_by_the_dead] if from_ms >= 0 => Some(Self {
+                from_ms,
+                until_ms: 0,
+                spent: amounts([sm, sr, st]),
+                held: amounts([rm, rr, rt]),
+                held_by_the_dead,
+            }),
+            _ => None,
+        }
     }
 }
 
@@ -156,14 +199,8 @@ pub struct Reading {
 }
 
 /// What [`Reading::read`] takes.
-pub type ReadAnswer = (
-    String,
-    u64,
-    HashMap<String, u64>,
-    u64,
-    Vec<(String, HashMap<String, Vec<u8>>)>,
-    Vec<HashMap<String, String>>,
-);
+pub type ReadAnswer =
+    (String, u64, HashMap<String, u64>, u64, Vec<(String, HashMap<String, Vec<u8>>)>, Vec<Vec<u8>>);
 
 impl Reading {
     pub fn read((state, number, settled, waiting, events, budgets): ReadAnswer) -> Option<Self> {
@@ -174,7 +211,7 @@ impl Reading {
             settled: settled.collect(),
             waiting,
             events: events.into_iter().filter_map(|(_, mut it)| it.remove(FIELD)).collect(),
-            counters: budgets.iter().map(Counter::read).collect(),
+            counters: budgets.iter().map(|it| Counter::read(it)).collect(),
         })
     }
 }

@@ -11,9 +11,9 @@
 //! | key | what |
 //! |---|---|
 //! | `e:{s017}` | *incarnation*: a number, then a state and a time. `W` counts, `L` counts again what was lost until then, `C` lost something and waits to be healed. None is like `C` |
-//! | `b:{s017}:<budget>` | a hash: the caps in force, the present window, what is spent (`s`) and held (`r`, and of that `h` by the dead; `al` is the highest threshold told of) in money, requests and tokens (`m`, `r`, `t`); of the window before the same with `<start>:` before the name |
-//! | `h:{s017}:<epoch>` | a hash of the holds of a proxy's process: by call, what it holds of which budgets |
-//! | `d:{s017}` | a hash of the holds of the dead, by epoch and call |
+//! | `b:{s017}:<budget>` | one text: the caps in force; of the present window and two others, the latest that anybody named, what is spent and held; what the budget was opened with; its thresholds. `lua/counter.lua` says what is where |
+//! | `h:{s017}:<epoch>` | a hash of the holds of a proxy's process: by call, what it holds of which budgets: for [`Hold::read_all`] |
+//! | `d:{s017}` | a hash of the holds of the dead, by epoch and call: since when, and the same |
 //! | `q:{s017}` | a hash: by epoch, the last settlement that was counted |
 //! | `x:{s017}` | a sorted set of epochs that hold something, by when they last said that they live |
 //! | `k:{s017}` | a sorted set of keys that stopped, by when, each by its id without its prefix |
@@ -21,8 +21,9 @@
 //! | `al:{s017}` | a stream of thresholds passed |
 //! | `w:{s017}` | a hash: by epoch, the last event that is in the database: what a proxy need not keep |
 //!
-//! Money is nano-dollars. Lua's numbers are exact up to 2^53, where [`Caps::CEILING`]
-//! stays below; what is spent beyond is added by `HINCRBY` and compared as more than enough.
+//! Money is nano-dollars. Numbers are kept whole, in 64 bits. Lua's are exact up to 2^53, where
+//! [`Caps::CEILING`] stays below; what is more than that is added in halves, and compared as
+//! more than enough.
 //!
 //! [`Caps::CEILING`]: crate::snapshot::Caps::CEILING
 
@@ -40,7 +41,7 @@ pub use self::{
     answer::{Counter, Incarnation, Looked, ReadAnswer, Reading, Settled, State, Window},
     scripts::{
         CLOCK, HealedWindow, Healing, Known, LATEST, Opening, Scripts, Settlement, Sweeping, Swept,
-        Terms, admission,
+        Terms, admission, packed, unpacked,
     },
 };
 use crate::ids::{BudgetId, OrganizationId};
@@ -223,17 +224,26 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// What is written down of a call in a hash of holds. A hold of the dead has a time
-    /// before it, which is passed over; what cannot be read is, too.
-    pub fn read_all(written: &str) -> Vec<Self> {
-        written.split(';').filter_map(Self::read).collect()
+    /// How many bytes one takes: a budget, and four numbers.
+    const SIZE: usize = 32 + 4 * 8;
+
+    /// What is written down of a call in a hash of holds. Since when a hold is the dead's
+    /// stands before it, which is passed over; what cannot be read is, too.
+    pub fn read_all(written: &[u8]) -> Vec<Self> {
+        let (_, pieces) = written.split_at(written.len() % Self::SIZE);
+        pieces.chunks_exact(Self::SIZE).filter_map(Self::read).collect()
     }
 
-    fn read(written: &str) -> Option<Self> {
-        let (budget, rest) = written.split_once(' ')?;
-        let budget = BudgetId::from_uuid(Uuid::try_parse(budget).ok()?);
-        let mut numbers = rest.split(' ').map(|it| it.parse::<i64>().ok());
-        let mut next = || numbers.next().flatten();
+    /// Since when the dead have a hold, in milliseconds since 1970.
+    pub fn dead_since(written: &[u8]) -> Option<i64> {
+        unpacked(written).next().filter(|_| written.len() % Self::SIZE == 8)
+    }
+
+    fn read(piece: &[u8]) -> Option<Self> {
+        let (budget, numbers) = piece.split_at_checked(32)?;
+        let budget = BudgetId::from_uuid(Uuid::try_parse_ascii(budget).ok()?);
+        let mut numbers = unpacked(numbers);
+        let mut next = || numbers.next();
         let (window, money, requests, tokens) = (next()?, next()?, next()?, next()?);
         Some(Self { budget, window, amounts: Amounts { money, requests, tokens } })
     }

@@ -103,7 +103,7 @@ pub struct Sweeping<'a> {
     /// What it is called where it is: the call, and among the dead's the epoch before it.
     pub call: &'a str,
     /// As it is written down: what [`Hold::read_all`] reads.
-    pub written: &'a str,
+    pub written: &'a [u8],
     pub why: Swept,
 }
 
@@ -230,14 +230,17 @@ impl Scripts {
         let Terms { budget, opening } = terms;
         let mut ask = self.set_terms.ask(1);
         ask.arg(self.places.budget(shard, budget.id));
-        ask.arg(budget.version).arg(u8::from(budget.is_hard));
-        say_caps(&mut ask, budget.caps);
-        say_caps(&mut ask, budget.raise.map_or_else(Caps::default, |it| it.caps));
-        ask.arg(budget.raise.map_or(0, |it| it.until_ms));
-        let marks: Vec<_> = budget.thresholds.percents().iter().map(u16::to_string).collect();
-        ask.arg(marks.join(","));
+        let [money, requests, tokens] = said(budget.caps);
+        let raise = budget.raise.map_or_else(Caps::default, |it| it.caps);
+        let [more_money, more_requests, more_tokens] = said(raise);
+        let until_ms = budget.raise.map_or(0, |it| it.until_ms);
+        let hard = i64::from(budget.is_hard);
+        let caps = [money, requests, tokens, more_money, more_requests, more_tokens];
+        ask.arg(packed([&[budget.version, hard], &caps[..], &[until_ms]].concat()));
+        let marks = budget.thresholds.percents().iter().flat_map(|it| it.to_le_bytes());
+        ask.arg(marks.collect::<Vec<_>>());
         if let Some(Opening { from_ms, until_ms, spent }) = opening {
-            ask.arg(from_ms).arg(until_ms.min(LATEST)).arg(&spent.all());
+            ask.arg(packed([&[from_ms, until_ms.min(LATEST)], &spent.all()[..]].concat()));
         }
         ask
     }
@@ -252,7 +255,7 @@ impl Scripts {
         ask.arg(self.places.incarnation(shard)).arg(self.places.holds(shard, epoch));
         self.name_budgets(&mut ask, shard, more);
         ask.arg(call).arg(incarnation.0);
-        more.iter().for_each(|it| _ = ask.arg(it.window).arg(&it.amounts.all()));
+        say(&mut ask, more);
         ask
     }
 
@@ -265,30 +268,35 @@ impl Scripts {
         budgets.dedup();
         let places = &self.places;
         let mut ask = self.settle.ask(6 + budgets.len());
-        ask.arg(places.incarnation(shard))
-            .arg(places.settled(shard))
+        ask.arg(places.settled(shard))
             .arg(places.holds(shard, epoch))
             .arg(places.dead_holds(shard))
             .arg(places.events(shard))
-            .arg(places.alerts(shard));
+            .arg(places.alerts(shard))
+            .arg(places.incarnation(shard));
         budgets.iter().for_each(|it| _ = ask.arg(places.budget(shard, *it)));
         ask.arg(epoch.to_string()).arg(calls.len());
         for Settlement { number, call, event, counted, .. } in calls {
-            ask.arg(number).arg(call).arg(event).arg(counted.len());
-            for counted in *counted {
-                let place = budgets.binary_search(&counted.budget).map_or(0, |it| it + 1);
-                ask.arg(place).arg(counted.window).arg(&counted.amounts.all());
-            }
+            let each = counted.iter().flat_map(|it| {
+                let place = budgets.partition_point(|other| *other <= it.budget);
+                let [money, requests, tokens] = it.amounts.all();
+                [i64::try_from(place).unwrap_or(0), it.window, money, requests, tokens]
+            });
+            ask.arg(number).arg(call).arg(event).arg(packed(each));
         }
         ask
     }
 
     pub fn register(&self, shard: Shard, epoch: Epoch, call: &str, held: &[Hold]) -> Cmd {
-        let mut ask = self.register.ask(2 + held.len());
-        ask.arg(self.places.incarnation(shard)).arg(self.places.holds(shard, epoch));
+        let places = &self.places;
+        let mut ask = self.register.ask(4 + held.len());
+        ask.arg(places.incarnation(shard))
+            .arg(places.holds(shard, epoch))
+            .arg(places.dead_holds(shard))
+            .arg(places.living(shard));
         self.name_budgets(&mut ask, shard, held);
-        ask.arg(call);
-        held.iter().for_each(|it| _ = ask.arg(it.window).arg(&it.amounts.all()));
+        ask.arg(epoch.to_string()).arg(call);
+        say(&mut ask, held);
         ask
     }
 
@@ -321,7 +329,6 @@ impl Scripts {
         ask.arg(place).arg(places.dead_holds(shard)).arg(places.living(shard));
         self.name_budgets(&mut ask, shard, &held);
         ask.arg(why).arg(epoch.to_string()).arg(since).arg(call).arg(written);
-        held.iter().for_each(|it| _ = ask.arg(it.window).arg(&it.amounts.all()));
         ask
     }
 
@@ -378,14 +385,14 @@ impl Scripts {
         ask.arg(from.0).arg(to.0).arg(learning_ms).arg(settled.len());
         settled.iter().for_each(|(epoch, last)| _ = ask.arg(epoch.to_string()).arg(last));
         for HealedWindow { from_ms, until_ms, more, .. } in windows {
-            ask.arg(from_ms).arg(until_ms.min(&LATEST)).arg(&more.all());
+            ask.arg(packed([&[*from_ms, LATEST.min(*until_ms)], &more.all()[..]].concat()));
         }
         ask
     }
 
     /// All that is kept of a budget, for [`Counter::read`](super::Counter::read).
     pub fn budget(&self, shard: Shard, budget: BudgetId) -> Cmd {
-        let mut ask = cmd("HGETALL");
+        let mut ask = cmd("GET");
         ask.arg(self.places.budget(shard, budget));
         ask
     }
@@ -395,11 +402,26 @@ impl Scripts {
     }
 }
 
-fn say_caps(ask: &mut Cmd, caps: Caps) {
-    for cap in [caps.money.map(|it| it.nanos()), caps.requests, caps.tokens] {
-        match cap {
-            Some(cap) => ask.arg(cap),
-            None => ask.arg(""),
-        };
+/// Of each budget that is held something of, its window and how much.
+fn say(ask: &mut Cmd, holds: &[Hold]) {
+    for Hold { window, amounts, .. } in holds {
+        ask.arg(packed([&[*window], &amounts.all()[..]].concat()));
     }
+}
+
+/// -1 is no cap.
+fn said(caps: Caps) -> [i64; 3] {
+    [caps.money.map(|it| it.nanos()), caps.requests, caps.tokens].map(|it| it.unwrap_or(-1))
+}
+
+/// Numbers as the scripts read and write them, which costs them less than text: in eight
+/// bytes each, the lowest first.
+pub fn packed(numbers: impl IntoIterator<Item = i64>) -> Vec<u8> {
+    numbers.into_iter().flat_map(i64::to_le_bytes).collect()
+}
+
+/// What [`packed`] makes, read again; what is too short for a number is left out.
+pub fn unpacked(bytes: &[u8]) -> impl Iterator<Item = i64> {
+    let (numbers, _) = bytes.as_chunks();
+    numbers.iter().map(|it| i64::from_le_bytes(*it))
 }

@@ -62,8 +62,8 @@ impl Fixture {
     }
 
     async fn counter(&mut self, budget: BudgetId) -> Counter {
-        let fields: HashMap<String, String> = self.ask(self.scripts.budget(SHARD, budget)).await;
-        Counter::read(&fields)
+        let kept: Vec<u8> = self.ask(self.scripts.budget(SHARD, budget)).await;
+        Counter::read(&kept)
     }
 
     async fn look(&mut self) -> Looked {
@@ -156,8 +156,9 @@ async fn what_a_dead_process_holds_stays_held_until_it_is_settled() {
     let _: String = it.ask(it.scripts.register(SHARD, EPOCH, "call1", &[hold(of, 0, 700)])).await;
     assert_eq!(it.look().await.now_ms, 1_000);
     let holds = it.places().holds(SHARD, EPOCH);
-    let written: String = it.redis.hget(&holds, "call1").await.unwrap();
+    let written: Vec<u8> = it.redis.hget(&holds, "call1").await.unwrap();
     assert_eq!(Hold::read_all(&written), [hold(of, 0, 700)]);
+    assert_eq!(Hold::dead_since(&written), None);
     let sweep = |since| Sweeping {
         epoch: EPOCH,
         call: "call1",
@@ -167,19 +168,99 @@ async fn what_a_dead_process_holds_stays_held_until_it_is_settled() {
     assert_eq!(it.ask::<i64>(it.scripts.sweep(SHARD, sweep(999))).await, 0);
     assert_eq!(it.ask::<i64>(it.scripts.sweep(SHARD, sweep(1_000))).await, 1);
     assert_eq!(it.ask::<i64>(it.scripts.sweep(SHARD, sweep(1_000))).await, 0);
-    let dead: HashMap<String, String> =
+    let dead: HashMap<String, Vec<u8>> =
         it.redis.hgetall(it.places().dead_holds(SHARD)).await.unwrap();
     let (name, written_there) = dead.iter().next().unwrap();
     assert_eq!(name, &format!("{EPOCH} call1"));
     assert_eq!(Hold::read_all(written_there), [hold(of, 0, 700)]);
+    assert_eq!(Hold::dead_since(written_there), Some(1_000));
     // Nobody had begun the window: it stands apart until somebody does.
-    let fields: HashMap<String, String> = it.ask(it.scripts.budget(SHARD, of)).await;
-    assert_eq!((fields["0:rm"].as_str(), fields["0:hm"].as_str()), ("700", "700"));
+    let counter = it.counter(of).await;
+    assert_eq!(counter.window, None);
+    let apart = counter.before.unwrap();
+    assert_eq!((apart.held.money, apart.held_by_the_dead), (700, 700));
 
     it.settle(1, &[of], &[counted(of, 0, 300)]).await;
-    let fields: HashMap<String, String> = it.ask(it.scripts.budget(SHARD, of)).await;
-    let money = (fields["0:sm"].as_str(), fields["0:rm"].as_str(), fields["0:hm"].as_str());
-    assert_eq!(money, ("300", "0", "0"));
+    let apart = it.counter(of).await.before.unwrap();
+    assert_eq!((apart.spent.money, apart.held.money, apart.held_by_the_dead), (300, 0, 0));
+}
+
+#[tokio::test]
+async fn a_process_that_was_taken_for_dead_and_lives_holds_once() {
+    let mut it = Fixture::new().await;
+    let of = BudgetId::generate();
+    let held = [hold(of, 0, 700)];
+    let _: String = it.ask(it.scripts.register(SHARD, EPOCH, "call1", &held)).await;
+    let written: Vec<u8> = it.redis.hget(it.places().holds(SHARD, EPOCH), "call1").await.unwrap();
+    let why = Swept::Dead { silent_since_ms: 1_000 };
+    let sweeping = Sweeping { epoch: EPOCH, call: "call1", written: &written, why };
+    assert_eq!(it.ask::<i64>(it.scripts.sweep(SHARD, sweeping)).await, 1);
+
+    // It says what it holds, for the store was lost meanwhile; and it got more since.
+    let more = [hold(of, 0, 700), hold(of, 0, 50)];
+    let held_now = Amounts { money: 750, requests: 2, tokens: 20 };
+    for _ in 0..2 {
+        let whole = [Hold { amounts: more[0].amounts.plus(more[1].amounts), ..more[0] }];
+        let _: String = it.ask(it.scripts.register(SHARD, EPOCH, "call1", &whole)).await;
+        let apart = it.counter(of).await.before.unwrap();
+        assert_eq!((apart.held, apart.held_by_the_dead), (held_now, 0));
+    }
+    let dead: u64 = it.redis.hlen(it.places().dead_holds(SHARD)).await.unwrap();
+    assert_eq!(dead, 0);
+    let seen: Option<i64> =
+        it.redis.zscore(it.places().living(SHARD), EPOCH.to_string()).await.unwrap();
+    assert_eq!(seen, Some(1_000));
+    it.settle(1, &[of], &[counted(of, 0, 300)]).await;
+    let apart = it.counter(of).await.before.unwrap();
+    assert_eq!((apart.spent.money, apart.held), (300, Amounts::default()));
+}
+
+#[tokio::test]
+async fn what_is_more_than_lua_can_count_is_counted_to_the_nano_dollar() {
+    let mut it = Fixture::new().await;
+    let (budget, odd) = (budget(1, 1_000), 9_007_199_254_740_993);
+    let of = budget.id;
+    let spent = Amounts { money: odd, ..amounts(0) };
+    let opening = Opening { from_ms: 1_000, until_ms: 2_000, spent };
+    let terms = Terms { budget: &budget, opening: Some(opening) };
+    assert_eq!(it.ask::<i64>(it.scripts.set_terms(SHARD, terms)).await, 1);
+    let counter = it.counter(of).await;
+    assert_eq!((counter.window.unwrap().spent, counter.opening), (spent, Some((1_000, spent))));
+    let mut money = odd;
+    for (number, more) in [(1, 2), (2, 6_899_999_999_999_999), (3, 1)] {
+        it.settle(number, &[], &[counted(of, 1_000, more)]).await;
+        money += more;
+        assert_eq!(it.counter(of).await.window.unwrap().spent.money, money);
+    }
+    // Also in the window before, of which one knows only what the database does.
+    let windows = [HealedWindow {
+        budget: of,
+        from_ms: 500,
+        until_ms: 1_000,
+        more: Amounts { money: odd, ..amounts(0) },
+    }];
+    let () = it.ask(it.scripts.chill(SHARD, Incarnation(8))).await;
+    let healing = Healing {
+        from: Incarnation(8),
+        to: Incarnation(9),
+        learning_ms: 0,
+        settled: &[],
+        windows: &windows,
+    };
+    assert_eq!(it.ask::<i64>(it.scripts.heal(SHARD, healing)).await, 1);
+    it.settle(4, &[], &[counted(of, 500, 3)]).await;
+    let counter = it.counter(of).await;
+    assert_eq!(counter.before.unwrap().spent.money, odd + 3);
+    assert_eq!(counter.window.unwrap().spent.money, money);
+    // And when another window begins.
+    let windows = [HealedWindow { budget: of, from_ms: 2_000, until_ms: 3_000, more: amounts(1) }];
+    let () = it.ask(it.scripts.chill(SHARD, Incarnation(10))).await;
+    let healing =
+        Healing { from: Incarnation(10), to: Incarnation(11), windows: &windows, ..healing };
+    assert_eq!(it.ask::<i64>(it.scripts.heal(SHARD, healing)).await, 1);
+    let counter = it.counter(of).await;
+    assert_eq!(counter.window.unwrap().spent.money, 1);
+    assert_eq!(counter.before.unwrap().spent.money, money);
 }
 
 #[tokio::test]

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use http::StatusCode;
-use shared::event::UsageSource;
+use shared::{
+    counters::{Sweeping, Swept},
+    event::UsageSource,
+};
 
 use super::*;
 
@@ -303,7 +306,9 @@ async fn what_a_store_that_went_back_has_forgotten_is_said_again() {
     // Another store, which knows the first settlement only and no hold.
     let places = fixture.places();
     let budget = places.budget(fixture.shard(), id);
-    let () = fixture.redis.hset_multiple(&budget, &[("sm", 90), ("rm", 0)]).await.unwrap();
+    let amounts = shared::counters::packed([90, 1, 30, 0, 0, 0]);
+    let at = isize::try_from(Counter::AMOUNTS_AT).unwrap();
+    let () = fixture.redis.setrange(&budget, at, amounts).await.unwrap();
     let () = fixture.redis.del(places.holds(fixture.shard(), proxy.epoch())).await.unwrap();
     let settled = places.settled(fixture.shard());
     let () = fixture.redis.hset(settled, proxy.epoch().to_string(), 1).await.unwrap();
@@ -368,6 +373,31 @@ async fn a_process_that_died_is_settled_by_the_next_one() {
     let () = fixture.redis.clone().hset(durable, epoch, 2).await.unwrap();
     next.look_now().await;
     assert!(!copy.exists());
+}
+
+#[tokio::test]
+async fn a_process_that_dies_at_once_is_found_by_what_it_holds() {
+    let (mut fixture, id) = with_room_for(3).await;
+    let proxy = fixture.proxy().await;
+    // It never comes to say that it lives.
+    std::mem::forget(fixture.call(&proxy, BODY).await.unwrap());
+    let (places, shard) = (fixture.places(), fixture.shard());
+    let silent: Vec<String> =
+        fixture.redis.zrangebyscore(places.living(shard), "-inf", START).await.unwrap();
+    assert_eq!(silent, [proxy.epoch().to_string()]);
+    let holds: Vec<(String, Vec<u8>)> =
+        fixture.redis.hgetall(places.holds(shard, proxy.epoch())).await.unwrap();
+    for (call, written) in &holds {
+        let why = Swept::Dead { silent_since_ms: START };
+        let sweeping = Sweeping { epoch: proxy.epoch(), call, written, why };
+        let sweep = proxy.limiter.counters().sweep(shard, sweeping);
+        assert_eq!(proxy.limiter.ask::<i64>(&sweep).await, Some(1));
+    }
+    let window = fixture.counter(id).await.window.unwrap();
+    assert_eq!(
+        (window.held.money, window.held_by_the_dead),
+        (worst(&fixture, BODY), window.held.money)
+    );
 }
 
 /// A directory that is gone with the test.

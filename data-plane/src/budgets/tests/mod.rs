@@ -1,6 +1,7 @@
 //! Against a real Redis: TURNPIKE_TEST_REDIS_URL, or the one that
 //! `infra/stack.sh start .run/test` started.
 
+mod costs;
 mod ends;
 mod exact;
 mod model;
@@ -187,9 +188,8 @@ impl Fixture {
 
     async fn counter(&self, budget: BudgetId) -> Counter {
         let ask = self.scripts().counters.budget(self.shard(), budget);
-        let fields: HashMap<String, String> =
-            ask.query_async(&mut self.redis.clone()).await.unwrap();
-        Counter::read(&fields)
+        let kept: Vec<u8> = ask.query_async(&mut self.redis.clone()).await.unwrap();
+        Counter::read(&kept)
     }
 
     /// What is spent and held of a budget in its present window.

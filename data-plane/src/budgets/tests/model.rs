@@ -103,7 +103,6 @@ struct Kept {
     is_hard: bool,
     caps: [Option<i64>; 3],
     window: Option<(i64, i64)>,
-    before: Option<i64>,
     /// The present one and those that stand aside.
     all: BTreeMap<i64, Taken>,
 }
@@ -130,13 +129,23 @@ fn of(amounts: [i64; 3]) -> Amounts {
 
 impl Kept {
     fn turn(&mut self, from: i64, till: i64) {
-        if let Some((present, _)) = self.window
-            && let Some(before) = self.before.replace(present)
-        {
-            self.all.remove(&before);
-        }
         self.all.entry(from).or_default();
         self.window = Some((from, till));
+        self.forget();
+    }
+
+    /// All but the present window and the two latest others.
+    fn forget(&mut self) {
+        let others = self.others();
+        for it in others.iter().skip(2) {
+            self.all.remove(it);
+        }
+    }
+
+    /// The latest first.
+    fn others(&self) -> Vec<i64> {
+        let present = self.window.map(|it| it.0);
+        self.all.keys().rev().copied().filter(|it| Some(*it) != present).collect()
     }
 
     fn present(&mut self, now: i64, edges: [i64; 4]) -> bool {
@@ -152,11 +161,9 @@ impl Kept {
 
     /// Nothing of a window that is forgotten.
     fn taken(&mut self, window: i64) -> Option<&mut Taken> {
-        let is_known = match self.window {
-            Some((present, _)) => window == present || Some(window) == self.before,
-            None => true,
-        };
-        is_known.then(|| self.all.entry(window).or_default())
+        self.all.entry(window).or_default();
+        self.forget();
+        self.all.get_mut(&window)
     }
 
     fn lacks(&self, taken: Taken, wanted: Amounts) -> Option<Kind> {
@@ -324,7 +331,7 @@ impl Run {
             budgets: &asked,
         };
         let ask = self.scripts.admit(&[], "", &question);
-        let answer: Vec<i64> = ask.query_async(&mut self.fixture.redis).await.unwrap();
+        let answer: Vec<u8> = ask.query_async(&mut self.fixture.redis).await.unwrap();
         let decision = Decision::read(&answer, 0).unwrap();
         let expected = self.model.ask(&call, &hints);
         // Of several that lack, Redis names the one that lacks most.
@@ -372,7 +379,8 @@ impl Run {
         } else {
             let lacks = |(index, it): (usize, &Hold)| {
                 let which = ids.iter().position(|id| *id == it.budget)?;
-                let kept = &mut self.model.budgets[which];
+                // What is refused changes nothing.
+                let mut kept = self.model.budgets[which].clone();
                 let taken = *kept.taken(it.window)?;
                 kept.lacks(taken, it.amounts).map(|_| index as i64 + 1)
             };
@@ -469,17 +477,33 @@ impl Run {
             let ask = self.scripts.counters.register(self.shard, EPOCH, &open.call, &holds);
             let state: String = self.redis(ask).await;
             assert_eq!(State::read(&state), Some(self.model.state()));
-            if self.model.state() == State::Cold || self.model.holds.contains_key(&open.call) {
+            if self.model.state() == State::Cold {
                 continue;
             }
             let ids = self.ids();
-            for it in &holds {
-                let which = ids.iter().position(|id| *id == it.budget).unwrap();
-                if let Some(taken) = self.model.budgets[which].taken(it.window) {
-                    taken.held = with(taken.held, it.amounts, 1);
+            let which = |id: BudgetId| ids.iter().position(|it| *it == id).unwrap();
+            let buried = self.model.dead.remove(&open.call);
+            for it in buried.iter().flatten() {
+                if let Some(taken) = self.model.budgets[which(it.budget)].taken(it.window) {
+                    taken.dead -= it.amounts.money.min(taken.dead);
                 }
             }
-            self.model.holds.insert(open.call.clone(), holds);
+            let kept = self.model.holds.remove(&open.call).or(buried).unwrap_or_default();
+            let mut now = kept.clone();
+            for it in &holds {
+                let had = merged(&kept).into_iter();
+                let had = had.filter(|had| (had.budget, had.window) == (it.budget, it.window));
+                let had = had.fold(Amounts::default(), |sum, it| with(sum, it.amounts, 1));
+                let more = with(it.amounts, had, -1);
+                if more == Amounts::default() {
+                    continue;
+                }
+                if let Some(taken) = self.model.budgets[which(it.budget)].taken(it.window) {
+                    taken.held = with(taken.held, more, 1);
+                }
+                now.push(Hold { amounts: more, ..*it });
+            }
+            self.model.holds.insert(open.call.clone(), now);
         }
     }
 
@@ -488,7 +512,7 @@ impl Run {
         let holds = places.holds(self.shard, EPOCH);
         let Some(at) = which.checked_rem(self.open.len()) else { return };
         let call = self.open[at].call.clone();
-        let written: Option<String> = self.fixture.redis.hget(&holds, &call).await.unwrap();
+        let written: Option<Vec<u8>> = self.fixture.redis.hget(&holds, &call).await.unwrap();
         let Some(written) = written else {
             assert!(!self.model.holds.contains_key(&call));
             return;
@@ -511,8 +535,6 @@ impl Run {
                 taken.dead += it.amounts.money;
             }
         }
-        // It is not said to be held by the living once more.
-        self.open[at].holds = holds.clone();
         self.model.dead.insert(call, holds);
     }
 
@@ -573,7 +595,7 @@ impl Run {
         let looked = Looked::read(looked).unwrap();
         assert_eq!((looked.state, looked.settled), (self.model.state(), self.model.settled));
         let holds = self.fixture.places().holds(self.shard, EPOCH);
-        let held: HashMap<String, String> = self.fixture.redis.hgetall(holds).await.unwrap();
+        let held: HashMap<String, Vec<u8>> = self.fixture.redis.hgetall(holds).await.unwrap();
         assert_eq!(held.len(), self.model.holds.len());
         for (call, written) in held {
             assert_eq!(Hold::read_all(&written), self.model.holds[&call]);
@@ -583,8 +605,13 @@ impl Run {
             assert_eq!(counter.version, kept.version);
             let window = counter.window.map(|it| (it.from_ms, it.until_ms));
             assert_eq!(window, kept.window);
-            assert_eq!(counter.before.map(|it| it.from_ms), kept.before);
-            for it in counter.window.into_iter().chain(counter.before) {
+            let mut others: Vec<_> = counter.after.into_iter().chain(counter.before).collect();
+            let known = kept.others();
+            // Of two on the same side of the present window we are told the later.
+            assert!(others.iter().all(|it| known.contains(&it.from_ms)), "{others:?} {known:?}");
+            assert_eq!(others.is_empty(), known.is_empty());
+            others.extend(counter.window);
+            for it in others {
                 let taken = kept.all.get(&it.from_ms).copied().unwrap_or_default();
                 let found = Taken { spent: it.spent, held: it.held, dead: it.held_by_the_dead };
                 assert_eq!(found, taken);

@@ -1,38 +1,38 @@
 -- Lets a call through on every level and within every budget, or charges and holds nothing.
 -- What budgets are is said in `shared::counters`, whose scripts this one begins with.
 --
--- KEYS: incarnation, the proxy's holds, living, keys that stopped, then the budgets; then for each
--- level its bucket and its calls.
--- ARGV: the call, its key, the number of budgets, 1 where a hard one is among them, the name
--- of the call's places and their life in milliseconds; then for each budget what
--- `look_at_budgets` wants to know; then for each level the limits on requests, tokens and
--- calls, and the tokens to charge.
--- Answers what stands against the call: 0 nothing; 1 a limit; 2 its key stopped; 3 the store
--- lost something; 4 a budget's caps are older than the call's; 5 a budget's windows are
--- others; 6 a budget has not enough. Then which level or budget, what of it (1 requests, 2
--- tokens, 3 calls; of a budget 1 money, 2 requests, 3 tokens), in how many milliseconds to
--- come back, the time, whether the shard is cold (0 no, 1 yes, 2 it learns), and the
--- incarnation; then for each level what is used, and for each budget how it stands, unless
+-- KEYS: the proxy's holds, living, keys that stopped, incarnation, the budgets, and of all
+-- levels first the buckets, then the calls.
+-- ARGV: the call, its key, the number of budgets, 1 where a hard one is among them, the number of
+-- levels, the name of the call's places and their life in milliseconds; then for each budget
+-- what `look_at_budgets` wants to know; then for each level the limits on requests, tokens and
+-- calls, and the tokens to charge, in eight bytes each.
+-- Answers numbers of eight bytes: what stands against the call: 0 nothing; 1 a limit; 2 its key
+-- stopped; 3 the store lost something; 4 a budget's caps are older than the call's; 5 a budget's
+-- windows are others; 6 a budget has not enough. Then which level or budget, what of it (1
+-- requests, 2 tokens, 3 calls; of a budget 1 money, 2 requests, 3 tokens), in how many
+-- milliseconds to come back, the time, whether the shard is cold (0 no, 1 yes, 2 it learns), and
+-- the incarnation; then for each level what is used, and for each budget how it stands, unless
 -- the shard is cold.
 local CALLS_WAIT = 1000
-local FIXED_KEYS, FIXED = 4, 6
+local READ, FIXED = 4, 7
 local COLD = { W = 0, C = 1, L = 2 }
 
 local now = clock()
-local wanted = tonumber(ARGV[3])
+local wanted, count = tonumber(ARGV[3]), tonumber(ARGV[5])
 local verdict, which, what, longest = 0, 0, 0, 0
+if redis.call('ZSCORE', KEYS[3], ARGV[2]) then verdict = 2 end
 
-if redis.call('ZSCORE', KEYS[4], ARGV[2]) then verdict = 2 end
-
-local state, number, budgets = 'W', '0', {}
-if wanted > 0 then state, number = incarnation(KEYS[1], now) end
+local buckets, calls = READ + wanted, READ + wanted + count
+local kept = redis.call('MGET', unpack(KEYS, READ, calls))
+local state, number, budgets, holds = 'W', '0', {}, nil
+if wanted > 0 then state, number = incarnation(kept[1], now) end
 if verdict == 0 and state ~= 'W' and ARGV[4] == '1' then verdict = 3 end
 -- A budget that is not hard lets calls through also while nobody counts.
 if wanted > 0 and state ~= 'C' and verdict == 0 then
-  local keys = {}
-  for i = 1, wanted do keys[i] = KEYS[FIXED_KEYS + i] end
   local against, index, kind
-  budgets, against, index, kind = look_at_budgets(keys, FIXED, now)
+  budgets, holds, against, index, kind =
+    look_at_budgets(wanted, READ + 1, kept, FIXED + 1, now)
   if against == 'terms' then
     verdict, which = 4, index
   elseif against == 'window' then
@@ -43,61 +43,55 @@ if wanted > 0 and state ~= 'C' and verdict == 0 then
 end
 
 local levels = {}
-local first_key, first_word = FIXED_KEYS + wanted, FIXED + WORDS * wanted
-for i = 1, (#KEYS - first_key) / 2 do
-  local at = first_word + 4 * (i - 1)
-  local limits = {
-    requests = tonumber(ARGV[at + 1]),
-    tokens = tonumber(ARGV[at + 2]),
-    calls = tonumber(ARGV[at + 3]),
-  }
-  local key = first_key + 2 * i
-  local level = { bucket = KEYS[key - 1], calls = KEYS[key], limits = limits, under_way = 0 }
-  level.has_bucket = limits.requests >= 0 or limits.tokens >= 0
-  level.charge = tonumber(ARGV[at + 4])
-  level.used = { requests = 0, tokens = 0 }
+for i = 1, count do
+  local per_requests, per_tokens, most, charge = struct.unpack(SAID, ARGV[FIXED + wanted + i])
+  local requests, tokens, under_way = 0, 0, 0
   local waits = { 0, 0, 0 }
-  if level.has_bucket then
-    level.used = read(level.bucket, now, limits)
-    waits[1] = wait(level.used.requests, 1, limits.requests)
-    waits[2] = wait(level.used.tokens, level.charge, limits.tokens)
+  if per_requests >= 0 or per_tokens >= 0 then
+    requests, tokens = drain(kept[1 + wanted + i], now, per_requests, per_tokens)
+    waits[1] = wait(requests, 1, per_requests)
+    waits[2] = wait(tokens, charge, per_tokens)
   end
-  if limits.calls >= 0 then
-    redis.call('ZREMRANGEBYSCORE', level.calls, '-inf', now)
-    level.under_way = redis.call('ZCARD', level.calls)
-    if level.under_way >= limits.calls then waits[3] = CALLS_WAIT end
+  if most >= 0 then
+    redis.call('ZREMRANGEBYSCORE', KEYS[calls + i], '-inf', now)
+    under_way = redis.call('ZCARD', KEYS[calls + i])
+    if under_way >= most then waits[3] = CALLS_WAIT end
   end
   -- Who has no money left need not come back.
   if verdict <= 1 then
-    for kind, milliseconds in ipairs(waits) do
-      if milliseconds > longest then
-        verdict, which, what, longest = 1, i, kind, milliseconds
+    for kind = 1, 3 do
+      if waits[kind] > longest then
+        verdict, which, what, longest = 1, i, kind, waits[kind]
       end
     end
   end
-  levels[i] = level
+  levels[i] = { per_requests, per_tokens, most, charge, requests, tokens, under_way }
 end
 
-if verdict == 0 then
-  for _, level in ipairs(levels) do
-    local limits, used = level.limits, level.used
-    if limits.requests >= 0 then used.requests = used.requests + MINUTE end
-    if limits.tokens >= 0 then used.tokens = used.tokens + level.charge * MINUTE end
-    if level.has_bucket then write(level.bucket, now, limits, used) end
-    if limits.calls >= 0 then
-      redis.call('ZADD', level.calls, now + tonumber(ARGV[6]), ARGV[5])
-      redis.call('PEXPIRE', level.calls, ARGV[6])
-      level.under_way = level.under_way + 1
+local answer = { '' }
+for i, level in ipairs(levels) do
+  local per_requests, per_tokens, most, charge, requests, tokens, under_way = unpack(level)
+  if verdict == 0 then
+    if per_requests >= 0 then requests = requests + MINUTE end
+    if per_tokens >= 0 then tokens = tokens + charge * MINUTE end
+    if per_requests >= 0 or per_tokens >= 0 then
+      fill(KEYS[buckets + i], now, per_requests, per_tokens, requests, tokens)
+    end
+    if most >= 0 then
+      redis.call('ZADD', KEYS[calls + i], now + tonumber(ARGV[7]), ARGV[6])
+      redis.call('PEXPIRE', KEYS[calls + i], ARGV[7])
+      under_way = under_way + 1
     end
   end
-  if #budgets > 0 then take_budgets(budgets, KEYS[2], KEYS[3], ARGV[1], now) end
+  answer[1 + i] = struct.pack('<i8i8i8', requests, tokens, under_way)
 end
-
-local answer = { verdict, which, what, longest, now, COLD[state], tonumber(number) }
-for _, level in ipairs(levels) do
-  answer[#answer + 1] = level.used.requests
-  answer[#answer + 1] = level.used.tokens
-  answer[#answer + 1] = level.under_way
+if verdict == 0 and wanted > 0 and state ~= 'C' then
+  take_budgets(budgets, holds, KEYS[1], KEYS[2], ARGV[1], now)
+else
+  -- That a window began is true, whoever is let through.
+  write_all(budgets)
 end
-for _, budget in ipairs(budgets) do told(budget, now, answer) end
-return answer
+for i, budget in ipairs(budgets) do answer[1 + count + i] = told(budget, now) end
+answer[1] =
+  struct.pack('<i8i8i8i8i8i8i8', verdict, which, what, longest, now, COLD[state], tonumber(number))
+return table.concat(answer)

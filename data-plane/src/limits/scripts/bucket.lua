@@ -5,7 +5,7 @@
 -- Kept as three numbers of eight bytes: when, requests, tokens. Packing them costs a fifth
 -- less than writing them as text.
 local MINUTE = 60000
-local FORM, SIZE = '<ddd', 24
+local BUCKET, BUCKET_SIZE = '<ddd', 24
 local MOST = 6000000000000000
 
 local function ceil_div(a, b)
@@ -26,26 +26,23 @@ local function wait(used, cost, limit)
   return ceil_div(math.max(0, used + cost * MINUTE - limit * MINUTE), limit)
 end
 
-local function read(key, now, limits)
-  local kept = redis.call('GET', key)
-  if not kept or #kept ~= SIZE then return { requests = 0, tokens = 0 } end
-  local at, requests, tokens = struct.unpack(FORM, kept)
+-- What is used of requests and tokens, by what is kept of a bucket, if anything is.
+local function drain(kept, now, per_requests, per_tokens)
+  if not kept or #kept ~= BUCKET_SIZE then return 0, 0 end
+  local at, requests, tokens = struct.unpack(BUCKET, kept)
   -- A clock that went back drains nothing.
   local passed = math.max(0, now - at)
-  return {
-    requests = drained(requests, limits.requests, passed),
-    tokens = drained(tokens, limits.tokens, passed),
-  }
+  return drained(requests, per_requests, passed), drained(tokens, per_tokens, passed)
 end
 
 -- Kept until it is empty, and no longer.
-local function write(key, now, limits, bucket)
+local function fill(key, now, per_requests, per_tokens, requests, tokens)
   local life = 0
-  if bucket.requests > 0 then life = ceil_div(bucket.requests, limits.requests) end
-  if bucket.tokens > 0 then life = math.max(life, ceil_div(bucket.tokens, limits.tokens)) end
+  if requests > 0 then life = ceil_div(requests, per_requests) end
+  if tokens > 0 then life = math.max(life, ceil_div(tokens, per_tokens)) end
   if life == 0 then
     redis.call('DEL', key)
   else
-    redis.call('SET', key, struct.pack(FORM, now, bucket.requests, bucket.tokens), 'PX', life)
+    redis.call('SET', key, struct.pack(BUCKET, now, requests, tokens), 'PX', life)
   end
 end

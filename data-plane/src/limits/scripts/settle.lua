@@ -9,18 +9,18 @@ local buckets = tonumber(ARGV[2])
 
 for i = 1, buckets do
   local at = 6 * i - 4
-  local limits = { requests = tonumber(ARGV[at + 1]), tokens = tonumber(ARGV[at + 2]) }
+  local per_requests, per_tokens = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   local charged, real = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
   local after, since = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
-  local used = read(KEYS[i], now, limits)
+  local requests, tokens = drain(redis.call('GET', KEYS[i]), now, per_requests, per_tokens)
   if real > charged then
-    used.tokens = math.min(MOST, used.tokens + (real - charged) * MINUTE)
+    tokens = math.min(MOST, tokens + (real - charged) * MINUTE)
   else
     -- What has drained meanwhile cannot be given back.
-    local left = drained(after, limits.tokens, math.max(0, now - since))
-    used.tokens = math.max(0, used.tokens - math.min((charged - real) * MINUTE, left))
+    local left = drained(after, per_tokens, math.max(0, now - since))
+    tokens = math.max(0, tokens - math.min((charged - real) * MINUTE, left))
   end
-  write(KEYS[i], now, limits, used)
+  fill(KEYS[i], now, per_requests, per_tokens, requests, tokens)
 end
 
 for i = buckets + 1, #KEYS do

@@ -1,68 +1,77 @@
 -- The part of budgets in letting a call through, in two steps, so that whatever else a call
 -- has to pass is asked in between: all of it passes, or nothing is held.
 
--- How many words are said of each budget: version, what to hold in money, requests and tokens,
--- and four edges of windows.
-local WORDS = 8
+local SPENT_NOW, HELD_NOW = PRESENT + SPENT, PRESENT + HELD
 
--- Reads the budgets at `keys`, of which the words begin behind `at`. Answers them and what
--- stands against the call: a word, the place of the budget, and of what there is not enough.
--- Where several budgets have not enough, the one that lacks most.
-local function look_at_budgets(keys, at, now)
-  local budgets, against, index, kind, lacks = {}, nil, 0, 0, 0
-  for i, key in ipairs(keys) do
-    local budget = read_budget(key)
-    local said = {}
-    for n = 1, WORDS do said[n] = tonumber(ARGV[at + WORDS * (i - 1) + n]) end
-    budget.wanted = { said[2], said[3], said[4] }
+-- Of what there is not enough in a budget, if so, and how much is lacking by the cap.
+local function lack(budget, caps, wanted)
+  local kind, lacks = 0, 0
+  for n = 0, 2 do
+    local most, want = budget[caps + n], wanted[n + 1]
+    local short = budget[SPENT_NOW + n] + budget[HELD_NOW + n] + want - most
+    local weight = most > 0 and short / most or short
+    if most >= 0 and want > 0 and short > 0 and (kind == 0 or weight > lacks) then
+      kind, lacks = n + 1, weight
+    end
+  end
+  return kind, lacks
+end
+
+-- Looks at as many budgets, whose keys begin at KEYS `key` and which are `kept` from their
+-- second on. ARGV `at` and the following say of each: its caps' version, what to hold in money,
+-- requests and tokens, and four edges of windows, in eight bytes each. Answers the budgets,
+-- what to hold of them one after the other, and what stands against the call: a word, the
+-- place of the budget, and of what there is not enough. Where several have not enough, the
+-- one that lacks most.
+local function look_at_budgets(count, key, kept, at, now)
+  local budgets, all, against, index, kind, lacks = {}, {}, nil, 0, 0, 0
+  for i = 1, count do
+    local said = ARGV[at + i - 1]
+    local budget = unpacked(KEYS[key + i - 1], kept[i + 1])
+    local version, money, requests, tokens = struct.unpack(SAID, said)
     budgets[i] = budget
-    if not budget.v or budget.v < said[1] then
+    all[3 * i - 2], all[3 * i - 1], all[3 * i] = money, requests, tokens
+    if budget[VERSION] == 0 or budget[VERSION] < version then
       if against ~= 'window' then against, index = 'terms', i end
-    elseif not present(budget, now, { said[5], said[6], said[7], said[8] }) then
+    elseif now >= budget[TILL]
+      and not present(budget, now, { struct.unpack(SAID, said, 33) }) then
       against, index = 'window', i
-    elseif budget.hard == 1 and against ~= 'terms' and against ~= 'window' then
-      for n, name in ipairs({ 'm', 'r', 't' }) do
-        local most = cap(budget, name, now)
-        if most then
-          local short = budget['s' .. name] + budget['r' .. name] + budget.wanted[n] - most
-          local weight = most > 0 and short / most or short
-          if short > 0 and budget.wanted[n] > 0 and (not against or weight > lacks) then
-            against, index, kind, lacks = 'spent', i, n, weight
-          end
+    elseif budget[HARD] == 1 then
+      local caps = caps_of(budget, now)
+      local m, r, t = budget[caps], budget[caps + 1], budget[caps + 2]
+      if (m >= 0 and budget[SPENT_NOW] + budget[HELD_NOW] + money > m)
+        or (r >= 0 and budget[SPENT_NOW + 1] + budget[HELD_NOW + 1] + requests > r)
+        or (t >= 0 and budget[SPENT_NOW + 2] + budget[HELD_NOW + 2] + tokens > t) then
+        local what, weight = lack(budget, caps, { money, requests, tokens })
+        if what > 0 and (not against or against == 'spent' and weight > lacks) then
+          against, index, kind, lacks = 'spent', i, what, weight
         end
       end
     end
   end
-  return budgets, against, index, kind
+  return budgets, all, against, index, kind
 end
 
--- Holds what a call wants of all budgets, under its name. A process that begins to hold
--- something has given a sign of life.
-local function take_budgets(budgets, holds, living, call, now)
-  local all = {}
+-- Holds what a call wants of all budgets, under its name. With that its process has given a
+-- sign of life: should it never give another, what it holds is found.
+local function take_budgets(budgets, all, holds, living, call, now)
+  local pieces = {}
   for i, budget in ipairs(budgets) do
-    local wanted = budget.wanted
-    hold(budget.key, '', budget, wanted[1], wanted[2], wanted[3])
-    for n, name in ipairs({ 'm', 'r', 't' }) do
-      budget['r' .. name] = budget['r' .. name] + wanted[n]
-    end
-    local id = string.match(budget.key, '[^:]+$')
-    all[i] = written(id, budget.ws, wanted[1], wanted[2], wanted[3])
+    local money, requests, tokens = all[3 * i - 2], all[3 * i - 1], all[3 * i]
+    if budget[STATE] ~= ALTERED then budget[STATE] = CHANGED end
+    add_all(budget, HELD_NOW, money, requests, tokens)
+    pieces[i] = piece(budget, budget[PRESENT], money, requests, tokens)
   end
-  redis.call('HSET', holds, call, table.concat(all))
-  if redis.call('HLEN', holds) == 1 then
-    redis.call('ZADD', living, text(now), string.match(holds, '[^:]+$'))
-  end
+  write_all(budgets)
+  redis.call('HSET', holds, call, table.concat(pieces))
+  redis.call('ZADD', living, now, string.sub(holds, -16))
 end
 
 -- A budget as the caller is told of it: its window, then the cap (-1: none), what is spent
 -- and what is held in money, requests and tokens.
-local function told(budget, now, answer)
-  answer[#answer + 1] = budget.ws or 0
-  answer[#answer + 1] = budget.we or 0
-  for _, name in ipairs({ 'm', 'r', 't' }) do
-    answer[#answer + 1] = cap(budget, name, now) or -1
-    answer[#answer + 1] = budget['s' .. name]
-    answer[#answer + 1] = budget['r' .. name]
-  end
+local function told(budget, now)
+  local caps = caps_of(budget, now)
+  return struct.pack('<i8i8i8i8i8i8i8i8i8i8i8', math.max(0, budget[PRESENT]), budget[TILL],
+    budget[caps], budget[SPENT_NOW], budget[HELD_NOW], budget[caps + 1], budget[SPENT_NOW + 1],
+    budget[HELD_NOW + 1], budget[caps + 2], budget[SPENT_NOW + 2], budget[HELD_NOW + 2])
 end

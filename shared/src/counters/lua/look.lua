@@ -4,7 +4,7 @@
 -- Answers the state, the incarnation's number, the last settlement counted, the last that is
 -- in the database, and the time.
 local now = clock()
-local state, number = incarnation(KEYS[1], now)
+local state, number = incarnation(redis.call('GET', KEYS[1]), now)
 if ARGV[2] == '1' then redis.call('ZADD', KEYS[3], text(now), ARGV[1]) end
 return {
   state, tonumber(number), tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0'),

@@ -1,32 +1,35 @@
 -- Puts a budget's caps in force, unless newer ones are.
 --
 -- KEYS: the budget.
--- ARGV: the version; 1 where it is hard; the caps in money, requests and tokens; the raised
--- ones, and until when they hold (0: there are none); the thresholds, with commas; then,
--- where it is known, the present window's beginning and end and what was spent in it by
--- calls that did not count on the budget yet. An empty text is no cap.
+-- ARGV: nine numbers: the version; 1 where it is hard; the caps in money, requests and tokens;
+-- the raised ones, and until when they hold (0: there are none), where -1 is no cap. Then the
+-- thresholds; then, where it is known, the present window's beginning and end, and what was
+-- spent in it by calls that did not count on the budget yet.
 -- Answers whether they are in force now.
-if ARGV[11] and redis.call('HEXISTS', KEYS[1], 'opened') == 0 then
-  if redis.call('HEXISTS', KEYS[1], 'ws') == 0 then
-    redis.call('HSET', KEYS[1], 'ws', ARGV[11], 'we', ARGV[12])
+local terms = { struct.unpack('<i8i8i8i8i8i8i8i8i8', ARGV[1]) }
+local budget = unpacked(KEYS[1], redis.call('GET', KEYS[1]))
+
+local opening = ARGV[3]
+if opening and struct.unpack('<i8', budget[KEPT], OPENING) == 0 then
+  local from, till = struct.unpack('<i8i8', opening)
+  if budget[PRESENT] < 0 then turn(budget, from, till) end
+  -- What no event counted on this budget, for whoever compares.
+  local told = struct.pack('<i8i8i8i8i8', 1, -1, 0, 0, 0)
+  if budget[PRESENT] == from then
+    local window, at = window_of(budget, from)
+    for kind = 0, 2 do add_said(window, at + SPENT + kind, opening, 17 + 8 * kind) end
+    told = struct.pack('<i8i8', 1, from) .. string.sub(opening, 17)
   end
-  if redis.call('HGET', KEYS[1], 'ws') == ARGV[11] then
-    for i, name in ipairs({ 'sm', 'sr', 'st' }) do
-      redis.call('HINCRBY', KEYS[1], name, ARGV[12 + i])
-    end
-    -- What no event counted on this budget, for whoever compares.
-    redis.call('HSET', KEYS[1], 'ow', ARGV[11], 'om', ARGV[13], 'or', ARGV[14], 'ot', ARGV[15])
-  end
-  redis.call('HSET', KEYS[1], 'opened', '1')
+  local kept = budget[KEPT]
+  budget[KEPT] = string.sub(kept, 1, OPENING - 1) .. told .. string.sub(kept, THRESHOLDS)
+  budget[STATE] = ALTERED
 end
 
-if tonumber(ARGV[1]) <= tonumber(redis.call('HGET', KEYS[1], 'v') or '0') then return 0 end
-redis.call('HSET', KEYS[1], 'v', ARGV[1], 'hard', ARGV[2], 'until', ARGV[9], 'th', ARGV[10])
-for i, name in ipairs({ 'm', 'r', 't', 'um', 'ur', 'ut' }) do
-  if ARGV[i + 2] == '' then
-    redis.call('HDEL', KEYS[1], name)
-  else
-    redis.call('HSET', KEYS[1], name, ARGV[i + 2])
-  end
+local is_newer = terms[1] > budget[VERSION]
+if is_newer then
+  for i = 1, 9 do budget[VERSION + i - 1] = terms[i] end
+  budget[KEPT] = string.sub(budget[KEPT], 1, THRESHOLDS - 1) .. ARGV[2]
+  budget[STATE] = ALTERED
 end
-return 1
+write(budget)
+return is_newer and 1 or 0

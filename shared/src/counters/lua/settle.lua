@@ -2,129 +2,94 @@
 --
 -- What a call held is what stands in the store: its proxy need not have heard of it.
 --
--- KEYS: incarnation, settled, the proxy's holds, the holds of the dead, events, alerts, then
--- the budgets that the calls hold something of or are counted for.
+-- KEYS: settled, the proxy's holds, the holds of the dead, events, alerts, incarnation, then
+-- the budgets that the calls hold something of or are counted for, each once.
 -- ARGV: the epoch, the number of calls; then for each call its number among the epoch's, its
--- id, its event and the number of windows that it is counted in; then for each of those its
--- budget's place among the KEYS that are budgets, the window, and what was spent in money,
--- requests and tokens.
+-- id, its event and what it is counted for: for each window its budget's place among the KEYS
+-- that are budgets, when it began, and what was spent in money, requests and tokens.
 -- Answers the state, the incarnation's number, and the last settlement that is counted.
-local BUDGETS = 6
-local WORDS = 5
-local KINDS = { 'm', 'r', 't' }
+local FIXED, COUNTED, COUNTED_SIZE = 6, '<i8i8i8i8i8', 40
 local now = clock()
-local state, incarnation_number = incarnation(KEYS[1], now)
+local kept = redis.call('MGET', unpack(KEYS, FIXED))
+local state, number = incarnation(kept[1], now)
 local epoch = ARGV[1]
-local last = tonumber(redis.call('HGET', KEYS[2], epoch) or '0')
-if state == 'C' then return { state, tonumber(incarnation_number), last } end
+local last = tonumber(redis.call('HGET', KEYS[1], epoch) or '0')
+if state == 'C' then return { state, tonumber(number), last } end
 
--- The keys of budgets, by their last part.
-local places = {}
-for i = BUDGETS + 1, #KEYS do places[string.match(KEYS[i], '[^:]+$')] = KEYS[i] end
-
--- Tells once of each threshold that a window has passed: `al` is the highest told of.
-local function alert(budget, window, prefix)
-  local marks = redis.call('HGET', budget.key, 'th')
-  if not marks or marks == '' then return end
-  local share = 0
-  for _, kind in ipairs(KINDS) do
-    local most = cap(budget, kind, now)
-    if most and most > 0 then share = math.max(share, window['s' .. kind] * 100 / most) end
-  end
-  local told = window.al
-  for mark in string.gmatch(marks, '%d+') do
-    local percent = tonumber(mark)
-    if percent > told and share >= percent then
-      told = percent
-      redis.call('XADD', KEYS[6], '*', 'budget', string.match(budget.key, '[^:]+$'),
-        'window', text(window.ws), 'percent', mark, 'spent', text(window.sm))
-    end
-  end
-  if told ~= window.al then redis.call('HSET', budget.key, prefix .. 'al', text(told)) end
+local budgets, by_id = {}, {}
+for i = FIXED + 1, #KEYS do
+  local key = KEYS[i]
+  local budget = unpacked(key, kept[i - FIXED + 1])
+  budgets[i - FIXED], by_id[string.sub(key, -32)] = budget, budget
 end
 
--- What a call holds, by budget and window.
-local function held_by(written)
-  local all = {}
-  for id, from, money, requests, tokens in
-    string.gmatch(written, '(%x+) (%-?%d+) (%d+) (%d+) (%d+);') do
-    local name = id .. ' ' .. from
-    local held = all[name]
-    if not held then
-      held = { key = places[id], window = tonumber(from), 0, 0, 0 }
-      all[name] = held
+-- Tells once of each threshold that a window has passed: it keeps the highest told of.
+local function alert(budget, window, at)
+  local text_of, told = budget[KEPT], window[at + TOLD]
+  for place = THRESHOLDS, #text_of, 2 do
+    local percent = struct.unpack('<I2', text_of, place)
+    if percent > told then
+      local caps, share = caps_of(budget, now), 0
+      for kind = 0, 2 do
+        local most = budget[caps + kind]
+        if most > 0 then share = math.max(share, window[at + SPENT + kind] * 100 / most) end
+      end
+      if share < percent then return end
+      told, window[at + TOLD] = percent, percent
+      redis.call('XADD', KEYS[5], '*', 'budget', string.sub(budget[KEY], -32),
+        'window', text(window[at]), 'percent', percent, 'spent', text(window[at + SPENT]))
     end
-    held[1], held[2], held[3] =
-      held[1] + tonumber(money), held[2] + tonumber(requests), held[3] + tonumber(tokens)
-  end
-  return all
-end
-
--- Counts what was spent in a window, and lets go of what was held of it.
-local function change(key, from, spent, held, was_dead)
-  local budget = read_budget(key)
-  local window, prefix = window_of(budget, from)
-  if not window then return end
-  local changes = {}
-  for n, kind in ipairs(KINDS) do
-    if spent then
-      changes[#changes + 1] = 's' .. kind
-      changes[#changes + 1] = window['s' .. kind]
-      changes[#changes + 1] = spent[n]
-    end
-    if held then
-      changes[#changes + 1] = 'r' .. kind
-      changes[#changes + 1] = window['r' .. kind]
-      changes[#changes + 1] = -math.min(held[n], window['r' .. kind])
-    end
-  end
-  if held and was_dead then
-    changes[#changes + 1] = 'hm'
-    changes[#changes + 1] = window.hm
-    changes[#changes + 1] = -math.min(held[1], window.hm)
-  end
-  add(key, prefix, changes)
-  if spent then
-    for n, kind in ipairs(KINDS) do window['s' .. kind] = window['s' .. kind] + spent[n] end
-    alert(budget, window, prefix)
   end
 end
 
-local at, done = 2, last
-for _ = 1, tonumber(ARGV[2]) do
-  local number, call, event = tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
-  local windows = tonumber(ARGV[at + 4])
-  local first = at + 4
-  at = first + WORDS * windows
-  if number > done then
+-- Lets go of what a call holds.
+local function release(written, first, was_dead)
+  for place = first, #written, HOLD_SIZE do
+    local id, from, money, requests, tokens = struct.unpack(HOLD, written, place)
+    local budget, window, at = by_id[id], nil, nil
+    if budget then window, at = window_of(budget, from) end
+    if window then
+      let_go(window, at, money, requests, tokens)
+      if was_dead then is_alive(window, at, money) end
+    end
+  end
+end
+
+local done = last
+for i = 0, tonumber(ARGV[2]) - 1 do
+  local at = 3 + 4 * i
+  local settlement, call = tonumber(ARGV[at]), ARGV[at + 1]
+  if settlement > done then
     -- One that we have not seen is missing: the store went back.
-    if number ~= done + 1 then break end
-    local written, was_dead = redis.call('HGET', KEYS[3], call), false
+    if settlement ~= done + 1 then break end
+    local written = redis.call('HGET', KEYS[2], call)
     if written then
-      redis.call('HDEL', KEYS[3], call)
+      redis.call('HDEL', KEYS[2], call)
+      release(written, 1, false)
     else
       local name = epoch .. ' ' .. call
-      written = redis.call('HGET', KEYS[4], name)
+      written = redis.call('HGET', KEYS[3], name)
       if written then
-        was_dead = true
-        redis.call('HDEL', KEYS[4], name)
+        redis.call('HDEL', KEYS[3], name)
+        release(written, 1 + SINCE, true)
       end
     end
-    local held = written and held_by(written) or {}
-    for i = 0, windows - 1 do
-      local of = first + WORDS * i
-      local key, from = KEYS[BUDGETS + tonumber(ARGV[of + 1])], ARGV[of + 2]
-      local spent = { tonumber(ARGV[of + 3]), tonumber(ARGV[of + 4]), tonumber(ARGV[of + 5]) }
-      local name = string.match(key, '[^:]+$') .. ' ' .. from
-      change(key, tonumber(from), spent, held[name], was_dead)
-      held[name] = nil
+    local counted = ARGV[at + 3]
+    for first = 1, #counted, COUNTED_SIZE do
+      local place, from, money, requests, tokens = struct.unpack(COUNTED, counted, first)
+      local budget = budgets[place]
+      local window, of = window_of(budget, from)
+      if window then
+        add_all(window, of + SPENT, money, requests, tokens)
+        alert(budget, window, of)
+      end
     end
-    for _, it in pairs(held) do
-      if it.key then change(it.key, it.window, nil, it, was_dead) end
-    end
-    redis.call('XADD', KEYS[5], '*', 'v1', event)
-    done = number
+    redis.call('XADD', KEYS[4], '*', 'v1', ARGV[at + 2])
+    done = settlement
   end
 end
-if done > last then redis.call('HSET', KEYS[2], epoch, text(done)) end
-return { state, tonumber(incarnation_number), done }
+if done > last then
+  write_all(budgets)
+  redis.call('HSET', KEYS[1], epoch, done)
+end
+return { state, tonumber(number), done }
