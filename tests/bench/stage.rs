@@ -21,6 +21,7 @@ use secrecy::{ExposeSecret, SecretString};
 use shared::{
     config::store_url,
     ids::{OrganizationId, PersonId, ProjectId},
+    reach::Reach,
     seal::MasterKey,
     snapshot::Places,
 };
@@ -102,7 +103,7 @@ impl Stage {
                     ..Draft::default()
                 };
                 let declared = Declared {
-                    place: draft.place(Egress { allow_private: true })?,
+                    place: draft.place(&Egress::new(Reach::with_this_machine()))?,
                     secret: SecretString::from("sim-no-secret-needed"),
                     models: known_models(vendor),
                 };

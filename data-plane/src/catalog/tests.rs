@@ -4,6 +4,7 @@ use secrecy::SecretString;
 use shared::{
     ids::{ApiKeyId, CredentialId, OrganizationId, ProjectId, UpstreamId},
     keys::{Brand, NewKey},
+    reach::Reach,
     seal::MasterKey,
     snapshot::{Dialect, Limits, Policy, Scope, Secret, Snapshot as Image, Tenant},
 };

@@ -257,10 +257,10 @@ mod tests {
     #[tokio::test]
     async fn a_literal_address_is_checked_though_nobody_resolves_it() {
         let canary = Canary::start();
-        let egress = egress(&[], &[canary.port]);
+        let world = egress(&[], &[canary.port]);
         for host in ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254"] {
             let url = format!("https://{host}:{}/", canary.port);
-            let why = dial(&egress, Scripted::new(&[&["1.1.1.1"]]), &url).await;
+            let why = dial(&world, Scripted::new(&[&["1.1.1.1"]]), &url).await;
             assert!(why.contains(PRIVATE), "{host}: {why}");
         }
         // What only some resolvers take for an address is asked of ours, and then checked.

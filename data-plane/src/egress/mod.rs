@@ -15,7 +15,8 @@ use hyper_util::{
     client::legacy,
     rt::{TokioExecutor, TokioTimer},
 };
-use shared::reach::{NotPermitted, Reach};
+pub use shared::reach::NotPermitted;
+use shared::reach::Reach;
 use url::Url;
 
 pub use self::connector::{Guarded, Timed};

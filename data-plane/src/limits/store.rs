@@ -171,7 +171,8 @@ mod tests {
         let scripts = Scripts::with(&clock, Duration::from_secs(30), Places::default());
         let metrics = Metrics::new().unwrap().limits.clone();
         let store = Store::new(&Place::standard(redis_url(), 1), scripts, metrics).unwrap();
-        let connection = store.client.get_multiplexed_async_connection().await.unwrap();
+        let patience = Patience { connect: CONNECT, answer: Duration::from_secs(10) };
+        let connection = store.address.connect(patience).await.unwrap();
         store.connection.store(Some(Arc::new(connection)));
         store.breaker.close();
         store

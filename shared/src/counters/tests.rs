@@ -2,22 +2,23 @@
 //! `infra/stack.sh start .run/test` started. How calls are let through is tested where the
 //! script is that does it, in the data plane.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
-use redis::{AsyncCommands, Cmd, FromRedisValue, aio::MultiplexedConnection};
+use redis::{AsyncCommands, Cmd, FromRedisValue};
 
 use super::*;
 use crate::{
     ids::RequestId,
     money::{Money, Period, Zone},
     snapshot::{Budget, BudgetScope, Caps, OnRedisLoss, OnTight, Thresholds},
+    wire::{Address, Patience, Wire},
 };
 
 const SHARD: Shard = Shard(17);
 const EPOCH: Epoch = Epoch(7);
 
 struct Fixture {
-    redis: MultiplexedConnection,
+    redis: Wire,
     scripts: Scripts,
     name: String,
 }
@@ -35,9 +36,12 @@ fn redis_url() -> String {
 
 impl Fixture {
     async fn new() -> Self {
-        let client = redis::Client::open(redis_url()).unwrap();
-        let redis = client.get_multiplexed_async_connection().await.unwrap();
-        let name = format!("test:{}:", RequestId::generate());
+        let patience = Duration::from_secs(10);
+        let patience = Patience { connect: patience, answer: patience };
+        let address: Address = redis_url().parse().unwrap();
+        let redis = address.connect(patience).await.unwrap();
+        // All of a test's names are in one slot of a cluster: every script asks for the clock.
+        let name = format!("test:{SHARD}:{}:", RequestId::generate());
         let clock =
             format!("local function clock() return tonumber(redis.call('GET', '{name}now')) end\n");
         let scripts = Scripts::with(&clock, Places::with_prefix(&name));

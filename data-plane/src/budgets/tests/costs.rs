@@ -14,7 +14,7 @@ const CALLS: usize = 2_000;
 const ROUNDS: u64 = 7;
 
 /// The processor time of `EVALSHA` so far, in microseconds, and how often it ran.
-async fn spent(redis: &mut MultiplexedConnection) -> (u64, u64) {
+async fn spent(redis: &mut Wire) -> (u64, u64) {
     let said: String = redis::cmd("INFO").arg("commandstats").query_async(redis).await.unwrap();
     let line = said.lines().find_map(|it| it.strip_prefix("cmdstat_evalsha:")).unwrap_or_default();
     let number = |name: &str| {
@@ -25,7 +25,7 @@ async fn spent(redis: &mut MultiplexedConnection) -> (u64, u64) {
 }
 
 /// What each of those calls cost, in tenths of a microsecond.
-async fn each(redis: &mut MultiplexedConnection, asks: &[redis::Cmd]) -> u64 {
+async fn each(redis: &mut Wire, asks: &[redis::Cmd]) -> u64 {
     let (usec, calls) = spent(redis).await;
     for ask in asks {
         let _: redis::Value = ask.query_async(redis).await.unwrap();

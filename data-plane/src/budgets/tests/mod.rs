@@ -9,8 +9,8 @@ mod weights;
 
 use std::{collections::HashMap, sync::Arc};
 
-use redis::{AsyncCommands, aio::MultiplexedConnection};
-use secrecy::{ExposeSecret, SecretString};
+use redis::AsyncCommands;
+use secrecy::SecretString;
 use shared::{
     counters::{Counter, Incarnation, Places, Shard},
     ids::{BudgetId, RequestId},
@@ -20,6 +20,7 @@ use shared::{
         Budget, BudgetScope, Caps, Key, Limits, Model as Published, OnRedisLoss, OnTight,
         Thresholds,
     },
+    wire::Wire,
 };
 
 use super::*;
@@ -31,7 +32,10 @@ use crate::{
         tests::{Fixture as Catalogue, key, snapshot},
     },
     emit::Story,
-    limits::{Asked, Limiter, Permit, Place, Scripts, tests::redis_url},
+    limits::{
+        Asked, Limiter, Permit, Place, Scripts,
+        tests::{name_in, redis, redis_url},
+    },
     metrics::Metrics,
 };
 
@@ -44,7 +48,7 @@ const OUT: i64 = 4_000;
 
 /// An organization of its own in a Redis of its own, on a clock that only the test moves.
 struct Fixture {
-    redis: MultiplexedConnection,
+    redis: Wire,
     url: SecretString,
     name: String,
     caller: Caller,
@@ -61,15 +65,13 @@ fn price() -> PinnedPrice {
 impl Fixture {
     async fn new() -> Self {
         let url = redis_url();
-        let client = redis::Client::open(url.expose_secret()).unwrap();
-        let redis = client.get_multiplexed_async_connection().await.unwrap();
         let mut model = crate::catalog::tests::model("gpt-5");
         model.price = Some(price());
         let key = key(&NewKey::generate(Brand::Live));
         let mut fixture = Self {
-            redis,
+            redis: redis(&url).await,
             url,
-            name: format!("test:{}", RequestId::generate()),
+            name: name_in(Shard::of(key.organization)),
             caller: Caller { key: Arc::new(key) },
             model,
             budgets: Vec::new(),

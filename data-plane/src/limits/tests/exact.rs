@@ -67,7 +67,7 @@ async fn all_levels_are_charged_or_none() {
     // The project refused many that the key and the organization would have let through.
     let proxy = fixture.proxy().await;
     let charges = fixture.asked(&limits, 70).charges();
-    let decision = decided(&proxy, &charges, None).await.unwrap();
+    let decision = decided(&proxy, fixture.organization, &charges, None).await.unwrap();
     assert_eq!(decision.refusal().unwrap().index, 1);
     let [key, project, organization] = decision.levels[..] else { panic!("{decision:?}") };
     assert_eq!(key.requests.0, 300 * gcra::MINUTE);
@@ -99,7 +99,10 @@ async fn the_real_clock_gives_no_more_than_comes_back() {
     let (mut admitted, mut times) = (0u64, vec![]);
     for _ in 0..4_000 {
         let [one, other] = &proxies;
-        let both = futures::join!(decided(one, &charges, None), decided(other, &charges, None));
+        let both = futures::join!(
+            decided(one, fixture.organization, &charges, None),
+            decided(other, fixture.organization, &charges, None),
+        );
         for decision in <[_; 2]>::from(both).map(Option::unwrap) {
             admitted += u64::from(decision.is_passed());
             times.push(decision.now);

@@ -10,12 +10,13 @@ mod valve;
 
 use std::{net::SocketAddr, time::Duration};
 
-use redis::{AsyncCommands, aio::MultiplexedConnection};
+use redis::AsyncCommands;
 use secrecy::ExposeSecret;
 use shared::{
     counters::{Epoch, Shard},
     ids::{ApiKeyId, OrganizationId, ProjectId, RequestId},
     snapshot::Limits,
+    wire::{Address, Patience, Wire},
 };
 use url::Url;
 
@@ -28,7 +29,7 @@ const NONE: Limits =
 /// An organization of its own, and a clock that only the test moves.
 #[derive(Clone)]
 struct Fixture {
-    redis: MultiplexedConnection,
+    redis: Wire,
     url: SecretString,
     name: String,
     organization: OrganizationId,
@@ -71,6 +72,18 @@ pub(crate) fn redis_url() -> SecretString {
     named.expect("a Redis for tests: infra/stack.sh start .run/test").into()
 }
 
+pub(crate) async fn redis(url: &SecretString) -> Wire {
+    let patience = Duration::from_secs(10);
+    let patience = Patience { connect: patience, answer: patience };
+    url.expose_secret().parse::<Address>().unwrap().connect(patience).await.unwrap()
+}
+
+/// What the names of one test begin with: in a cluster all of them are in one slot, for the
+/// clock of the test is asked by every script.
+pub(crate) fn name_in(shard: Shard) -> String {
+    format!("test:{shard}:{}", RequestId::generate())
+}
+
 /// Awaits what has to come about at once. Fails where it would hang.
 async fn soon<F: Future>(what: F) -> F::Output {
     let limit = Duration::from_secs(10);
@@ -80,13 +93,12 @@ async fn soon<F: Future>(what: F) -> F::Output {
 impl Fixture {
     async fn new() -> Self {
         let url = redis_url();
-        let client = redis::Client::open(url.expose_secret()).unwrap();
-        let redis = client.get_multiplexed_async_connection().await.unwrap();
+        let organization = OrganizationId::generate();
         let mut fixture = Self {
-            redis,
+            redis: redis(&url).await,
             url,
-            name: format!("test:{}", RequestId::generate()),
-            organization: OrganizationId::generate(),
+            name: name_in(Shard::of(organization)),
+            organization,
             project: ProjectId::generate(),
             key: ApiKeyId::generate(),
         };
@@ -174,7 +186,7 @@ impl Fixture {
         let nothing = Limits { requests_per_minute: Some(0), ..limits };
         let charges = self.asked(&on_key(nothing), 0).charges();
         // A limit of no requests refuses and shows what is used of the rest.
-        let decision = soon(decided(proxy, &charges, None)).await.unwrap();
+        let decision = soon(decided(proxy, self.organization, &charges, None)).await.unwrap();
         let level = decision.levels[0];
         (level.requests.0 / gcra::MINUTE, level.tokens.0 / gcra::MINUTE)
     }
@@ -200,8 +212,13 @@ async fn through(proxy: &Arc<Limiter>, asked: Asked<'_>) -> Result<Permit, Limit
     }
 }
 
-async fn decided(proxy: &Limiter, charges: &[Charge], lease: Option<Lease>) -> Option<Decision> {
-    let question = unbudgeted(OrganizationId::generate(), ApiKeyId::generate());
+async fn decided(
+    proxy: &Limiter,
+    organization: OrganizationId,
+    charges: &[Charge],
+    lease: Option<Lease>,
+) -> Option<Decision> {
+    let question = unbudgeted(organization, ApiKeyId::generate());
     proxy.decide(charges, lease, &question).await
 }
 

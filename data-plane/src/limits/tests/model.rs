@@ -127,8 +127,14 @@ fn limits(number: usize) -> Limits {
     }
 }
 
+/// Another organization of the same shard.
+fn neighbour(of: OrganizationId) -> OrganizationId {
+    let is_near = |it: &OrganizationId| Shard::of(*it) == Shard::of(of);
+    std::iter::repeat_with(OrganizationId::generate).find(is_near).unwrap()
+}
+
 async fn check(mut fixture: Fixture, proxy: &Arc<Limiter>, steps: Vec<Step>) {
-    fixture.organization = OrganizationId::generate();
+    fixture.organization = neighbour(fixture.organization);
     let (keys, projects) =
         ([(); 2].map(|()| ApiKeyId::generate()), [(); 2].map(|()| ProjectId::generate()));
     let mut model = Model { now: fixture.now().await, ..Model::default() };
@@ -144,7 +150,7 @@ async fn check(mut fixture: Fixture, proxy: &Arc<Limiter>, steps: Vec<Step>) {
                     continue;
                 }
                 let lease = proxy.leases.next(&charges);
-                let decision = decided(proxy, &charges, lease).await.unwrap();
+                let decision = decided(proxy, fixture.organization, &charges, lease).await.unwrap();
                 assert_eq!(decision, model.admit(&charges, &proxy.leases.name(lease)));
                 if decision.is_passed() {
                     under_way.push((charges, lease, decision));
