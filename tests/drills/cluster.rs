@@ -1,10 +1,17 @@
 //! A Redis Cluster instead of one Redis: everything works, and goes on when a master is killed.
 
-use harness::{load::Load, processes::Installation};
+use harness::{
+    load::Load,
+    processes::{Extent, Installation},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_go_on_while_a_master_of_a_cluster_is_replaced() {
-    let Some(mut turnpike) = Installation::start_on_cluster("cluster").await else { return };
+    let Some(mut turnpike) =
+        Installation::with("cluster", Extent { on_cluster: true, ..Extent::USUAL }).await
+    else {
+        return;
+    };
     let load = Load::start(&turnpike).await;
     load.goes_on().await;
     // Snapshots and what proxies report are on one master, the organization's limits on any.

@@ -113,7 +113,7 @@ struct VersionLine {
     version: Version,
     at: Moment,
     words: &'static str,
-    details: Vec<(String, String)>,
+    details: Vec<String>,
 }
 
 const fn period_words(period: Period) -> &'static str {
@@ -234,14 +234,14 @@ fn version_line(version: Version, zone: &str) -> VersionLine {
     let caps = terms.get("caps").or_else(|| terms.get("raised_to"));
     let caps = caps.and_then(|it| serde_json::from_value::<super::SaidCaps>(it.clone()).ok());
     let caps = caps.and_then(|it| it.read().ok()).map(words);
-    let mut details: Vec<_> = caps.into_iter().map(|it| ("caps".to_owned(), it)).collect();
     let hard = terms.get("hard").and_then(serde_json::Value::as_bool);
-    let hard = hard.map(|it| if it { "refuses calls beyond" } else { "only alerts" });
-    details.extend(hard.map(|it| ("kind".to_owned(), it.to_owned())));
+    let kind = hard.map(|it| if it { "refuses calls beyond" } else { "only alerts" });
     let until = terms.get("until").and_then(|it| it.as_str()).and_then(|it| instant(it, zone));
-    details.extend(until.map(|it| ("until".to_owned(), Moment::new(it, zone).text())));
+    let until = until.map(|it| format!("until {}", Moment::new(it, zone).text()));
+    let told: Vec<_> = [caps, kind.map(str::to_owned), until].into_iter().flatten().collect();
+    let mut details = vec![told.join(", ")];
     if !version.note.is_empty() {
-        details.push(("because".to_owned(), version.note.clone()));
+        details.push(format!("\u{201c}{}\u{201d}", version.note));
     }
     VersionLine { at: Moment::new(version.created_at, zone), words: said, details, version }
 }

@@ -230,7 +230,7 @@ async fn questions_are_answered_from_what_is_summed_up(root: PgPool) {
     let us = work.organization;
     for search in ["period=days90", "period=days90&group=key", "period=month&group=project"] {
         let search: query::UsageSearch = serde_html_form::from_str(search).unwrap();
-        let query = search.query(today).unwrap();
+        let query = search.understood(today).unwrap();
         for _ in 0..3 {
             let began = std::time::Instant::now();
             let slices = store::slices(&mut work, us, &query, query.group, 51).await.unwrap();

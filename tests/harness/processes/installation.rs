@@ -21,11 +21,11 @@ use super::{
     ports::Ports,
     process::Process,
 };
-use crate::{Browser, Person, invariants, secret_on, sign_in, wait::eventually};
+use crate::{Browser, Person, invariants, relay::Relay, secret_on, sign_in, wait::eventually};
 
 pub struct Installation {
     pub control: Process,
-    pub proxies: [Process; 2],
+    pub proxies: Vec<Process>,
     pub simulator: Process,
     pub postgres: Process,
     pub redis: Process,
@@ -35,15 +35,36 @@ pub struct Installation {
     pub free_key: String,
     /// Has limits of every kind, so high that nothing here reaches them.
     pub limited_key: String,
-    /// The owner of the demo organization.
+    /// The owner of an organization that has no budgets: hard ones stop calls where nobody
+    /// can count them.
     pub owner: Person,
+    /// What proxies go through to Redis, where they were to.
+    pub relay: Option<Relay>,
     ours: Vec<(String, String)>,
     stack: HashMap<String, String>,
-    metrics: [u16; 2],
+    metrics: Vec<u16>,
     client: Client,
     home: Home,
     _ports: Ports,
 }
+
+/// What there is of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// At most four.
+    pub proxies: usize,
+    /// Whether proxies reach Redis through a relay.
+    pub relayed: bool,
+    /// Whether all of it uses a Redis Cluster instead.
+    pub on_cluster: bool,
+}
+
+impl Extent {
+    pub const USUAL: Self = Self { proxies: 2, relayed: false, on_cluster: false };
+}
+
+const DRILLED: &str = "Drilled";
+const NAMES: [&str; 4] = ["proxy-1", "proxy-2", "proxy-3", "proxy-4"];
 
 /// What a key is made with, as it is typed.
 pub type NewKey<'a> = &'a [(&'a str, &'a str)];
@@ -54,26 +75,31 @@ impl Installation {
     /// # Panics
     /// If anything does not start: a test cannot go on then.
     pub async fn start(name: &str) -> Option<Self> {
-        Self::begin(name, false).await
+        Self::with(name, Extent::USUAL).await
     }
 
-    /// The same on a Redis Cluster.
-    pub async fn start_on_cluster(name: &str) -> Option<Self> {
-        Self::begin(name, true).await
-    }
-
-    async fn begin(name: &str, on_cluster: bool) -> Option<Self> {
+    /// The same, as large as it is wanted.
+    ///
+    /// # Panics
+    /// If anything does not start.
+    pub async fn with(name: &str, extent: Extent) -> Option<Self> {
         let home = Home::make(name)?;
         let ports = Ports::claim();
-        let [control, first, second, simulator, postgres, redis, one, two] = ports.get();
+        let [control, simulator, postgres, redis, serving @ ..]: [u16; 12] = ports.get();
+        let (serving, metrics) = serving.split_at(NAMES.len());
+        let first = serving[0];
         home.write("ports.env", &format!("postgres={postgres}\nredis={redis}\n"));
         let postgres = Process::server(&home, ("postgres", "TURNPIKE_POSTGRES_PID"), postgres);
         let redis = Process::server(&home, ("redis", "TURNPIKE_REDIS_PID"), redis);
         let mut stack = variables(&home.path.join("stack.env"));
-        let cluster = on_cluster.then(|| RedisCluster::start(&home.path));
+        let cluster = extent.on_cluster.then(|| RedisCluster::start(&home.path));
         if let Some(cluster) = &cluster {
             stack.insert("TURNPIKE_REDIS_URL".into(), cluster.address.clone());
         }
+        let relay = match extent.relayed {
+            true => Some(Relay::start(redis.address).await),
+            false => None,
+        };
         home.run("turnpike", &["secrets", &home.path.join("secrets.env").to_string_lossy()], &[]);
         let secrets = variables(&home.path.join("secrets.env"));
 
@@ -98,26 +124,32 @@ impl Installation {
             Process::program(&home, ("control", "control-plane"), control, at(control, &[]));
         control.start().await;
 
-        let proxy = |name: &'static str, port, metrics| {
+        let proxy = |((name, port), metrics): ((&'static str, &u16), &u16)| {
             let state = home.path.join(name).to_string_lossy().into_owned();
-            let environment = at(
-                port,
-                &[
-                    ("TURNPIKE_PROXY_NAME", name.to_owned()),
-                    ("TURNPIKE_STATE_DIR", state),
-                    ("TURNPIKE_METRICS_LISTEN", format!("127.0.0.1:{metrics}")),
-                ],
-            );
-            Process::program(&home, (name, "data-plane"), port, environment)
+            let mut more = vec![
+                ("TURNPIKE_PROXY_NAME", name.to_owned()),
+                ("TURNPIKE_STATE_DIR", state),
+                ("TURNPIKE_METRICS_LISTEN", format!("127.0.0.1:{metrics}")),
+            ];
+            if let Some(relay) = &relay {
+                let url = stack["TURNPIKE_REDIS_URL"]
+                    .replace(&redis.address.to_string(), &relay.address.to_string());
+                more.push(("TURNPIKE_REDIS_URL", url));
+            }
+            Process::program(&home, (name, "data-plane"), *port, at(*port, &more))
         };
-        let proxies = [proxy("proxy-1", first, one), proxy("proxy-2", second, two)];
+        let all = NAMES.into_iter().zip(serving).zip(metrics).take(extent.proxies);
+        let proxies: Vec<_> = all.map(proxy).collect();
+        let metrics = metrics.iter().copied().take(proxies.len()).collect();
 
         let mut browser = Browser::new(control.url(""));
         let (email, password) =
             (&secrets["TURNPIKE_OWNER_EMAIL"], &secrets["TURNPIKE_OWNER_PASSWORD"]);
         let answer = sign_in(&mut browser, email, password).await;
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{answer:?}");
-        let slug = slug_on(&mut browser).await;
+        let answer = browser.fill("/orgs/new", "/orgs", &[("name", DRILLED)]).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{answer:?}");
+        let slug = DRILLED.to_lowercase();
         let owner = Person { browser, email: email.clone(), password: password.clone(), slug };
         let client = Client::builder().no_proxy().pool_max_idle_per_host(0).build();
         let mut installation = Self {
@@ -127,12 +159,13 @@ impl Installation {
             postgres,
             redis,
             cluster,
-            free_key: secrets["TURNPIKE_API_KEY"].clone(),
+            free_key: String::new(),
             limited_key: String::new(),
             owner,
+            relay,
             ours,
             stack,
-            metrics: [one, two],
+            metrics,
             client: client.expect("a client needs nothing from this machine"),
             home,
             _ports: ports,
@@ -142,6 +175,7 @@ impl Installation {
     }
 
     async fn furnish(&mut self) {
+        self.free_key = self.make_key("free", &[]).await;
         self.limited_key = self.make_key("limited", LIMITED).await;
         self.published().await;
         for proxy in &mut self.proxies {
@@ -151,7 +185,8 @@ impl Installation {
             let copy = self.home.path.join(self.proxies[at].name).join("snapshot");
             eventually("a copy on the disk", || async { copy.exists().then_some(()) }).await;
             self.limits_are(at, "shared").await;
-            self.metric_is(at, "turnpike_limits_proxies", "2").await;
+            let proxies = self.proxies.len().to_string();
+            self.metric_is(at, "turnpike_limits_proxies", &proxies).await;
         }
     }
 
@@ -283,7 +318,15 @@ impl Installation {
         PgPool::connect(self.setting("TURNPIKE_ADMIN_DATABASE_URL")).await.expect("it answers")
     }
 
-    fn setting(&self, name: &str) -> &str {
+    /// Runs one of our programs to its end.
+    ///
+    /// # Panics
+    /// If it fails, with what it said.
+    pub fn run(&self, program: &str, words: &[&str]) -> String {
+        self.home.run(program, words, &self.ours)
+    }
+
+    pub fn setting(&self, name: &str) -> &str {
         self.stack.get(name).unwrap_or_else(|| panic!("stack.env has no {name}"))
     }
 
@@ -302,17 +345,17 @@ impl Installation {
             assert!(!said.contains("panicked at"), "{} panicked:\n{said}", process.name);
         }
         // Killed by the keeper otherwise, which is no way for a test that passed.
-        for process in [&mut self.control, &mut self.simulator].into_iter().chain(&mut self.proxies)
-        {
+        let ours = [&mut self.control, &mut self.simulator];
+        for process in ours.into_iter().chain(&mut self.proxies) {
             process.terminate();
             let ended = process.ended().await;
             assert!(ended.success(), "{} ended with {ended}", process.name);
         }
     }
 
-    fn processes(&self) -> [&Process; 6] {
-        let [first, second] = &self.proxies;
-        [&self.control, first, second, &self.simulator, &self.postgres, &self.redis]
+    fn processes(&self) -> Vec<&Process> {
+        let others = [&self.control, &self.simulator, &self.postgres, &self.redis];
+        others.into_iter().chain(&self.proxies).collect()
     }
 }
 
@@ -358,12 +401,4 @@ fn environment(
     let stores = stack.iter().filter(|(name, _)| is_store(name));
     let given = secrets.iter().chain(stores).map(|(name, value)| (name.clone(), value.clone()));
     given.chain(settings).collect()
-}
-
-/// The demo organization's word for itself in addresses.
-async fn slug_on(browser: &mut Browser) -> String {
-    let page = browser.page("/orgs").await;
-    let mut links = page.links().filter_map(|it| it.strip_prefix("/orgs/"));
-    let slug = links.find(|it| *it != "new" && !it.contains('/'));
-    slug.expect("the owner has an organization").to_owned()
 }

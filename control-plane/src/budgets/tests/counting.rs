@@ -95,7 +95,7 @@ async fn caps_are_looked_back_at_to_the_call(root: PgPool) {
         preview::look_back(&mut work, &question(scope, period, caps), now).await.unwrap()
     };
     // 2 and 3 dollars fit, and 4 do not any more; then nothing does until the next day.
-    for scope in [all, project, BudgetScope::Key(meter.key)] {
+    for scope in [all, project] {
         let told = seen(scope, Period::Day, money(5)).await;
         assert_eq!((told.from, told.windows.len()), (moments[1], 59));
         assert_eq!(told.spent.money, cost(&events[1..]));
