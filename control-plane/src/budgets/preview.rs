@@ -85,7 +85,9 @@ fn spans(question: &Question, now: OffsetDateTime) -> Vec<Range<OffsetDateTime>>
     let last_month = span_at(Period::Month, this_month.start_ms - 1);
     let first = match question.period {
         Period::Total => Span { start_ms: last_month.start_ms, ..Span::ALWAYS },
-        period => span_at(period, last_month.start_ms),
+        period @ (Period::Day | Period::Week | Period::Month) => {
+            span_at(period, last_month.start_ms)
+        }
     };
     let next = |it: &Span| (it.end_ms <= now_ms).then(|| span_at(question.period, it.end_ms));
     iter::successors(Some(first), next)
