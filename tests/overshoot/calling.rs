@@ -122,7 +122,10 @@ impl Calling {
                 self.hear(answer).await;
             }
             StatusCode::PAYMENT_REQUIRED => count(&self.tally.refused),
-            StatusCode::SERVICE_UNAVAILABLE => return Tried::Undecided,
+            // The latter where this machine is too busy to send a call.
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT => {
+                return Tried::Undecided;
+            }
             status => {
                 let text = answer.text().await.unwrap_or_default();
                 // What other gateways say of a budget that is used up.
