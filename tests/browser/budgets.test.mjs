@@ -138,6 +138,10 @@ test('a budget looks back at what was used', { skip, timeout: 180_000 }, async (
     });
     assert.match(await page.textContent('#preview'), /in 1 of 2 months\. There were 4 requests/);
     await check(page);
+    // No link leads there while nothing is held.
+    await page.goto(`${base}/budgets/holds`);
+    assert.match(await page.textContent('main'), /No unresolved holds/);
+    await check(page);
     await page.context().close();
   }
 });

@@ -17,8 +17,12 @@ use tokio::{task::JoinSet, time::sleep};
 const WORKERS: usize = 64;
 /// Of a hundred calls, so many clients hang up.
 const HANG_UPS: u32 = 5;
-/// When to try again where nobody could let the call through or refuse it.
-const PAUSE: Duration = Duration::from_millis(25);
+/// When to try again where nobody could let the call through or refuse it, in milliseconds: at
+/// different moments, as clients do.
+const PAUSE_MS: std::ops::Range<u64> = 200..600;
+/// How long a caller takes in that it was refused. Refusals shall not keep this machine from
+/// everything else.
+const DISMAY: Duration = Duration::from_millis(50);
 const TEXT: &str = "Count the spoons in the drawer, and say it in a few words.";
 
 /// The same for every call, so that what is answered whole costs the same.
@@ -94,7 +98,7 @@ impl Calling {
             while let Tried::Undecided = self.call(at, number).await {
                 count(&self.tally.undecided);
                 at += 1;
-                sleep(PAUSE).await;
+                sleep(Duration::from_millis(fastrand::u64(PAUSE_MS))).await;
             }
         }
     }
@@ -121,8 +125,14 @@ impl Calling {
                 count(&self.tally.admitted);
                 self.hear(answer).await;
             }
-            StatusCode::PAYMENT_REQUIRED => count(&self.tally.refused),
-            StatusCode::SERVICE_UNAVAILABLE => return Tried::Undecided,
+            StatusCode::PAYMENT_REQUIRED => {
+                count(&self.tally.refused);
+                sleep(DISMAY).await;
+            }
+            // The latter where this machine is too busy to send a call.
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT => {
+                return Tried::Undecided;
+            }
             status => {
                 let text = answer.text().await.unwrap_or_default();
                 // What other gateways say of a budget that is used up.

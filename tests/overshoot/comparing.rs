@@ -86,6 +86,9 @@ pub struct Compared {
     pub lost: u64,
     pub invented: u64,
     pub doubled: u64,
+    /// Calls that were about to be sent when their proxy died, and never were: nobody can know
+    /// that, so that their input is paid for.
+    pub unsure: u64,
     /// What differs between Redis and the database.
     pub differences: Vec<String>,
 }
@@ -127,7 +130,10 @@ pub async fn compare(
         }
         *paid.entry(number).or_default() += 1;
         let (whole, broken) = simulated.calls.get(&number).copied().unwrap_or_default();
-        compared.invented += u64::from(whole + broken == 0);
+        let is_there = whole + broken > 0;
+        let is_unsure = event.usage_source == UsageSource::Interrupted;
+        compared.unsure += u64::from(!is_there && is_unsure);
+        compared.invented += u64::from(!is_there && !is_unsure);
         if event.usage_source == UsageSource::Upstream {
             compared.heard.0 += event.cost.nanos();
             compared.heard.1 += if whole > 0 { each } else { 0 };

@@ -14,7 +14,6 @@ use shared::{
     money::{Money, Period, Span, Zone},
     snapshot::{BudgetScope, Caps},
 };
-use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 use utoipa::ToSchema;
 
@@ -65,9 +64,11 @@ pub async fn look_back(
     now: OffsetDateTime,
 ) -> Result<Preview, BudgetError> {
     scope::check(work, question.scope).await?;
+    let (organization, spans) = (work.organization, spans(question, now));
+    let hours = usage::by_hour(work, organization, question.scope, &spans).await?;
     let mut windows = Vec::new();
-    for span in spans(question, now) {
-        windows.push(replay(work, question, span).await?);
+    for (span, hours) in spans.into_iter().zip(hours) {
+        windows.push(replay(work, question, span, &hours).await?);
     }
     let sum = |of: fn(&Window) -> Amounts| {
         windows.iter().fold(Amounts::default(), |sum, it| sum.plus(of(it)))
@@ -85,7 +86,9 @@ fn spans(question: &Question, now: OffsetDateTime) -> Vec<Range<OffsetDateTime>>
     let last_month = span_at(Period::Month, this_month.start_ms - 1);
     let first = match question.period {
         Period::Total => Span { start_ms: last_month.start_ms, ..Span::ALWAYS },
-        period => span_at(period, last_month.start_ms),
+        period @ (Period::Day | Period::Week | Period::Month) => {
+            span_at(period, last_month.start_ms)
+        }
     };
     let next = |it: &Span| (it.end_ms <= now_ms).then(|| span_at(question.period, it.end_ms));
     iter::successors(Some(first), next)
@@ -97,9 +100,8 @@ async fn replay(
     work: &mut Work,
     question: &Question,
     span: Range<OffsetDateTime>,
+    hours: &[(OffsetDateTime, Amounts)],
 ) -> Result<Window, BudgetError> {
-    let (organization, scope) = (work.organization, question.scope);
-    let hours = usage::by_hour(work, organization, scope, span.clone()).await?;
     let mut window = Window {
         from: span.start,
         until: span.end,
@@ -107,16 +109,16 @@ async fn replay(
         since: None,
         refused: Amounts::default(),
     };
-    for (hour, amounts) in hours {
+    for (hour, amounts) in hours.iter().copied() {
         let after = window.spent.plus(amounts);
         if window.since.is_some() {
             window.refused = window.refused.plus(amounts);
         } else if is_beyond(question.caps, after) {
             let calls = hour.max(span.start)..(hour + Duration::HOUR).min(span.end);
             let room = left(question.caps, window.spent);
-            let conn: &mut PgConnection = work;
+            let organization = work.organization;
             (window.since, window.refused) =
-                usage::beyond(conn, organization, scope, calls, room).await?;
+                usage::beyond(work, organization, question.scope, calls, room).await?;
         }
         window.spent = after;
     }

@@ -71,7 +71,7 @@ const fn name_of(on_tight: OnTight) -> &'static str {
     }
 }
 
-fn allowance_of(loss: OnRedisLoss) -> Option<i64> {
+fn loss_allowance(loss: OnRedisLoss) -> Option<i64> {
     match loss {
         OnRedisLoss::Closed => None,
         OnRedisLoss::Bounded { allowance } => Some(allowance.nanos()),
@@ -327,7 +327,7 @@ pub(super) async fn insert(
         *is_hard,
         &small(thresholds),
         name_of(*on_tight),
-        allowance_of(*on_redis_loss),
+        loss_allowance(*on_redis_loss),
         &names(alert_roles),
     )
     .execute(conn)
@@ -374,7 +374,7 @@ pub(super) async fn update(
         *is_hard,
         &small(thresholds),
         name_of(*on_tight),
-        allowance_of(*on_redis_loss),
+        loss_allowance(*on_redis_loss),
         &names(alert_roles),
         keeps_raise,
     )

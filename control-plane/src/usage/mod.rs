@@ -76,16 +76,16 @@ pub async fn advance(
     store::advance(conn, &processes).await
 }
 
-/// What a scope spent in each hour of a span in which it spent something, the earliest first:
-/// what a budget on it would have been told. Its rows have to be in sight. A cost center bears
-/// its share of each call, rounded up, by its projects' splits of the day.
+/// What a scope spent in each span, by the hours in which it spent something, the earliest
+/// first: what a budget on it would have been told. Its rows have to be in sight. A cost center
+/// bears its share of each call, rounded up, by its projects' splits of the day.
 pub async fn by_hour(
     conn: &mut PgConnection,
     organization: OrganizationId,
     scope: BudgetScope,
-    span: Range<OffsetDateTime>,
-) -> Result<Vec<(OffsetDateTime, Amounts)>, sqlx::Error> {
-    store::by_hour(conn, organization, scope, span).await
+    spans: &[Range<OffsetDateTime>],
+) -> Result<Vec<Vec<(OffsetDateTime, Amounts)>>, sqlx::Error> {
+    store::by_hour(conn, organization, scope, spans).await
 }
 
 /// What a budget's scope spent in the span of one of its windows by calls that the budget was

@@ -91,28 +91,39 @@ pub(super) async fn advance(
     Ok(marks.collect())
 }
 
-/// By the hour, the earliest first.
+/// By the hour, the earliest first, of each span.
 pub(super) async fn by_hour(
     conn: &mut PgConnection,
     organization: OrganizationId,
     scope: BudgetScope,
-    span: Range<OffsetDateTime>,
-) -> Result<Vec<(OffsetDateTime, Amounts)>, sqlx::Error> {
+    spans: &[Range<OffsetDateTime>],
+) -> Result<Vec<Vec<(OffsetDateTime, Amounts)>>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"SELECT hour AS "hour!", money AS "money!", requests AS "requests!", tokens AS "tokens!"
-             FROM app.scope_hours($1, $2, $3, $4, $5) ORDER BY 1"#,
+        r#"
+        SELECT s.place AS "place!", h.hour AS "hour!", h.money AS "money!",
+               h.requests AS "requests!", h.tokens AS "tokens!"
+          FROM unnest($4::timestamptz[], $5::timestamptz[])
+                   WITH ORDINALITY AS s (first, until, place),
+               app.scope_hours($1, $2, $3, s.first, s.until) h
+         ORDER BY 1, 2
+        "#,
         organization as OrganizationId,
         scope.name(),
         scope.id(),
-        span.start,
-        span.end,
+        &spans.iter().map(|it| it.start).collect::<Vec<_>>(),
+        &spans.iter().map(|it| it.end).collect::<Vec<_>>(),
     )
     .fetch_all(conn)
     .await?;
-    let hours = rows
-        .into_iter()
-        .map(|it| (it.hour, Amounts { money: it.money, requests: it.requests, tokens: it.tokens }));
-    Ok(hours.collect())
+    let mut hours = vec![Vec::new(); spans.len()];
+    for it in rows {
+        let amounts = Amounts { money: it.money, requests: it.requests, tokens: it.tokens };
+        let place = usize::try_from(it.place - 1).unwrap_or_default();
+        if let Some(of_span) = hours.get_mut(place) {
+            of_span.push((it.hour, amounts));
+        }
+    }
+    Ok(hours)
 }
 
 /// What a scope spent in a span, less what a budget was told of it. One statement, so that no

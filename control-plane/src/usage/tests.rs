@@ -114,8 +114,8 @@ async fn page_file_and_api_tell_the_same(root: PgPool) {
 
 async fn spent(work: &mut Work, scope: BudgetScope, span: Range<OffsetDateTime>) -> Amounts {
     let organization = work.organization;
-    let hours = by_hour(work, organization, scope, span).await.unwrap();
-    hours.iter().fold(Amounts::default(), |sum, (_, it)| sum.plus(*it))
+    let hours = by_hour(work, organization, scope, &[span]).await.unwrap();
+    hours[0].iter().fold(Amounts::default(), |sum, (_, it)| sum.plus(*it))
 }
 
 /// Half an hour here and there is found in the events, the hours in between in the sums.
