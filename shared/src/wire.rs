@@ -1,8 +1,8 @@
 //! The way to Redis: to one server, or to a cluster of them. Which, its address says; whoever
 //! asks something sees no difference, as long as what one command touches is in one slot.
 //!
-//! Nothing is sent twice that may have been done: a cluster is asked again only where it
-//! answered that it did nothing.
+//! To one server nothing is sent twice. Of a cluster the same is asked again where a slot has
+//! moved or a connection broke.
 
 use std::{collections::HashMap, fmt, time::Duration};
 
@@ -26,6 +26,10 @@ pub type PoolError = managed::PoolError<RedisError>;
 /// How often a cluster is asked again that does not know yet who has a slot, and what is
 /// waited before. A replica takes over within this, or the question fails.
 const TRIES: u32 = 6;
+/// How often it is asked elsewhere, having said where. A question whose connection broke is also
+/// asked again, so that nothing may be asked of a cluster that does harm when it is done twice:
+/// scripts see to that themselves.
+const REDIRECTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Where Redis is: `redis://host:port/number`, or several nodes of a cluster with commas
@@ -99,7 +103,7 @@ impl Address {
             .connection_timeout(connect)
             .response_timeout(answer)
             .overall_response_timeout(Some(answer))
-            .retries(0)
+            .retries(REDIRECTS)
             .build()?;
         cluster.get_async_connection().await.map(Wire::Cluster)
     }

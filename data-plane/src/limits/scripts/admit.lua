@@ -37,7 +37,8 @@ if wanted > 0 and state ~= 'C' and verdict == 0 then
     verdict, which = 4, index
   elseif against == 'window' then
     verdict, which = 5, index
-  elseif against then
+  elseif against and redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
+    -- Who holds already what they want asks again, and stands in nobody's way.
     verdict, which, what = 6, index, kind
   end
 end

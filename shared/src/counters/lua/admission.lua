@@ -52,8 +52,9 @@ local function look_at_budgets(count, key, kept, at, now)
   return budgets, all, against, index, kind
 end
 
--- Holds what a call wants of all budgets, under its name. With that its process has given a
--- sign of life: should it never give another, what it holds is found.
+-- Holds what a call wants of all budgets, under its name; once, if a cluster is asked again
+-- that has heard it already. With that its process has given a sign of life: should it never
+-- give another, what it holds is found.
 local function take_budgets(budgets, all, holds, living, call, now)
   local pieces = {}
   for i, budget in ipairs(budgets) do
@@ -62,8 +63,7 @@ local function take_budgets(budgets, all, holds, living, call, now)
     add_all(budget, HELD_NOW, money, requests, tokens)
     pieces[i] = piece(budget, budget[PRESENT], money, requests, tokens)
   end
-  write_all(budgets)
-  redis.call('HSET', holds, call, table.concat(pieces))
+  if redis.call('HSETNX', holds, call, table.concat(pieces)) == 1 then write_all(budgets) end
   redis.call('ZADD', living, now, string.sub(holds, -16))
 end
 
