@@ -8,7 +8,7 @@ use std::{collections::HashMap, fmt, time::Duration};
 
 use deadpool::{
     Runtime,
-    managed::{self, BuildError, Metrics, Object, RecycleResult},
+    managed::{self, BuildError, Metrics, Object, RecycleError, RecycleResult},
 };
 use futures::future::try_join_all;
 use redis::{
@@ -291,7 +291,12 @@ impl Pool {
 
 impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
-        self.0.req_packed_command(command)
+        let Kept { wire, is_broken } = &mut *self.0;
+        Box::pin(async move {
+            let answer = wire.req_packed_command(command).await;
+            *is_broken |= answer.as_ref().is_err_and(RedisError::is_io_error);
+            answer
+        })
     }
 
     fn req_packed_commands<'a>(
@@ -300,12 +305,24 @@ impl ConnectionLike for Connection {
         offset: usize,
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
-        self.0.req_packed_commands(commands, offset, count)
+        let Kept { wire, is_broken } = &mut *self.0;
+        Box::pin(async move {
+            let answer = wire.req_packed_commands(commands, offset, count).await;
+            *is_broken |= answer.as_ref().is_err_and(RedisError::is_io_error);
+            answer
+        })
     }
 
     fn get_db(&self) -> i64 {
-        self.0.get_db()
+        self.0.wire.get_db()
     }
+}
+
+/// A connection between those who use it.
+struct Kept {
+    wire: Wire,
+    /// One to a cluster may go on asking who is gone: another is opened instead.
+    is_broken: bool,
 }
 
 /// How a pool makes its connections.
@@ -315,16 +332,19 @@ struct Opening {
 }
 
 impl managed::Manager for Opening {
-    type Type = Wire;
+    type Type = Kept;
     type Error = RedisError;
 
-    async fn create(&self) -> RedisResult<Wire> {
-        self.address.connect(self.patience).await
+    async fn create(&self) -> RedisResult<Kept> {
+        let wire = self.address.connect(self.patience).await?;
+        Ok(Kept { wire, is_broken: false })
     }
 
-    /// A connection to a cluster mends itself.
-    async fn recycle(&self, wire: &mut Wire, _: &Metrics) -> RecycleResult<RedisError> {
-        if let Wire::Server(server) = wire {
+    async fn recycle(&self, kept: &mut Kept, _: &Metrics) -> RecycleResult<RedisError> {
+        if kept.is_broken {
+            return Err(RecycleError::message("it broke"));
+        }
+        if let Wire::Server(server) = &mut kept.wire {
             let () = redis::cmd("PING").query_async(server).await?;
         }
         Ok(())
