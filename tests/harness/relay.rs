@@ -36,7 +36,7 @@ struct Faults {
 }
 
 /// What a relay did.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Done {
     pub settlements: u64,
     pub doubled: u64,

@@ -28,6 +28,9 @@ struct Arguments {
     /// With how many proxies, one run after the other; four at most.
     #[arg(long, env = "PROXIES", value_delimiter = ',', default_values_t = [1, 2, 4])]
     proxies: Vec<usize>,
+    /// On a Redis Cluster, of which the master that counts is killed meanwhile.
+    #[arg(long, env = "CLUSTER", value_parser = clap::builder::FalseyValueParser::new(), default_value = "0")]
+    cluster: bool,
     #[command(flatten)]
     elsewhere: elsewhere::Elsewhere,
 }
@@ -42,7 +45,8 @@ async fn main() -> ExitCode {
         }
         None => {
             for proxies in &arguments.proxies {
-                overspend = overspend.max(running::run(*proxies, arguments.calls).await);
+                let run = running::run(*proxies, arguments.calls, arguments.cluster);
+                overspend = overspend.max(run.await);
             }
         }
     }

@@ -8,13 +8,14 @@ use std::{
 use harness::{
     Browser,
     processes::{Extent, Installation},
+    relay::Relay,
 };
-use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 use shared::{
     counters::{Places, Shard},
     ids::{ApiKeyId, BudgetId, OrganizationId, ProjectId},
     money::Money,
+    wire::Wire,
 };
 use sqlx::PgPool;
 use tokio::{task::JoinSet, time::sleep};
@@ -38,13 +39,15 @@ const BROKEN: u32 = 100;
 const KILLS: [u64; 2] = [300, 1_200];
 /// When a cap is lowered.
 const LOWERED: u64 = 600;
+/// Calls that are let through before a master of a cluster is killed.
+const FAIL_OVER: u64 = 150;
 /// How long it may take until all is counted and kept.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 struct Run {
     turnpike: Installation,
     db: PgPool,
-    redis: MultiplexedConnection,
+    redis: Wire,
     shard: Shard,
     /// The first is the one that is lowered and raised.
     budgets: Vec<BudgetId>,
@@ -57,8 +60,9 @@ struct Run {
 ///
 /// # Panics
 /// If the books do not agree.
-pub async fn run(proxies: usize, calls: u64) -> i64 {
-    let extent = Extent { proxies, relayed: true, on_cluster: false };
+pub async fn run(proxies: usize, calls: u64, on_cluster: bool) -> i64 {
+    // Nodes of a cluster tell their own addresses, so that nothing comes between.
+    let extent = Extent { proxies, relayed: !on_cluster, on_cluster };
     let turnpike = Installation::with("overshoot", extent).await.expect("the programs are built");
     let mut run = Run::prepare(turnpike).await;
     let simulator = run.turnpike.simulator.url("");
@@ -68,17 +72,20 @@ pub async fn run(proxies: usize, calls: u64) -> i64 {
     let calling = Calling::new(addresses, &run.key, MODEL, calls);
     let sampler = Sampler::start(run.redis.clone(), run.keys());
     let began = Instant::now();
-    let relay = run.turnpike.relay.as_ref().unwrap();
-    relay.doubles(DOUBLED);
-    relay.breaks(BROKEN);
+    if let Some(relay) = &run.turnpike.relay {
+        relay.doubles(DOUBLED);
+        relay.breaks(BROKEN);
+    }
     let workers = calling.start();
     let (kills, changes) = run.meanwhile(&calling, workers).await;
-    run.turnpike.relay.as_ref().unwrap().breaks(0);
+    if let Some(relay) = &run.turnpike.relay {
+        relay.breaks(0);
+    }
     run.is_settled().await;
     let samples = sampler.stop().await;
-    let done = run.turnpike.relay.as_ref().unwrap().done();
+    let done = run.turnpike.relay.as_ref().map(Relay::done).unwrap_or_default();
     let keys = run.keys();
-    let counters = counters(&mut run.redis, &keys).await;
+    let counters = counters(&mut run.redis, &keys).await.unwrap();
     let counted: Vec<_> = run.budgets.iter().copied().zip(counters).collect();
     let simulated = Simulated::all(&simulator).await;
     let compared = compare(&run.db, &simulated, each, &counted).await;
@@ -172,8 +179,7 @@ impl Run {
                 .unwrap();
         let budgets = budgets.into_iter().map(|it| BudgetId::from_uuid(it.0)).collect();
         turnpike.served().await;
-        let client = redis::Client::open(turnpike.setting("TURNPIKE_REDIS_URL")).unwrap();
-        let redis = client.get_multiplexed_async_connection().await.unwrap();
+        let redis = turnpike.redis().await;
         let shard = Shard::of(OrganizationId::from_uuid(organization));
         Self { turnpike, db, redis, shard, budgets, worst, key }
     }
@@ -191,7 +197,7 @@ impl Run {
     ) -> (usize, u64) {
         let tally = &calling.tally;
         let (mut kills, mut changes, mut refused) = (0, 0, 0);
-        let whole = ROOM * self.worst;
+        let (whole, mut failed_over) = (ROOM * self.worst, false);
         while !workers.is_empty() {
             while let Some(ended) = workers.try_join_next() {
                 ended.unwrap();
@@ -202,6 +208,14 @@ impl Run {
                 self.turnpike.proxies[at].kill().await;
                 self.turnpike.proxies[at].start().await;
                 kills += 1;
+            }
+            if !failed_over && admitted >= FAIL_OVER {
+                // What it had counted and its replica has not heard of is gone.
+                failed_over = true;
+                if let Some(cluster) = &self.turnpike.cluster {
+                    let killed = cluster.kill_master_of(&self.shard.to_string());
+                    cluster.is_whole_without(killed).await;
+                }
             }
             if changes == 0 && admitted >= LOWERED {
                 // To less than is spent, or not: whichever it is by now.
@@ -233,7 +247,7 @@ impl Run {
         let (places, began) = (Places::default(), Instant::now());
         let keys = self.keys();
         loop {
-            let counters = counters(&mut self.redis, &keys).await;
+            let counters = counters(&mut self.redis, &keys).await.unwrap();
             let held: i64 =
                 counters.iter().filter_map(|it| it.window).map(|it| it.held.requests).sum();
             let waiting: u64 = redis::cmd("XLEN")

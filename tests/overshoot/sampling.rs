@@ -1,7 +1,7 @@
 //! Looks at what Redis has of the budgets, again and again, all of them at one moment.
 
-use redis::aio::MultiplexedConnection;
-use shared::counters::Counter;
+use redis::RedisResult;
+use shared::{counters::Counter, wire::Wire};
 use tokio::{sync::watch, task::JoinHandle};
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,24 +23,25 @@ pub struct Sampler {
     task: JoinHandle<Samples>,
 }
 
-pub async fn counters(redis: &mut MultiplexedConnection, keys: &[String]) -> Vec<Counter> {
-    let kept: Vec<Vec<u8>> = redis::cmd("MGET").arg(keys).query_async(redis).await.unwrap();
-    kept.iter().map(|it| Counter::read(it)).collect()
+/// An error is that Redis is away.
+pub async fn counters(redis: &mut Wire, keys: &[String]) -> RedisResult<Vec<Counter>> {
+    let kept: Vec<Vec<u8>> = redis::cmd("MGET").arg(keys).query_async(redis).await?;
+    Ok(kept.iter().map(|it| Counter::read(it)).collect())
 }
 
 impl Sampler {
-    pub fn start(mut redis: MultiplexedConnection, keys: Vec<String>) -> Self {
+    pub fn start(mut redis: Wire, keys: Vec<String>) -> Self {
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
             let (mut samples, mut before) =
                 (Samples::default(), vec![Before::default(); keys.len()]);
             loop {
                 let is_last = *stopped.borrow();
-                let counters = counters(&mut redis, &keys).await;
+                let counters = counters(&mut redis, &keys).await.unwrap_or_default();
                 for (counter, before) in counters.iter().zip(&mut before) {
                     samples.overspend = samples.overspend.max(before.overspend(counter));
                 }
-                samples.count += 1;
+                samples.count += u64::from(!counters.is_empty());
                 if is_last {
                     return samples;
                 }
