@@ -167,6 +167,36 @@ fn told(served: &Served, why: &UpstreamFailure) -> String {
     format!("{} did not serve {:?}", model.upstream.provider, model.upstream_name)
 }
 
+impl CallFailed {
+    /// When to come back, where we know; and that there is no use in coming back at once where
+    /// all who may answer were asked already.
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        if let UpstreamFailure::LeftAlone(rest) = &self.why {
+            return retry_after(*rest);
+        }
+        match self.kind() {
+            Kind::Upstream => vec![("x-should-retry", "false".to_owned())],
+            Kind::Invalid
+            | Kind::Unauthenticated
+            | Kind::Forbidden
+            | Kind::NotFound
+            | Kind::Conflict
+            | Kind::TooLarge
+            | Kind::OutOfCredit
+            | Kind::RateLimited
+            | Kind::Unavailable
+            | Kind::Internal => vec![],
+        }
+    }
+}
+
+/// In seconds for all clients, never none, and in milliseconds for those that know it.
+fn retry_after(wait: Duration) -> Vec<(&'static str, String)> {
+    let milliseconds = wait.as_millis().max(1);
+    let seconds = milliseconds.div_ceil(1_000);
+    vec![("retry-after", seconds.to_string()), ("retry-after-ms", milliseconds.to_string())]
+}
+
 impl Classified for CallFailed {
     fn kind(&self) -> Kind {
         self.why.kind()

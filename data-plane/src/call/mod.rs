@@ -171,7 +171,7 @@ pub async fn call(
     let now = Instant::now();
     calling.retries.note_call(now);
     let sending = Sending { client, calling, ask: &ask, end: now + calling.timeouts.total };
-    let mut trying = Trying { sending, tab, attempts: Vec::with_capacity(1) };
+    let mut trying = Trying { sending, tab, attempts: Vec::with_capacity(1), again: vec![] };
     let tried = trying.each(&candidates).await;
     let (candidate, ended) = tried.expect("a plan has a candidate");
     let (attempts, model) = (trying.attempts, candidate.model.clone());
