@@ -6,18 +6,22 @@ use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::body::{Body, Incoming};
+use shared::ids::OrganizationId;
 use tokio::time::Instant;
 
 use super::{Calling, Fate, Pace, Paced, Piece, Relay, Reply, Timer, UpstreamFailure, Watch};
 use crate::{
-    ask::Ask,
+    admit::{Memory, Room},
+    ask::{Ask, Form},
     catalog::Candidate,
     egress::Client,
     providers::{Class, Provider, Reader, Refusal, Request, Whole},
 };
 
-/// The longest answer that is not a stream.
+/// The longest answer that is not a stream,
 const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
+/// and of embeddings: 2,048 of 3,072 numbers.
+const LONGEST_EMBEDDINGS: usize = 96 * 1024 * 1024;
 /// What is set aside for an answer on its word that it will be so long.
 const MOST_RESERVED: usize = 1024 * 1024;
 /// What is gathered of a stream at most before it has begun.
@@ -60,6 +64,8 @@ pub(super) struct Sending<'a> {
     pub client: &'a Client,
     pub calling: &'a Arc<Calling>,
     pub ask: &'a Ask,
+    pub room: &'a Arc<Room>,
+    pub organization: OrganizationId,
     /// When the call has to be over, where its upstream does not say otherwise.
     pub end: Instant,
 }
@@ -101,14 +107,28 @@ impl Sending<'_> {
             let relay = Relay::new(first, body, reader, watch);
             return Ok(Ended::Answered(Reply::Stream { content_type, relay }));
         }
+        let mut memory = self.room.memory(self.organization);
         if !head.status.is_success() {
-            let body = whole(body, timer, pace, LONGEST_REFUSAL).await?;
+            let body = whole(body, timer, pace, LONGEST_REFUSAL, &mut memory).await?;
             return refused(provider, head.status, &head.headers, body);
         }
-        let body = whole(body, timer, pace, LONGEST_ANSWER).await?;
+        let body = whole(body, timer, pace, longest_answer(ask.form), &mut memory).await?;
         let Whole { body, usage, service_tier } = provider.answer(ask, body)?;
-        let status = head.status;
-        Ok(Ended::Answered(Reply::Whole { status, retry_after: None, body, usage, service_tier }))
+        Ok(Ended::Answered(Reply::Whole {
+            status: head.status,
+            retry_after: None,
+            body,
+            memory: Some(memory),
+            usage,
+            service_tier,
+        }))
+    }
+}
+
+const fn longest_answer(form: Form) -> usize {
+    match form {
+        Form::Embeddings => LONGEST_EMBEDDINGS,
+        Form::Chat | Form::Completions | Form::Moderations => LONGEST_ANSWER,
     }
 }
 
@@ -182,6 +202,7 @@ async fn whole(
     timer: Timer,
     pace: Pace,
     longest: usize,
+    memory: &mut Memory,
 ) -> Result<Bytes, UpstreamFailure> {
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if declared > longest {
@@ -194,6 +215,7 @@ async fn whole(
         if first.len() + rest.len() + bytes.len() > longest {
             return Err(UpstreamFailure::TooLong);
         }
+        memory.grow(bytes.len())?;
         if first.is_empty() && rest.is_empty() {
             // Most answers come as one piece, which nobody has to copy.
             first = bytes;

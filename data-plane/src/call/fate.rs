@@ -111,7 +111,7 @@ impl Fate {
             UpstreamFailure::Credential(_) => Self::Refused,
             UpstreamFailure::Server { .. } => Self::Server,
             UpstreamFailure::Redirect(_) => Self::NotAnAnswer,
-            UpstreamFailure::TooLong => Self::TooMuch,
+            UpstreamFailure::TooLong | UpstreamFailure::NoRoom(_) => Self::TooMuch,
             UpstreamFailure::Unsaid(_) => Self::Unsaid,
             UpstreamFailure::NotCovered(_) => Self::NotCovered,
             UpstreamFailure::LeftAlone(_) | UpstreamFailure::Leaving => Self::LeftAlone,

@@ -46,7 +46,7 @@ impl Trying<'_> {
                 // What the attempts before it have come to is told.
                 break;
             }
-            if fate.is_final() || is_leaving(&ended) || Instant::now() >= self.sending.end {
+            if fate.is_final() || is_ours(&ended) || Instant::now() >= self.sending.end {
                 return Some((candidate, ended));
             }
             let pause = pause_after(&ended, fate);
@@ -63,7 +63,7 @@ impl Trying<'_> {
         {
             self.sending.calling.unless_leaving(sleep(pause)).await;
             let (ended, fate) = self.attempt(candidate).await;
-            if is_leaving(&ended) || !matches!(fate, Fate::LeftAlone | Fate::NotCovered) {
+            if is_ours(&ended) || !matches!(fate, Fate::LeftAlone | Fate::NotCovered) {
                 return Some((candidate, ended));
             }
         }
@@ -83,12 +83,14 @@ impl Trying<'_> {
                 let asked = asked.unwrap_or(Err(UpstreamFailure::Leaving));
                 status = self.tab.status();
                 let ended = asked.unwrap_or_else(Ended::Failed);
-                if !matches!(ended, Ended::Answered(_)) {
-                    self.tab.fails();
+                match &ended {
+                    Ended::Answered(_) => (),
+                    Ended::Failed(why) if why.is_unreached() => self.tab.sends_nothing(),
+                    Ended::Refused(_) | Ended::Failed(_) => self.tab.fails(),
                 }
                 let fate = ended.fate(status);
                 // A probe that was never sent has not probed, nor one that we broke off.
-                if fate != Fate::Unsaid && !is_leaving(&ended) {
+                if fate != Fate::Unsaid && !is_ours(&ended) {
                     pass.judge(fate.verdict(), Instant::now());
                 }
                 (ended, fate)
@@ -139,8 +141,9 @@ impl Trying<'_> {
     }
 }
 
-fn is_leaving(ended: &Ended) -> bool {
-    matches!(ended, Ended::Failed(UpstreamFailure::Leaving))
+/// Whether we broke it off for a reason of our own, which holds for every other attempt too.
+fn is_ours(ended: &Ended) -> bool {
+    matches!(ended, Ended::Failed(UpstreamFailure::Leaving | UpstreamFailure::NoRoom(_)))
 }
 
 /// Whether both were left alone, and the first for less long: that is when to come back.
