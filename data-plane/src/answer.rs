@@ -12,6 +12,7 @@ use actix_web::{
 use bytes::Bytes;
 use futures::Stream;
 use hyper::body::Incoming;
+use shared::snapshot::Digest;
 
 use crate::{
     admit::Memory,
@@ -25,8 +26,27 @@ use crate::{
 pub enum Answer {
     /// Our own words.
     Json(Vec<u8>),
+    /// The same, by which a client can tell whether it knows them.
+    Tagged(Tagged),
     /// An upstream's.
     Opened(Box<Open>),
+}
+
+/// Our own words, and their fingerprint.
+pub struct Tagged {
+    pub etag: String,
+    /// Nothing where the client has them.
+    pub body: Option<Vec<u8>>,
+}
+
+impl Tagged {
+    /// `known` is the `if-none-match` of the request.
+    pub fn new(body: Vec<u8>, known: Option<&str>) -> Self {
+        let etag = format!("\"{}\"", Digest::of(&body));
+        let is_it = |it: &str| it == "*" || it.strip_prefix("W/").unwrap_or(it) == etag;
+        let is_known = known.is_some_and(|it| it.split(',').any(|it| is_it(it.trim())));
+        Self { etag, body: (!is_known).then_some(body) }
+    }
 }
 
 /// So much of an answer at once is waiting for a client that takes it slowly.

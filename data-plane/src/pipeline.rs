@@ -17,7 +17,7 @@ use shared::snapshot::Scope;
 
 use crate::{
     admit::{Admitted, Room, Seat},
-    answer::Answer,
+    answer::{Answer, Tagged},
     ask::{Ask, Form},
     authenticate::{Caller, Knock, NotLetIn, TrustedProxies, authenticate},
     budgets::{self, Bearing, Meter, NotAdmitted, Tab, bearings},
@@ -105,12 +105,15 @@ fn said<'a>(knock: Knock<'a>, header: &str) -> Option<&'a str> {
 
 pub fn models(gateway: &Gateway, knock: Knock<'_>) -> Result<Answer, Refused> {
     let caller = gateway.authenticate(knock, Scope::Models)?;
-    gateway.with_snapshot(|snapshot| Ok(Answer::Json(models::list(snapshot, &caller))))
+    let wanted = models::Wanted::parse(knock.query)?;
+    let list = gateway.with_snapshot(|it| Ok(models::list(it, &caller, &wanted)))?;
+    Ok(Answer::Tagged(Tagged::new(list, said(knock, "if-none-match"))))
 }
 
 pub fn model(gateway: &Gateway, knock: Knock<'_>, name: &str) -> Result<Answer, Refused> {
     let caller = gateway.authenticate(knock, Scope::Models)?;
-    gateway.with_snapshot(|snapshot| Ok(Answer::Json(models::one(snapshot, &caller, name)?)))
+    let one = gateway.with_snapshot(|it| Ok(models::one(it, &caller, name)?))?;
+    Ok(Answer::Tagged(Tagged::new(one, said(knock, "if-none-match"))))
 }
 
 impl Gateway {

@@ -16,7 +16,7 @@ use shared::{failure::Kind, ids::RequestId};
 use tracing::{info, warn};
 
 use crate::{
-    answer::{Answer, Gathered, Streamed},
+    answer::{Answer, Gathered, Streamed, Tagged},
     budgets::{self, Delivered, Tab},
     call::{Open, Reply, Served},
     emit::Story,
@@ -64,6 +64,7 @@ impl Visit {
     pub fn answer(self, outcome: Result<Result<Answer, Refused>, Panicked>) -> HttpResponse {
         match outcome {
             Ok(Ok(Answer::Json(body))) => self.json(body),
+            Ok(Ok(Answer::Tagged(tagged))) => self.tagged(tagged),
             Ok(Ok(Answer::Opened(open))) => self.opened(*open),
             Ok(Err(refused)) => self.refuse(&refused),
             Err(panicked) => self.refuse(&panicked.into()),
@@ -86,6 +87,20 @@ impl Visit {
     fn json(mut self, body: Vec<u8>) -> HttpResponse {
         self.ends(Outcome::Success, StatusCode::OK);
         self.response(StatusCode::OK).content_type(JSON).body(body)
+    }
+
+    /// May be kept by its reader, who has to ask each time whether it still holds.
+    fn tagged(mut self, Tagged { etag, body }: Tagged) -> HttpResponse {
+        let status = body.as_ref().map_or(StatusCode::NOT_MODIFIED, |_| StatusCode::OK);
+        self.ends(Outcome::Success, status);
+        let mut response = self.response(status);
+        response
+            .insert_header((header::ETAG, etag))
+            .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache")));
+        match body {
+            Some(body) => response.content_type(JSON).body(body),
+            None => response.finish(),
+        }
     }
 
     fn opened(mut self, open: Open) -> HttpResponse {

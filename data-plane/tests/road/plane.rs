@@ -136,6 +136,13 @@ impl Plane {
         self.running.catalog.offer(&serde_json::to_vec(&image).unwrap()).unwrap();
     }
 
+    /// The same as the text that it is read from, with whatever `change` makes of it.
+    pub fn serve_text(&self, upstream: SocketAddr, change: impl FnOnce(&mut Value)) {
+        let mut image = serde_json::to_value(image(&self.master, &self.key, upstream)).unwrap();
+        change(&mut image);
+        self.running.catalog.offer(&serde_json::to_vec(&image).unwrap()).unwrap();
+    }
+
     /// Another secret that opens `upstream`.
     pub fn credential(&self, upstream: &Upstream) -> Credential {
         let id = CredentialId::generate();
