@@ -1,6 +1,6 @@
 # `make` alone lists what can be made.
 .DEFAULT_GOAL := help
-.PHONY: help run stop reset status check test fmt sqlx openapi e2e bench bench-snapshots bench-usage clients fuzz psql vendor-assets
+.PHONY: help run stop reset status check test fmt sqlx openapi e2e bench bench-snapshots bench-usage overshoot clients fuzz psql vendor-assets
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -35,6 +35,9 @@ bench-snapshots: ## what 100,000 keys weigh, how fast 50 proxies have a change, 
 
 bench-usage: ## events a second into the meter, and the usage page with EVENTS=n of them
 	@exec infra/bench-usage.sh
+
+overshoot: ## hard budgets under load while proxies die (CALLS=20000, PROXIES=1,2,4; TARGET=url: another gateway)
+	@exec infra/overshoot.sh
 
 clients: ## other people's client libraries against a running stack
 	@exec infra/clients.sh

@@ -99,6 +99,9 @@ impl Stores {
                 ("role", "turnpike_app"),
                 ("statement_timeout", "2s"),
                 ("idle_in_transaction_session_timeout", "10s"),
+                // Of a question over many days it takes seconds to compile, and a fraction to
+                // answer.
+                ("jit", "off"),
             ]))
             .await
     }

@@ -70,7 +70,7 @@ impl Fixture {
         let options = root.connect_options().as_ref().clone();
         let db = PgPoolOptions::new()
             .max_connections(8)
-            .connect_with(options.options([("role", "turnpike_app")]))
+            .connect_with(options.options([("role", "turnpike_app"), ("jit", "off")]))
             .await
             .expect("the test database is there");
         let ours = tenant(&root, "ours").await;

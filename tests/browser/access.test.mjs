@@ -60,7 +60,7 @@ test('forms that come back with what is wrong', { skip, timeout: 600_000 }, asyn
     await signIn(page, stack.logins.owner);
     await page.goto('/orgs');
     const home = await page.locator('main a[href^="/orgs/"]:not([href="/orgs/new"])').first().getAttribute('href');
-    for (const rest of ['/teams/new', '/projects/new', '/cost-centers/new', '/keys/new', '/members/invite']) {
+    for (const rest of ['/teams/new', '/projects/new', '/cost-centers/new', '/keys/new', '/members/invite', '/budgets/new']) {
       await page.goto(home + rest);
       await page.locator('main form button[type=submit]').last().click();
       await page.waitForSelector('.summary');

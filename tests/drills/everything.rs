@@ -7,7 +7,7 @@ async fn proxies_start_from_their_disks_when_all_else_is_dead() {
     let Some(mut turnpike) = Installation::start("everything").await else { return };
     Load::start(&turnpike).await.finish().await.nobody_noticed("before everything is killed");
 
-    let [first, second] = &mut turnpike.proxies;
+    let [first, second] = &mut turnpike.proxies[..] else { panic!("there are two") };
     for process in [&mut turnpike.control, &mut turnpike.postgres, &mut turnpike.redis] {
         process.kill().await;
     }

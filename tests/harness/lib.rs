@@ -12,6 +12,7 @@ pub mod load;
 pub mod people;
 pub mod processes;
 pub mod redis_database;
+pub mod relay;
 pub mod stack;
 mod valve;
 mod wait;

@@ -184,7 +184,7 @@ impl Caller {
         let client = Client::builder().no_proxy().build();
         Self {
             client: client.expect("a client needs nothing from this machine"),
-            addresses: [&on.proxies[0], &on.proxies[1]].map(|it| it.url(CHAT)),
+            addresses: [0, 1].map(|it| on.proxies[it].url(CHAT)),
             home,
             streams,
             key: key.to_owned(),

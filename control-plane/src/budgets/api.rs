@@ -4,7 +4,7 @@ use actix_web::{http::Method, web::Path};
 use serde::{Deserialize, Serialize};
 use shared::{
     ids::BudgetId,
-    money::{Money, Period, Zone},
+    money::{BadZone, Money, Period, Zone},
     snapshot::{BudgetScope, Caps, OnRedisLoss, OnTight, Thresholds},
 };
 use time::OffsetDateTime;
@@ -14,6 +14,7 @@ use super::{
     ALERTED, Budget, BudgetName, NewBudget, SaidCaps, Terms, Version, archive, budget_in, change,
     commit, create, end_raise, find, history,
     live::{SaidUsage, usage},
+    preview::{Question, SaidPreview, look_back},
     raise,
 };
 use crate::{
@@ -27,6 +28,12 @@ pub fn doors(doors: &mut Doors) {
     let raise = "/api/v1/orgs/{org}/budgets/{budget}/raise";
     doors.api(Method::GET, all, "List budgets", list);
     doors.api(Method::POST, all, "Create a budget", post);
+    doors.api(
+        Method::POST,
+        "/api/v1/orgs/{org}/budgets/preview",
+        "Look back at what caps would have refused since last month began",
+        preview,
+    );
     doors.api(Method::GET, one, "Show a budget", show);
     doors.api(Method::PATCH, one, "Change or archive a budget", patch);
     doors.api(Method::PUT, raise, "Raise a budget's caps for a while", put_raise);
@@ -191,6 +198,17 @@ struct NewRaise {
     reason: String,
 }
 
+/// A budget that there is not, or not with these caps.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Supposed {
+    scope: BudgetScope,
+    period: Period,
+    /// A name of the IANA database. The organization's when left out.
+    time_zone: Option<String>,
+    caps: SaidCaps,
+}
+
 /// What is said of terms, and the rest as it was.
 fn terms(before: Terms, body: &BudgetChange) -> Result<Terms, Problems> {
     let mut problems = Problems::none();
@@ -257,8 +275,7 @@ async fn post(
         alert_roles: body.alert_roles,
         ..BudgetChange::default()
     };
-    let zone = body.time_zone.as_ref().unwrap_or(&grant.membership.time_zone);
-    let zone = zone.parse::<Zone>().map_err(|it| Problems::one("time_zone", it))?;
+    let zone = zone(&grant, body.time_zone.as_deref())?;
     let name: BudgetName = body.name.parse()?;
     let terms = terms(usual, &said)?;
     let new = NewBudget { name, scope: body.scope, period: body.period, zone, terms };
@@ -267,6 +284,27 @@ async fn post(
     let made = find(&mut work, budget).await?;
     commit(&grant, work, budget).await?;
     Ok(Created(made.into()))
+}
+
+/// The one that is named, or the organization's.
+fn zone<P>(grant: &Grant<P>, named: Option<&str>) -> Result<Zone, Problems> {
+    let name = named.unwrap_or(&grant.membership.time_zone);
+    name.parse().map_err(|it: BadZone| Problems::one("time_zone", it))
+}
+
+async fn preview(
+    grant: Grant<may::ManageBudgets>,
+    input: Input<Supposed>,
+) -> Result<Json<SaidPreview>, Failure> {
+    let question = Question {
+        scope: input.scope,
+        period: input.period,
+        zone: zone(&grant, input.time_zone.as_deref())?,
+        caps: input.caps.read()?,
+    };
+    let mut work = grant.begin().await?;
+    let seen = look_back(&mut work, &question, OffsetDateTime::now_utc()).await?;
+    Ok(Json(seen.into()))
 }
 
 async fn show(

@@ -10,8 +10,10 @@
 
 mod api;
 pub mod caps;
+mod form;
 pub mod holds;
 pub mod live;
+pub mod preview;
 mod published;
 pub mod scope;
 mod spent;
@@ -31,8 +33,8 @@ use shared::{
 };
 use time::{Duration, OffsetDateTime};
 
-use self::caps::SaidCaps;
 pub use self::published::published;
+use self::{caps::SaidCaps, live::SaidAmounts};
 use crate::{
     access::{Doors, Grant, Role, Work},
     audit::{self, Entry},
@@ -42,6 +44,7 @@ use crate::{
 
 pub fn doors(doors: &mut Doors) {
     web::doors(doors);
+    form::doors(doors);
     holds::doors(doors);
     api::doors(doors);
 }

@@ -1,14 +1,27 @@
 //! What was spent before a budget counted.
 
+use std::ops::Range;
+
 use shared::{counters::Amounts, money::Span, snapshot::Budget};
 use sqlx::PgConnection;
+use time::{Date, OffsetDateTime};
+
+use crate::usage;
 
 /// What the budget's scope spent in a span by calls that were not counted on the budget, as
-/// far as the database knows. Nothing is kept of what calls cost yet.
+/// far as the database knows: calls that end later, or that nobody has told it of yet, are
+/// left out.
 pub(super) async fn uncounted(
-    _: &mut PgConnection,
-    _: &Budget,
-    _: Span,
+    conn: &mut PgConnection,
+    budget: &Budget,
+    span: Span,
 ) -> Result<Amounts, sqlx::Error> {
-    Ok(Amounts::default())
+    usage::uncounted(conn, budget, instants(span), span.start_ms).await
+}
+
+/// A span as the database is asked for it. One that never ends does so in the year 9999.
+pub(super) fn instants(span: Span) -> Range<OffsetDateTime> {
+    let at = |ms| OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);
+    let last = Date::MAX.midnight().assume_utc();
+    at(span.start_ms).unwrap_or(last)..at(span.end_ms).unwrap_or(last)
 }

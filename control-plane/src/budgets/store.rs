@@ -56,16 +56,6 @@ pub(super) fn scope_of(kind: &str, id: Option<Uuid>) -> Option<BudgetScope> {
     }
 }
 
-fn id_of(scope: BudgetScope) -> Option<Uuid> {
-    match scope {
-        BudgetScope::Organization => None,
-        BudgetScope::Team(id) => Some(id.uuid()),
-        BudgetScope::Project(id) => Some(id.uuid()),
-        BudgetScope::Key(id) => Some(id.uuid()),
-        BudgetScope::CostCenter(id) => Some(id.uuid()),
-    }
-}
-
 fn tight_of(word: &str) -> Option<OnTight> {
     match word {
         "deny" => Some(OnTight::Deny),
@@ -81,7 +71,7 @@ const fn name_of(on_tight: OnTight) -> &'static str {
     }
 }
 
-fn allowance_of(loss: OnRedisLoss) -> Option<i64> {
+fn loss_allowance(loss: OnRedisLoss) -> Option<i64> {
     match loss {
         OnRedisLoss::Closed => None,
         OnRedisLoss::Bounded { allowance } => Some(allowance.nanos()),
@@ -216,7 +206,7 @@ async fn rows(
         organization as OrganizationId,
         wanted.only as Option<BudgetId>,
         wanted.scope.map(BudgetScope::name),
-        wanted.scope.and_then(id_of),
+        wanted.scope.and_then(BudgetScope::id),
         wanted.live,
         wanted.after as Option<BudgetId>,
         wanted.limit,
@@ -278,7 +268,7 @@ pub(super) async fn exists(
         "#,
         organization as OrganizationId,
         scope.name(),
-        id_of(scope),
+        scope.id(),
     )
     .fetch_one(conn)
     .await
@@ -328,7 +318,7 @@ pub(super) async fn insert(
         budget as BudgetId,
         new.name.as_str(),
         new.scope.name(),
-        id_of(new.scope),
+        new.scope.id(),
         new.period.name(),
         new.zone.as_str(),
         caps.money as Option<Money>,
@@ -337,7 +327,7 @@ pub(super) async fn insert(
         *is_hard,
         &small(thresholds),
         name_of(*on_tight),
-        allowance_of(*on_redis_loss),
+        loss_allowance(*on_redis_loss),
         &names(alert_roles),
     )
     .execute(conn)
@@ -384,7 +374,7 @@ pub(super) async fn update(
         *is_hard,
         &small(thresholds),
         name_of(*on_tight),
-        allowance_of(*on_redis_loss),
+        loss_allowance(*on_redis_loss),
         &names(alert_roles),
         keeps_raise,
     )

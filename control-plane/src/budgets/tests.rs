@@ -1,5 +1,6 @@
 //! Budgets as the application sees them, through their pages and the API, and in Redis.
 
+mod counting;
 mod pages;
 
 use shared::{
@@ -64,12 +65,12 @@ impl Scene {
         let mut redis = self.fixture.platform.redis.get().await.unwrap();
         let shard = Shard::of(self.fixture.ours.id);
         let ask = self.fixture.platform.counters.budget(shard, self.budget);
-        let fields = ask.query_async(&mut redis).await.unwrap();
-        Counter::read(&fields)
+        let kept: Vec<u8> = ask.query_async(&mut redis).await.unwrap();
+        Counter::read(&kept)
     }
 
-    /// Plants an amount of money into the present window, as a call would.
-    async fn spend(&self, field: &str, nanos: i64) {
+    /// Plants amounts into the present window: spent, held, and of that held by the dead.
+    async fn spend(&self, amounts: [i64; 7]) {
         let mut redis = self.fixture.platform.redis.get().await.unwrap();
         let key = self
             .fixture
@@ -77,10 +78,10 @@ impl Scene {
             .counters
             .places
             .budget(Shard::of(self.fixture.ours.id), self.budget);
-        let () = redis::cmd("HINCRBY")
+        let () = redis::cmd("SETRANGE")
             .arg(key)
-            .arg(field)
-            .arg(nanos)
+            .arg(Counter::AMOUNTS_AT)
+            .arg(shared::counters::packed(amounts))
             .query_async(&mut redis)
             .await
             .unwrap();
@@ -242,9 +243,7 @@ async fn what_is_spent_is_shown_as_it_is_counted(root: PgPool) {
     };
     assert_eq!(usage().await.spent, Amounts::default(), "nobody has counted yet");
     terms::tell(platform, scene.budget).await;
-    scene.spend("sm", 123_450_000_001).await;
-    scene.spend("rm", 3_000_000_000).await;
-    scene.spend("hm", 1_000_000_000).await;
+    scene.spend([123_450_000_001, 0, 0, 3_000_000_000, 0, 0, 1_000_000_000]).await;
     let usage = usage().await;
     let [bar] = &live::Bar::all(&budget, &usage, OffsetDateTime::now_utc())[..] else {
         panic!("there is one cap")

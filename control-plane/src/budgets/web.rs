@@ -5,34 +5,31 @@ use askama::Template;
 use serde::Deserialize;
 use shared::{
     ids::BudgetId,
-    money::{Money, Period, Zone},
-    snapshot::{BudgetScope, Caps, OnRedisLoss, OnTight, Thresholds},
+    money::Period,
+    snapshot::{BudgetScope, Caps, OnRedisLoss, OnTight},
 };
 use time::OffsetDateTime;
 
 use super::{
-    ALERTED, Budget, BudgetError, BudgetName, NewBudget, Terms, Version, archive, budget_in,
+    Budget, BudgetError, Version, archive, budget_in,
     caps::words,
-    change, commit, create, end_raise, find, history,
+    commit, end_raise, find,
+    form::{caps_in, percents},
+    history,
     live::{self, Bar, Usage, resets_at},
-    raise,
-    scope::{self, Group},
+    raise, scope,
 };
 use crate::{
-    access::{Doors, Grant, Permission, Role, Work, may},
+    access::{Doors, Grant, Permission, Work, may},
     web::{
         After, Failure, Form, Frame, Moment, Nothing, Page, Pager, Problems, Search, Section, Span,
-        instant, optional, or_problems, see_other_saying,
+        instant, or_problems, see_other_saying,
     },
 };
 
 pub fn doors(doors: &mut Doors) {
     doors.get("/orgs/{org}/budgets", list);
-    doors.get("/orgs/{org}/budgets/new", new);
-    doors.post("/orgs/{org}/budgets", add);
     doors.get("/orgs/{org}/budgets/{budget}", show);
-    doors.get("/orgs/{org}/budgets/{budget}/edit", edit);
-    doors.post("/orgs/{org}/budgets/{budget}", save);
     doors.post("/orgs/{org}/budgets/{budget}/raise", lift);
     doors.post("/orgs/{org}/budgets/{budget}/raise/end", lower);
     doors.post("/orgs/{org}/budgets/{budget}/archive", put_away);
@@ -45,31 +42,6 @@ struct BudgetsPage {
     lines: Vec<Line>,
     is_away: bool,
     pager: Pager,
-}
-
-#[derive(Template)]
-#[template(path = "budgets/form.html")]
-struct BudgetFormPage {
-    frame: Frame,
-    form: BudgetForm,
-    /// What it is on cannot be changed afterwards.
-    fixed: Option<Fixed>,
-    scopes: Vec<Group>,
-    zones: &'static [&'static str],
-    problems: Problems,
-}
-
-impl BudgetFormPage {
-    fn has_role(&self, role: &Role) -> bool {
-        self.form.alert_roles.iter().any(|it| it == role.name())
-    }
-}
-
-/// A budget that is edited.
-struct Fixed {
-    id: BudgetId,
-    name: String,
-    about: String,
 }
 
 #[derive(Template)]
@@ -141,7 +113,7 @@ struct VersionLine {
     version: Version,
     at: Moment,
     words: &'static str,
-    details: Vec<(String, String)>,
+    details: Vec<String>,
 }
 
 const fn period_words(period: Period) -> &'static str {
@@ -150,154 +122,6 @@ const fn period_words(period: Period) -> &'static str {
         Period::Week => "a week",
         Period::Month => "a month",
         Period::Total => "in all",
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewQuery {
-    #[serde(default)]
-    scope: String,
-}
-
-#[derive(Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct BudgetForm {
-    name: String,
-    scope: String,
-    period: String,
-    time_zone: String,
-    usd: String,
-    requests: String,
-    tokens: String,
-    hard: bool,
-    clamp: bool,
-    thresholds: String,
-    allowance: String,
-    alert_roles: Vec<String>,
-}
-
-impl BudgetForm {
-    fn usual(scope: &str, zone: &str) -> Self {
-        Self {
-            scope: scope.to_owned(),
-            period: "month".to_owned(),
-            time_zone: zone.to_owned(),
-            hard: true,
-            clamp: true,
-            thresholds: "80, 100".to_owned(),
-            alert_roles: ALERTED.iter().map(|it| it.name().to_owned()).collect(),
-            ..Self::default()
-        }
-    }
-
-    fn of(budget: &Budget) -> Self {
-        let terms = &budget.terms;
-        let allowance = match terms.on_redis_loss {
-            OnRedisLoss::Closed => String::new(),
-            OnRedisLoss::Bounded { allowance } => plain(allowance),
-        };
-        Self {
-            name: budget.name.clone(),
-            scope: scope::written(budget.scope),
-            period: budget.period.name().to_owned(),
-            time_zone: budget.zone.to_string(),
-            usd: terms.caps.money.map(plain).unwrap_or_default(),
-            requests: terms.caps.requests.map(|it| it.to_string()).unwrap_or_default(),
-            tokens: terms.caps.tokens.map(|it| it.to_string()).unwrap_or_default(),
-            hard: terms.is_hard,
-            clamp: terms.on_tight == OnTight::Clamp,
-            thresholds: percents(&terms.thresholds),
-            allowance,
-            alert_roles: terms.alert_roles.iter().map(|it| it.name().to_owned()).collect(),
-        }
-    }
-
-    fn name_and_terms(&self) -> Result<(BudgetName, Terms), BudgetError> {
-        let mut problems = Problems::none();
-        let name = problems.take("name", self.name.parse::<BudgetName>());
-        let caps = caps_in(&mut problems, "usd", &self.usd, &self.requests, &self.tokens);
-        let thresholds = problems.take("thresholds", thresholds_in(&self.thresholds));
-        let allowance = problems.take("allowance", optional::<Money>(&self.allowance)).flatten();
-        let loss = allowance.map(|allowance| OnRedisLoss::Bounded { allowance });
-        let roles = self.alert_roles.iter().map(|it| it.parse::<Role>());
-        let roles = problems.take("alert_roles", roles.collect::<Result<Vec<_>, _>>());
-        let terms = Terms {
-            caps,
-            is_hard: self.hard,
-            thresholds: thresholds.unwrap_or_default(),
-            on_tight: if self.clamp { OnTight::Clamp } else { OnTight::Deny },
-            on_redis_loss: loss.unwrap_or_default(),
-            alert_roles: roles.unwrap_or_default(),
-        };
-        // What could not be read is no cap, and not complained of twice.
-        let checked = if problems.is_empty() { terms.checked() } else { Ok(terms) };
-        let (terms, ()) = Problems::both(checked, problems.check())?;
-        Ok((name.ok_or(BudgetError::BadName)?, terms))
-    }
-
-    fn budget(&self) -> Result<NewBudget, BudgetError> {
-        let mut problems = Problems::none();
-        let scope = scope::read(&self.scope).ok_or(BudgetError::NoScope);
-        let scope = problems.take("scope", scope);
-        let period = Period::ALL.into_iter().find(|it| it.name() == self.period);
-        let period = problems.take("period", period.ok_or("choose how often it renews"));
-        let zone = problems.take("time_zone", self.time_zone.parse::<Zone>());
-        let rest = match self.name_and_terms() {
-            Err(BudgetError::Refused(more)) => Err(more),
-            Err(BudgetError::BadName) => Err(Problems::one("name", BudgetError::BadName)),
-            Err(error) => return Err(error),
-            Ok(rest) => Ok(rest),
-        };
-        let ((name, terms), ()) = Problems::both(rest, problems.check())?;
-        match (scope, period, zone) {
-            (Some(scope), Some(period), Some(zone)) => {
-                Ok(NewBudget { name, scope, period, zone, terms })
-            }
-            _ => Err(problems.into()),
-        }
-    }
-}
-
-/// Without the zeros that nobody types.
-fn plain(money: Money) -> String {
-    let exact = money.exact();
-    let (whole, fraction) = exact.split_once('.').unwrap_or((&exact, ""));
-    format!("{whole}.{:0<2}", fraction.trim_end_matches('0'))
-}
-
-fn percents(thresholds: &Thresholds) -> String {
-    let all: Vec<_> = thresholds.percents().iter().map(u16::to_string).collect();
-    all.join(", ")
-}
-
-fn thresholds_in(text: &str) -> Result<Thresholds, String> {
-    let words = text.split([',', ' ', '%']).filter(|it| !it.is_empty());
-    let percents: Result<Vec<u16>, _> = words.map(str::parse).collect();
-    let percents =
-        percents.map_err(|_| "write percentages with commas, like 80, 100".to_owned())?;
-    Thresholds::try_from(percents).map_err(|it| it.to_string())
-}
-
-/// Caps as they were typed. What cannot be read is noted and no cap.
-fn caps_in(
-    problems: &mut Problems,
-    usd: &'static str,
-    money: &str,
-    requests: &str,
-    tokens: &str,
-) -> Caps {
-    let is_raise = usd != "usd";
-    let count = |text: &str| {
-        let digits = text.replace([',', '_', ' '], "");
-        optional::<i64>(&digits).map_err(|_| "enter a whole number, or nothing")
-    };
-    let names =
-        if is_raise { ["raised_requests", "raised_tokens"] } else { ["requests", "tokens"] };
-    Caps {
-        money: problems.take(usd, optional::<Money>(&money.replace(',', ""))).flatten(),
-        requests: problems.take(names[0], count(requests)).flatten(),
-        tokens: problems.take(names[1], count(tokens)).flatten(),
     }
 }
 
@@ -351,46 +175,6 @@ pub async fn lines<P>(grant: &Grant<P>, budgets: Vec<Budget>) -> (Vec<Line>, boo
     let usage = usage.unwrap_or_default();
     let line = |(place, it): (usize, Budget)| Line::of(it, usage.get(place), now, zone);
     (budgets.into_iter().enumerate().map(line).collect(), is_away)
-}
-
-async fn new(
-    grant: Grant<may::ManageBudgets>,
-    query: Search<NewQuery>,
-) -> Result<Page<BudgetFormPage>, Failure> {
-    let form = BudgetForm::usual(&query.scope, &grant.membership.time_zone);
-    Ok(Page(form_page(&grant, form, None, Problems::none()).await?))
-}
-
-async fn add(
-    grant: Grant<may::ManageBudgets>,
-    form: Form<BudgetForm>,
-) -> Result<HttpResponse, Failure> {
-    let mut work = grant.begin().await?;
-    let outcome = async { create(&mut work, &form.budget()?).await }.await;
-    match or_problems(outcome)? {
-        Ok(budget) => {
-            commit(&grant, work, budget).await?;
-            Ok(back(&grant, budget, "Budget created: it binds from the next call on"))
-        }
-        Err(problems) => {
-            drop(work);
-            Ok(Page(form_page(&grant, form.0, None, problems).await?).again())
-        }
-    }
-}
-
-async fn form_page<P>(
-    grant: &Grant<P>,
-    form: BudgetForm,
-    fixed: Option<Fixed>,
-    problems: Problems,
-) -> Result<BudgetFormPage, Failure> {
-    let scopes = match fixed {
-        Some(_) => Vec::new(),
-        None => scope::choices(grant, &mut grant.begin().await?).await?,
-    };
-    let (frame, zones) = (grant.frame(Section::Budgets), Zone::COMMON);
-    Ok(BudgetFormPage { frame, form, fixed, scopes, zones, problems })
 }
 
 async fn show(
@@ -450,77 +234,16 @@ fn version_line(version: Version, zone: &str) -> VersionLine {
     let caps = terms.get("caps").or_else(|| terms.get("raised_to"));
     let caps = caps.and_then(|it| serde_json::from_value::<super::SaidCaps>(it.clone()).ok());
     let caps = caps.and_then(|it| it.read().ok()).map(words);
-    let mut details: Vec<_> = caps.into_iter().map(|it| ("caps".to_owned(), it)).collect();
     let hard = terms.get("hard").and_then(serde_json::Value::as_bool);
-    let hard = hard.map(|it| if it { "refuses calls beyond" } else { "only alerts" });
-    details.extend(hard.map(|it| ("kind".to_owned(), it.to_owned())));
+    let kind = hard.map(|it| if it { "refuses calls beyond" } else { "only alerts" });
     let until = terms.get("until").and_then(|it| it.as_str()).and_then(|it| instant(it, zone));
-    details.extend(until.map(|it| ("until".to_owned(), Moment::new(it, zone).text())));
+    let until = until.map(|it| format!("until {}", Moment::new(it, zone).text()));
+    let told: Vec<_> = [caps, kind.map(str::to_owned), until].into_iter().flatten().collect();
+    let mut details = vec![told.join(", ")];
     if !version.note.is_empty() {
-        details.push(("because".to_owned(), version.note.clone()));
+        details.push(format!("\u{201c}{}\u{201d}", version.note));
     }
     VersionLine { at: Moment::new(version.created_at, zone), words: said, details, version }
-}
-
-async fn edit(
-    grant: Grant<may::ManageBudgets>,
-    path: Path<(String, String)>,
-) -> Result<Page<BudgetFormPage>, Failure> {
-    let mut work = grant.begin().await?;
-    let budget = find(&mut work, budget_in(&path.1)?).await?;
-    drop(work);
-    let form = BudgetForm::of(&budget);
-    Ok(Page(form_page(&grant, form, Some(Fixed::of(&budget)), Problems::none()).await?))
-}
-
-impl Fixed {
-    fn of(budget: &Budget) -> Self {
-        let on = match budget.scope {
-            BudgetScope::Organization => format!("all of {}", budget.scope_name),
-            BudgetScope::Team(_)
-            | BudgetScope::Project(_)
-            | BudgetScope::Key(_)
-            | BudgetScope::CostCenter(_) => {
-                let kind = scope::title(budget.scope);
-                // The first word of a name like "API key" stays as it is.
-                let kind = if kind == "API key" { kind.to_owned() } else { kind.to_lowercase() };
-                format!("{kind} {}", budget.scope_name)
-            }
-        };
-        let about = match budget.period {
-            Period::Total => format!("On {on}, never renewed."),
-            Period::Day | Period::Week | Period::Month => {
-                format!("On {on}, renewed every {} ({}).", budget.period.name(), budget.zone)
-            }
-        };
-        Self { id: budget.id, name: budget.name.clone(), about }
-    }
-}
-
-async fn save(
-    grant: Grant<may::ManageBudgets>,
-    path: Path<(String, String)>,
-    form: Form<BudgetForm>,
-) -> Result<HttpResponse, Failure> {
-    let budget = budget_in(&path.1)?;
-    let mut work = grant.begin().await?;
-    let before = find(&mut work, budget).await?;
-    let outcome = async {
-        let (name, terms) = form.name_and_terms()?;
-        change(&mut work, budget, &name, &terms).await
-    }
-    .await;
-    match or_problems(outcome)? {
-        Ok(()) => {
-            commit(&grant, work, budget).await?;
-            Ok(back(&grant, budget, "Budget saved: it binds from the next call on"))
-        }
-        Err(problems) => {
-            drop(work);
-            let fixed = Some(Fixed::of(&before));
-            Ok(Page(form_page(&grant, form.0, fixed, problems).await?).again())
-        }
-    }
 }
 
 async fn lift(
@@ -580,7 +303,7 @@ async fn put_away(
     Ok(back(&grant, budget, "Budget archived"))
 }
 
-fn back<P>(grant: &Grant<P>, budget: BudgetId, notice: &str) -> HttpResponse {
+pub(super) fn back<P>(grant: &Grant<P>, budget: BudgetId, notice: &str) -> HttpResponse {
     see_other_saying(&grant.path(&format!("/budgets/{budget}")), notice)
 }
 
@@ -616,24 +339,4 @@ pub async fn tightest<P>(grant: &Grant<P>, most: usize) -> Result<(Vec<Line>, bo
     lines.sort_by_key(|it| std::cmp::Reverse(percent(it)));
     lines.truncate(most);
     Ok((lines, is_away))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thresholds_are_read_as_people_write_them() {
-        let read = |text| thresholds_in(text).map(|it| percents(&it));
-        assert_eq!(read("100%, 80 %"), Ok("80, 100".to_owned()));
-        assert_eq!(read(""), Ok(String::new()));
-        assert!(read("most").is_err() && read("0").is_err());
-    }
-
-    #[test]
-    fn money_is_shown_as_it_is_typed() {
-        for (nanos, text) in [(500_000_000_000, "500.00"), (1, "0.000000001"), (0, "0.00")] {
-            assert_eq!(plain(Money::from_nanos(nanos)), text);
-        }
-    }
 }

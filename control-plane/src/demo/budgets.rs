@@ -33,7 +33,7 @@ pub async fn make(
         let terms = Terms {
             caps,
             is_hard,
-            thresholds: Thresholds::try_from(vec![50, 80, 100])?,
+            thresholds: Thresholds::try_from(vec![50, 80, 100]).map_err(DemoError::Budget)?,
             on_tight: OnTight::Clamp,
             on_redis_loss: OnRedisLoss::Closed,
             alert_roles: ALERTED.to_vec(),

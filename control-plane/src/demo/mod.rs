@@ -233,7 +233,7 @@ pub enum DemoError {
     #[error("the demo's own figures are not complete")]
     Incomplete,
     #[error("a demo budget is not one: {0}")]
-    Budget(#[from] shared::snapshot::BadThresholds),
+    Budget(shared::snapshot::BadThresholds),
     #[error("a demo password is too weak")]
     Weak(#[from] crate::identity::WeakPassword),
     #[error("the demo's API key is not a key of ours")]

@@ -113,7 +113,7 @@ async fn a_project_is_published_with_its_team_and_who_bears_its_costs(root: PgPo
     assert_eq!(published(&mut work).await, None);
     let team = crate::teams::create(&mut work, &"core".parse().unwrap()).await.unwrap();
     let change = projects::Change { name: None, team: Some(Some(team)) };
-    projects::change(&mut work, bot, &change).await.unwrap();
+    projects::change(&mut work, bot, change).await.unwrap();
     let draft = crate::cost_centers::Draft {
         code: "ENG".parse().unwrap(),
         name: "Engineering".parse().unwrap(),

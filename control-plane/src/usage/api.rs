@@ -62,7 +62,7 @@ async fn show(
     grant: Grant<may::ViewUsage>,
     search: Search<UsageSearch>,
 ) -> Result<Json<Usage>, Failure> {
-    let query = search.query(OffsetDateTime::now_utc().date())?;
+    let query = search.understood(OffsetDateTime::now_utc().date())?;
     let mut work = grant.begin().await?;
     let organization = work.organization;
     let total = store::total(&mut work, organization, &query).await.map_err(UsageError::from)?;

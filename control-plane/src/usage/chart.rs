@@ -93,11 +93,11 @@ pub(super) const fn class(colour: usize) -> &'static str {
     }
 }
 
-/// The next of 1, 2 and 5 with noughts behind it, so that the axis has round figures.
+/// The next of 1, 2, 2.5 and 5 with noughts behind it, so that the axis has round figures.
 fn ceiling(most: i64) -> i64 {
-    let mut step = 100_i64;
+    let mut step = 10_i64;
     loop {
-        for times in [1, 2, 5] {
+        for times in [10, 20, 25, 50] {
             match step.checked_mul(times) {
                 Some(it) if it >= most => return it,
                 Some(_) => {}
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn an_axis_ends_in_a_round_figure() {
-        for (most, top) in [(0, 100), (101, 200), (1_000, 1_000), (2_300_000, 5_000_000)] {
+        for (most, top) in [(0, 100), (101, 200), (1_000, 1_000), (2_300_000, 2_500_000)] {
             assert_eq!(ceiling(most), top);
         }
         assert_eq!(ceiling(i64::MAX), i64::MAX);

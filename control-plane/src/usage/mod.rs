@@ -22,7 +22,7 @@ use shared::{
     event::{Event, SettlementId},
     failure::{Classified, Kind},
     ids::OrganizationId,
-    snapshot::BudgetScope,
+    snapshot::{Budget, BudgetScope, Caps},
 };
 use sqlx::PgConnection;
 use time::{Date, OffsetDateTime};
@@ -76,24 +76,41 @@ pub async fn advance(
     store::advance(conn, &processes).await
 }
 
-/// What a scope spent in a span: what a budget on it would have been told. Its rows have to be
-/// in sight. A cost center bears its share of each call, rounded up, by its projects' splits of
-/// the day.
-pub async fn spent(
+/// What a scope spent in each span, by the hours in which it spent something, the earliest
+/// first: what a budget on it would have been told. Its rows have to be in sight. A cost center
+/// bears its share of each call, rounded up, by its projects' splits of the day.
+pub async fn by_hour(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    scope: BudgetScope,
+    spans: &[Range<OffsetDateTime>],
+) -> Result<Vec<Vec<(OffsetDateTime, Amounts)>>, sqlx::Error> {
+    store::by_hour(conn, organization, scope, spans).await
+}
+
+/// What a budget's scope spent in the span of one of its windows by calls that the budget was
+/// not told of: those before it was made, say.
+pub async fn uncounted(
+    conn: &mut PgConnection,
+    budget: &Budget,
+    span: Range<OffsetDateTime>,
+    window: i64,
+) -> Result<Amounts, sqlx::Error> {
+    let Budget { id, organization, scope, .. } = *budget;
+    store::uncounted(conn, organization, id, scope, (span, window)).await
+}
+
+/// Of a scope's calls in a span, in the order in which they were let through: since when, and
+/// with how much in all, they go beyond `room`. Who is the first to do so takes all after it
+/// along.
+pub async fn beyond(
     conn: &mut PgConnection,
     organization: OrganizationId,
     scope: BudgetScope,
     span: Range<OffsetDateTime>,
-) -> Result<Amounts, sqlx::Error> {
-    match scope {
-        BudgetScope::CostCenter(center) => {
-            store::spent_by_cost_center(conn, organization, center, span).await
-        }
-        BudgetScope::Organization
-        | BudgetScope::Team(_)
-        | BudgetScope::Project(_)
-        | BudgetScope::Key(_) => store::spent(conn, organization, scope, span).await,
-    }
+    room: Caps,
+) -> Result<(Option<OffsetDateTime>, Amounts), sqlx::Error> {
+    store::beyond(conn, organization, scope, span, room).await
 }
 
 /// The day in UTC that an event is billed at, if its time is one.

@@ -181,7 +181,7 @@ pub(super) struct DayRow {
 }
 
 impl UsageSearch {
-    pub fn query(&self, today: Date) -> Result<UsageQuery, Problems> {
+    pub fn understood(&self, today: Date) -> Result<UsageQuery, Problems> {
         let mut problems = Problems::none();
         let (from, to) =
             (day(&mut problems, "from", &self.from), day(&mut problems, "to", &self.to));
@@ -286,7 +286,7 @@ mod tests {
 
     fn query(text: &str) -> Result<UsageQuery, Problems> {
         let search: UsageSearch = serde_html_form::from_str(text).unwrap();
-        search.query(date!(2026 - 11 - 28))
+        search.understood(date!(2026 - 11 - 28))
     }
 
     #[track_caller]

@@ -5,9 +5,9 @@ use std::ops::Range;
 use shared::{
     counters::{Amounts, Epoch, Shard},
     event::UsageSource,
-    ids::{CostCenterId, OrganizationId},
+    ids::{BudgetId, OrganizationId},
     money::Money,
-    snapshot::BudgetScope,
+    snapshot::{BudgetScope, Caps},
 };
 use sqlx::PgConnection;
 use time::{Date, OffsetDateTime};
@@ -91,118 +91,110 @@ pub(super) async fn advance(
     Ok(marks.collect())
 }
 
-/// Whole hours from what is summed up, and the rest of the span from the events.
-pub(super) async fn spent(
+/// By the hour, the earliest first, of each span.
+pub(super) async fn by_hour(
     conn: &mut PgConnection,
     organization: OrganizationId,
     scope: BudgetScope,
-    span: Range<OffsetDateTime>,
+    spans: &[Range<OffsetDateTime>],
+) -> Result<Vec<Vec<(OffsetDateTime, Amounts)>>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT s.place AS "place!", h.hour AS "hour!", h.money AS "money!",
+               h.requests AS "requests!", h.tokens AS "tokens!"
+          FROM unnest($4::timestamptz[], $5::timestamptz[])
+                   WITH ORDINALITY AS s (first, until, place),
+               app.scope_hours($1, $2, $3, s.first, s.until) h
+         ORDER BY 1, 2
+        "#,
+        organization as OrganizationId,
+        scope.name(),
+        scope.id(),
+        &spans.iter().map(|it| it.start).collect::<Vec<_>>(),
+        &spans.iter().map(|it| it.end).collect::<Vec<_>>(),
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut hours = vec![Vec::new(); spans.len()];
+    for it in rows {
+        let amounts = Amounts { money: it.money, requests: it.requests, tokens: it.tokens };
+        let place = usize::try_from(it.place - 1).unwrap_or_default();
+        if let Some(of_span) = hours.get_mut(place) {
+            of_span.push((it.hour, amounts));
+        }
+    }
+    Ok(hours)
+}
+
+/// What a scope spent in a span, less what a budget was told of it. One statement, so that no
+/// call is on one side only.
+pub(super) async fn uncounted(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    budget: BudgetId,
+    scope: BudgetScope,
+    (span, window): (Range<OffsetDateTime>, i64),
 ) -> Result<Amounts, sqlx::Error> {
-    let of = |kind: &str| match scope {
-        BudgetScope::Team(id) if kind == "team" => Some(id.uuid()),
-        BudgetScope::Project(id) if kind == "project" => Some(id.uuid()),
-        BudgetScope::Key(id) if kind == "key" => Some(id.uuid()),
-        BudgetScope::Organization
-        | BudgetScope::Team(_)
-        | BudgetScope::Project(_)
-        | BudgetScope::Key(_)
-        | BudgetScope::CostCenter(_) => None,
-    };
     sqlx::query_as!(
         Amounts,
         r#"
-        WITH hours AS (
-            SELECT date_trunc('hour', $5::timestamptz + interval '1 hour - 1 microsecond', 'UTC')
-                       AS first,
-                   date_trunc('hour', $6::timestamptz, 'UTC') AS last
-        ), parts AS (
-            SELECT h.cost_nano, h.calls,
-                   h.input + h.cached_input + h.cache_write + h.cache_write_1h + h.output
-                     + h.reasoning + h.audio_input + h.cached_audio_input + h.audio_output
-                     + h.image_output_tokens AS tokens
-              FROM usage_hours h, hours
-             WHERE h.organization_id = $1 AND h.hour >= hours.first AND h.hour < hours.last
-               AND ($2::uuid IS NULL OR h.team_id = $2)
-               AND ($3::uuid IS NULL OR h.project_id = $3)
-               AND ($4::uuid IS NULL OR h.key_id = $4)
-            UNION ALL
-            SELECT e.cost_nano, 1,
-                   (SELECT coalesce(sum(
-                        coalesce(input, 0) + coalesce(cached_input, 0) + coalesce(cache_write, 0)
-                        + coalesce(cache_write_1h, 0) + coalesce(output, 0)
-                        + coalesce(reasoning, 0) + coalesce(audio_input, 0)
-                        + coalesce(cached_audio_input, 0) + coalesce(audio_output, 0)
-                        + coalesce(image_output_tokens, 0)), 0) FROM app.usage_lines(e.lines))
-              FROM usage_events e, hours
-             WHERE e.organization_id = $1
-               AND e.billed_at >= $5 AND e.billed_at < $6
-               AND NOT (e.billed_at >= hours.first AND e.billed_at < hours.last)
-               AND ($2::uuid IS NULL OR e.team_id = $2)
-               AND ($3::uuid IS NULL OR e.project_id = $3)
-               AND ($4::uuid IS NULL OR e.key_id = $4)
-        )
-        SELECT coalesce(sum(cost_nano), 0)::bigint AS "money!",
-               coalesce(sum(calls), 0)::bigint AS "requests!",
-               coalesce(sum(tokens), 0)::bigint AS "tokens!"
-          FROM parts
+        SELECT greatest(s.money - c.money, 0)::bigint AS "money!",
+               greatest(s.requests - c.requests, 0)::bigint AS "requests!",
+               greatest(s.tokens - c.tokens, 0)::bigint AS "tokens!"
+          FROM (SELECT coalesce(sum(money), 0) AS money, coalesce(sum(requests), 0) AS requests,
+                       coalesce(sum(tokens), 0) AS tokens
+                  FROM app.scope_hours($1, $3, $4, $5, $6)) s,
+               (SELECT coalesce(sum(money), 0) AS money, coalesce(sum(requests), 0) AS requests,
+                       coalesce(sum(tokens), 0) AS tokens
+                  FROM budget_windows
+                 WHERE organization_id = $1 AND budget_id = $2 AND "window" = $7) c
         "#,
         organization as OrganizationId,
-        of("team"),
-        of("project"),
-        of("key"),
+        budget as BudgetId,
+        scope.name(),
+        scope.id(),
         span.start,
         span.end,
+        window,
     )
     .fetch_one(conn)
     .await
 }
 
-pub(super) async fn spent_by_cost_center(
+/// Of the calls in a span, in their order, those from the first on that goes beyond `room`.
+pub(super) async fn beyond(
     conn: &mut PgConnection,
     organization: OrganizationId,
-    center: CostCenterId,
+    scope: BudgetScope,
     span: Range<OffsetDateTime>,
-) -> Result<Amounts, sqlx::Error> {
-    sqlx::query_as!(
-        Amounts,
+    room: Caps,
+) -> Result<(Option<OffsetDateTime>, Amounts), sqlx::Error> {
+    let row = sqlx::query!(
         r#"
-        WITH shares AS (
-            SELECT s.project_id, s.effective_from,
-                   lead(s.effective_from) OVER (PARTITION BY s.project_id
-                                                ORDER BY s.effective_from) AS until,
-                   (SELECT h.basis_points FROM project_split_shares h
-                     WHERE (h.organization_id, h.project_id, h.effective_from, h.cost_center_id)
-                         = (s.organization_id, s.project_id, s.effective_from, $2)) AS points
-              FROM project_splits s WHERE s.organization_id = $1
-        ), parts AS (
-            SELECT s.points, e.cost_nano,
-                   (SELECT coalesce(sum(
-                        coalesce(input, 0) + coalesce(cached_input, 0) + coalesce(cache_write, 0)
-                        + coalesce(cache_write_1h, 0) + coalesce(output, 0)
-                        + coalesce(reasoning, 0) + coalesce(audio_input, 0)
-                        + coalesce(cached_audio_input, 0) + coalesce(audio_output, 0)
-                        + coalesce(image_output_tokens, 0)), 0)
-                      FROM app.usage_lines(e.lines)) AS tokens
-              FROM usage_events e
-              JOIN organizations o ON o.id = e.organization_id
-              JOIN shares s ON s.project_id = e.project_id AND s.points IS NOT NULL
-                           AND (e.billed_at AT TIME ZONE o.time_zone)::date >= s.effective_from
-                           AND (s.until IS NULL
-                                OR (e.billed_at AT TIME ZONE o.time_zone)::date < s.until)
-             WHERE e.organization_id = $1 AND e.billed_at >= $3 AND e.billed_at < $4
-        )
-        SELECT coalesce(sum(ceil(cost_nano * points::numeric / 10000)), 0)::bigint AS "money!",
-               coalesce(sum(ceil(points::numeric / 10000)), 0)::bigint AS "requests!",
-               coalesce(sum(ceil(tokens * points::numeric / 10000)), 0)::bigint AS "tokens!"
-          FROM parts
+        SELECT min(billed_at) AS since, coalesce(sum(money), 0)::bigint AS "money!",
+               coalesce(sum(requests), 0)::bigint AS "requests!",
+               coalesce(sum(tokens), 0)::bigint AS "tokens!"
+          FROM (SELECT c.*, sum(c.money) OVER sofar AS all_money,
+                       sum(c.requests) OVER sofar AS all_requests,
+                       sum(c.tokens) OVER sofar AS all_tokens
+                  FROM app.scope_calls($1, $2, $3, $4, $5) c
+                WINDOW sofar AS (ORDER BY c.billed_at, c.request_id
+                                 ROWS UNBOUNDED PRECEDING)) s
+         WHERE all_money > $6::bigint OR all_requests > $7::bigint OR all_tokens > $8::bigint
         "#,
         organization as OrganizationId,
-        center as CostCenterId,
+        scope.name(),
+        scope.id(),
         span.start,
         span.end,
+        room.money as Option<Money>,
+        room.requests,
+        room.tokens,
     )
     .fetch_one(conn)
-    .await
+    .await?;
+    let beyond = Amounts { money: row.money, requests: row.requests, tokens: row.tokens };
+    Ok((row.since, beyond))
 }
 
 /// All that a question asks for, in one row.

@@ -5,7 +5,7 @@ use time::{Duration, macros::datetime};
 
 use super::*;
 use crate::{
-    access::Role,
+    access::{Role, Work},
     testing::meter::{Meter, cost},
 };
 
@@ -34,7 +34,7 @@ async fn another_tenants_usage_is_not_there_and_nobodys_can_be_changed(root: PgP
     let fixture = &meter.fixture;
     for table in ["usage_events", "usage_hours", "usage_days", "budget_windows"] {
         let count = format!("SELECT count(*) FROM {table}");
-        let seen = async |mut work: crate::access::Work| {
+        let seen = async |mut work: Work| {
             sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(count.clone()))
                 .fetch_one(&mut *work)
                 .await
@@ -112,6 +112,12 @@ async fn page_file_and_api_tell_the_same(root: PgPool) {
     empty.says(StatusCode::OK, "Nothing was used");
 }
 
+async fn spent(work: &mut Work, scope: BudgetScope, span: Range<OffsetDateTime>) -> Amounts {
+    let organization = work.organization;
+    let hours = by_hour(work, organization, scope, &[span]).await.unwrap();
+    hours[0].iter().fold(Amounts::default(), |sum, (_, it)| sum.plus(*it))
+}
+
 /// Half an hour here and there is found in the events, the hours in between in the sums.
 #[sqlx::test(migrations = "../migrations")]
 async fn what_a_scope_spent_is_exact_at_both_ends(root: PgPool) {
@@ -138,7 +144,6 @@ async fn what_a_scope_spent_is_exact_at_both_ends(root: PgPool) {
     }
     meter.ingest().await;
     let mut work = meter.fixture.work(Role::Admin).await;
-    let us = work.organization;
     let (half_past, later) = (day + Duration::minutes(30), day + Duration::minutes(210));
     for (span, expected) in [
         (half_past..later, &events[2..8]),
@@ -152,14 +157,14 @@ async fn what_a_scope_spent_is_exact_at_both_ends(root: PgPool) {
             BudgetScope::Project(meter.project),
             BudgetScope::Key(meter.key),
         ] {
-            let found = spent(&mut work, us, scope, span.clone()).await.unwrap();
+            let found = spent(&mut work, scope, span.clone()).await;
             let count = i64::try_from(expected.len()).unwrap();
             let amounts = Amounts { money: cost(expected), requests: count, tokens: 1_230 * count };
             assert_eq!(found, amounts, "{scope:?} {span:?}");
         }
     }
     let nobody = BudgetScope::Team(TeamId::generate());
-    assert_eq!(spent(&mut work, us, nobody, day..later).await.unwrap(), Amounts::default());
+    assert_eq!(spent(&mut work, nobody, day..later).await, Amounts::default());
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -188,9 +193,8 @@ async fn a_cost_center_bears_its_share_of_each_call_rounded_up(root: PgPool) {
     meter.settle(&whole).await;
     meter.ingest().await;
     let mut work = meter.fixture.work(Role::Admin).await;
-    let us = work.organization;
     let span = datetime!(2026-11-01 00:00 UTC)..datetime!(2026-12-01 00:00 UTC);
-    let found = spent(&mut work, us, BudgetScope::CostCenter(center), span).await.unwrap();
+    let found = spent(&mut work, BudgetScope::CostCenter(center), span).await;
     // A third of ten is three and a bit, which is four; twice, and ten.
     assert_eq!(found, Amounts { money: 18, requests: 3, tokens: 410 + 410 + 1_230 });
 }
@@ -226,7 +230,7 @@ async fn questions_are_answered_from_what_is_summed_up(root: PgPool) {
     let us = work.organization;
     for search in ["period=days90", "period=days90&group=key", "period=month&group=project"] {
         let search: query::UsageSearch = serde_html_form::from_str(search).unwrap();
-        let query = search.query(today).unwrap();
+        let query = search.understood(today).unwrap();
         for _ in 0..3 {
             let began = std::time::Instant::now();
             let slices = store::slices(&mut work, us, &query, query.group, 51).await.unwrap();

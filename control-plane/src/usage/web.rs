@@ -89,7 +89,7 @@ async fn show(
         shown: None,
         search,
     };
-    match page.search.query(OffsetDateTime::now_utc().date()) {
+    match page.search.understood(OffsetDateTime::now_utc().date()) {
         Ok(query) => {
             let shown = look(&mut work, &query, &page.search, &grant.path("/usage")).await?;
             page.shown = Some(shown);
@@ -201,7 +201,7 @@ async fn export(
     grant: Grant<may::ViewUsage>,
     search: Search<UsageSearch>,
 ) -> Result<HttpResponse, Failure> {
-    let query = search.query(OffsetDateTime::now_utc().date())?;
+    let query = search.understood(OffsetDateTime::now_utc().date())?;
     let mut work = grant.begin().await?;
     let organization = work.organization;
     let slices = store::slices(&mut work, organization, &query, query.group, EXPORTED)

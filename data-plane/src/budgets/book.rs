@@ -6,18 +6,23 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use redis::Pipeline;
 use serde::Deserialize;
 use shared::{
-    counters::{Counted, Hold, Incarnation, Looked, Settled, Settlement, Shard, State},
+    counters::{
+        Counted, Hold, Incarnation, Looked, Settled, Settlement, Shard, State, Sweeping, Swept,
+    },
     event::{Event, SettlementId},
     ids::{BudgetId, RequestId},
 };
-use tracing::warn;
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::MeterMetrics;
@@ -31,6 +36,8 @@ const IDLE_LOOK: Duration = Duration::from_secs(5);
 pub struct Book {
     pub journal: Journal,
     shards: Mutex<BTreeMap<Shard, Page>>,
+    /// Whether what was held for calls that were never sent is let go of.
+    is_let_go: AtomicBool,
 }
 
 /// What is known of a shard.
@@ -48,7 +55,7 @@ struct Page {
 
 impl Book {
     pub fn of(journal: Journal) -> Self {
-        Self { journal, shards: Mutex::default() }
+        Self { journal, shards: Mutex::default(), is_let_go: AtomicBool::new(false) }
     }
 
     pub fn holds(&self, shard: Shard, incarnation: Incarnation, call: RequestId, holds: Vec<Hold>) {
@@ -141,6 +148,49 @@ impl Book {
             page.is_unheard = false;
         }
         true
+    }
+
+    /// Of a process that died, and of which all else is counted: lets go of what it held for
+    /// calls that it had not sent, of which nobody would ever say what they came to. It wrote
+    /// down each before it sent it, so that is what its journal does not know, if nothing is
+    /// missing there. Otherwise it stays held.
+    pub async fn lets_go_of_unsent(&self, limiter: &Limiter) -> Option<()> {
+        if self.is_let_go() {
+            return Some(());
+        }
+        let (epoch, places) = (self.journal.epoch, &limiter.counters().places);
+        let buried = format!("{epoch} ");
+        let mut count = 0;
+        for shard in Shard::all() {
+            for (place, why) in [
+                (places.holds(shard, epoch), Swept::Settled),
+                (places.dead_holds(shard), Swept::Buried),
+            ] {
+                let mut ask = redis::cmd("HGETALL");
+                ask.arg(place);
+                let mut held: Vec<(String, Vec<u8>)> = limiter.ask(&ask).await?;
+                held.retain(|(call, _)| why == Swept::Settled || call.starts_with(&buried));
+                for (call, written) in &held {
+                    let sweeping = Sweeping { epoch, call, written, why };
+                    let ask = limiter.counters().sweep(shard, sweeping);
+                    count += limiter.ask::<u64>(&ask).await?;
+                }
+            }
+        }
+        self.is_let_go.store(true, Ordering::Relaxed);
+        if count > 0 {
+            info!(%epoch, count, "{count} calls of a process that died had not been sent");
+        }
+        Some(())
+    }
+
+    fn is_let_go(&self) -> bool {
+        !self.journal.is_whole || self.is_let_go.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing of it is needed any more.
+    pub fn is_done(&self) -> bool {
+        self.journal.is_done() && self.is_let_go()
     }
 
     /// Says that we live where we hold something, and hears what the database has, which we

@@ -161,7 +161,9 @@ impl Meter {
         let _alone = self.carrying.lock().await;
         self.own.carry(&self.limiter, &self.metrics).await;
         for book in self.all_others() {
-            book.carry(&self.limiter, &self.metrics).await;
+            if book.carry(&self.limiter, &self.metrics).await {
+                book.lets_go_of_unsent(&self.limiter).await;
+            }
         }
         self.metrics.unsettled.set(i64::try_from(self.own.waiting()).unwrap_or(i64::MAX));
     }
@@ -196,7 +198,7 @@ impl Meter {
     fn drop_done(&self) {
         let mut others = self.others();
         for book in std::mem::take(&mut *others) {
-            if !book.journal.is_done() {
+            if !book.is_done() {
                 others.push(book);
             } else if let Some(book) = Arc::into_inner(book) {
                 let epoch = book.journal.epoch;

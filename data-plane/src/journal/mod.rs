@@ -17,7 +17,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     fs::{self, File, TryLockError},
-    io,
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -45,6 +45,9 @@ const ROOM_PER_CALL: usize = 4 * 1024;
 /// The journal of one process of a proxy. Others' are read when it is gone.
 pub struct Journal {
     pub epoch: Epoch,
+    /// Whether all that was written is there. Not where the machine stopped since: the last
+    /// that was written may not have come to its disk.
+    pub is_whole: bool,
     directory: PathBuf,
     /// Held as long as this is used: who gets it knows that nobody else writes here.
     _lock: File,
@@ -113,9 +116,10 @@ impl Journal {
     pub fn create(root: &Path, epoch: Epoch, most_bytes: usize) -> io::Result<Self> {
         let directory = root.join(epoch.to_string());
         fs::create_dir_all(&directory)?;
-        let lock = lock(&directory)?.ok_or(io::ErrorKind::WouldBlock)?;
+        let mut lock = lock(&directory)?.ok_or(io::ErrorKind::WouldBlock)?;
+        lock.write_all(boot().as_bytes())?;
         let segments = Segments::create(&directory, SEGMENT, most(most_bytes))?;
-        Ok(Self::over(epoch, directory, lock, segments))
+        Ok(Self::over((epoch, true), directory, lock, segments))
     }
 
     /// Those that processes before us left behind, and nobody else has taken yet.
@@ -125,9 +129,12 @@ impl Journal {
             let directory = entry?.path();
             let name = directory.file_name().and_then(|it| it.to_str());
             let Some(epoch) = name.and_then(|it| it.parse().ok()) else { continue };
-            if let Some(lock) = lock(&directory)? {
+            if let Some(mut lock) = lock(&directory)? {
+                let mut written = String::new();
+                lock.read_to_string(&mut written)?;
                 let (segments, contents) = Segments::open(&directory, SEGMENT, most(most_bytes))?;
-                let journal = Self::over(epoch, directory, lock, segments);
+                let is_whole = contents.damaged == 0 && !written.is_empty() && written == boot();
+                let journal = Self::over((epoch, is_whole), directory, lock, segments);
                 journal.kept().remember(contents);
                 journals.push(journal);
             }
@@ -135,14 +142,19 @@ impl Journal {
         Ok(journals)
     }
 
-    fn over(epoch: Epoch, directory: PathBuf, lock: File, segments: Segments) -> Self {
+    fn over(
+        (epoch, is_whole): (Epoch, bool),
+        directory: PathBuf,
+        lock: File,
+        segments: Segments,
+    ) -> Self {
         let kept = Kept {
             segments,
             open: HashMap::new(),
             shards: BTreeMap::new(),
             needed: HashMap::new(),
         };
-        Self { epoch, directory, _lock: lock, kept: Mutex::new(kept) }
+        Self { epoch, is_whole, directory, _lock: lock, kept: Mutex::new(kept) }
     }
 
     /// Writes down that a call is about to be sent, which is going to be settled in `shard`.
@@ -442,10 +454,15 @@ fn most(bytes: usize) -> usize {
     (bytes / SEGMENT).max(2)
 }
 
+/// Which run of this machine's system it is; nothing where it does not say.
+fn boot() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+}
+
 /// `None` where somebody else has it.
 fn lock(directory: &Path) -> io::Result<Option<File>> {
     let path = directory.join("lock");
-    let file = File::options().write(true).create(true).truncate(false).open(path)?;
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),

@@ -208,7 +208,7 @@ impl Contents {
 }
 
 fn fill(path: &Path, size: usize) -> io::Result<File> {
-    const PIECE: [u8; 64 * 1024] = [0; 64 * 1024];
+    static PIECE: [u8; 64 * 1024] = [0; 64 * 1024];
     let mut file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
     let mut left = size;
     while left > 0 {

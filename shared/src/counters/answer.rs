@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Amounts, Epoch};
-use crate::{event::FIELD, random};
+use crate::{event::FIELD, money::Money, random, snapshot::Caps};
 
 /// How a shard is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +90,8 @@ impl Looked {
 pub struct Counter {
     /// Of the terms that are in force; 0 where there are none yet.
     pub version: i64,
+    /// What is in force but for a raise.
+    pub caps: Caps,
     /// The last window that a call was counted in, which may be over.
     pub window: Option<Window>,
     /// The one before it.
@@ -148,8 +150,11 @@ impl Counter {
             [is_opened, ..] => (is_opened == 1, None),
             [] => (false, None),
         };
+        let cap = |at: usize| terms.get(at).copied().filter(|it| *it >= 0);
+        let caps = Caps { money: cap(2).map(Money::from_nanos), requests: cap(3), tokens: cap(4) };
         Self {
             version: terms.first().copied().unwrap_or_default(),
+            caps,
             window,
             before: before.next().copied(),
             after: after.next().copied(),

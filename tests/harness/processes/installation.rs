@@ -15,11 +15,11 @@ use super::{
     ports::Ports,
     process::Process,
 };
-use crate::{Browser, Person, invariants, secret_on, sign_in, wait::eventually};
+use crate::{Browser, Person, invariants, relay::Relay, secret_on, sign_in, wait::eventually};
 
 pub struct Installation {
     pub control: Process,
-    pub proxies: [Process; 2],
+    pub proxies: Vec<Process>,
     pub simulator: Process,
     pub postgres: Process,
     pub redis: Process,
@@ -29,13 +29,26 @@ pub struct Installation {
     pub limited_key: String,
     /// The owner of the demo organization.
     pub owner: Person,
+    /// What proxies go through to Redis, where they were to.
+    pub relay: Option<Relay>,
     ours: Vec<(String, String)>,
     stack: HashMap<String, String>,
-    metrics: [u16; 2],
+    metrics: Vec<u16>,
     client: Client,
     home: Home,
     _ports: Ports,
 }
+
+/// What there is of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// At most four.
+    pub proxies: usize,
+    /// Whether proxies reach Redis through a relay.
+    pub relayed: bool,
+}
+
+const NAMES: [&str; 4] = ["proxy-1", "proxy-2", "proxy-3", "proxy-4"];
 
 /// What a key is made with, as it is typed.
 pub type NewKey<'a> = &'a [(&'a str, &'a str)];
@@ -46,13 +59,27 @@ impl Installation {
     /// # Panics
     /// If anything does not start: a test cannot go on then.
     pub async fn start(name: &str) -> Option<Self> {
+        Self::with(name, Extent { proxies: 2, relayed: false }).await
+    }
+
+    /// The same, as large as it is wanted.
+    ///
+    /// # Panics
+    /// If anything does not start.
+    pub async fn with(name: &str, extent: Extent) -> Option<Self> {
         let home = Home::make(name)?;
         let ports = Ports::claim();
-        let [control, first, second, simulator, postgres, redis, one, two] = ports.get();
+        let [control, simulator, postgres, redis, serving @ ..]: [u16; 12] = ports.get();
+        let (serving, metrics) = serving.split_at(NAMES.len());
+        let first = serving[0];
         home.write("ports.env", &format!("postgres={postgres}\nredis={redis}\n"));
         let postgres = Process::server(&home, ("postgres", "TURNPIKE_POSTGRES_PID"), postgres);
         let redis = Process::server(&home, ("redis", "TURNPIKE_REDIS_PID"), redis);
         let stack = variables(&home.path.join("stack.env"));
+        let relay = match extent.relayed {
+            true => Some(Relay::start(redis.address).await),
+            false => None,
+        };
         home.run("turnpike", &["secrets", &home.path.join("secrets.env").to_string_lossy()], &[]);
         let secrets = variables(&home.path.join("secrets.env"));
 
@@ -77,19 +104,23 @@ impl Installation {
             Process::program(&home, ("control", "control-plane"), control, at(control, &[]));
         control.start().await;
 
-        let proxy = |name: &'static str, port, metrics| {
+        let proxy = |((name, port), metrics): ((&'static str, &u16), &u16)| {
             let state = home.path.join(name).to_string_lossy().into_owned();
-            let environment = at(
-                port,
-                &[
-                    ("TURNPIKE_PROXY_NAME", name.to_owned()),
-                    ("TURNPIKE_STATE_DIR", state),
-                    ("TURNPIKE_METRICS_LISTEN", format!("127.0.0.1:{metrics}")),
-                ],
-            );
-            Process::program(&home, (name, "data-plane"), port, environment)
+            let mut more = vec![
+                ("TURNPIKE_PROXY_NAME", name.to_owned()),
+                ("TURNPIKE_STATE_DIR", state),
+                ("TURNPIKE_METRICS_LISTEN", format!("127.0.0.1:{metrics}")),
+            ];
+            if let Some(relay) = &relay {
+                let url = stack["TURNPIKE_REDIS_URL"]
+                    .replace(&redis.address.to_string(), &relay.address.to_string());
+                more.push(("TURNPIKE_REDIS_URL", url));
+            }
+            Process::program(&home, (name, "data-plane"), *port, at(*port, &more))
         };
-        let proxies = [proxy("proxy-1", first, one), proxy("proxy-2", second, two)];
+        let all = NAMES.into_iter().zip(serving).zip(metrics).take(extent.proxies);
+        let proxies: Vec<_> = all.map(proxy).collect();
+        let metrics = metrics.iter().copied().take(proxies.len()).collect();
 
         let mut browser = Browser::new(control.url(""));
         let (email, password) =
@@ -108,9 +139,10 @@ impl Installation {
             free_key: secrets["TURNPIKE_API_KEY"].clone(),
             limited_key: String::new(),
             owner,
+            relay,
             ours,
             stack,
-            metrics: [one, two],
+            metrics,
             client: client.expect("a client needs nothing from this machine"),
             home,
             _ports: ports,
@@ -129,7 +161,8 @@ impl Installation {
             let copy = self.home.path.join(self.proxies[at].name).join("snapshot");
             eventually("a copy on the disk", || async { copy.exists().then_some(()) }).await;
             self.limits_are(at, "shared").await;
-            self.metric_is(at, "turnpike_limits_proxies", "2").await;
+            let proxies = self.proxies.len().to_string();
+            self.metric_is(at, "turnpike_limits_proxies", &proxies).await;
         }
     }
 
@@ -245,7 +278,15 @@ impl Installation {
         PgPool::connect(self.setting("TURNPIKE_ADMIN_DATABASE_URL")).await.expect("it answers")
     }
 
-    fn setting(&self, name: &str) -> &str {
+    /// Runs one of our programs to its end.
+    ///
+    /// # Panics
+    /// If it fails, with what it said.
+    pub fn run(&self, program: &str, words: &[&str]) -> String {
+        self.home.run(program, words, &self.ours)
+    }
+
+    pub fn setting(&self, name: &str) -> &str {
         self.stack.get(name).unwrap_or_else(|| panic!("stack.env has no {name}"))
     }
 
@@ -264,17 +305,17 @@ impl Installation {
             assert!(!said.contains("panicked at"), "{} panicked:\n{said}", process.name);
         }
         // Killed by the keeper otherwise, which is no way for a test that passed.
-        for process in [&mut self.control, &mut self.simulator].into_iter().chain(&mut self.proxies)
-        {
+        let ours = [&mut self.control, &mut self.simulator];
+        for process in ours.into_iter().chain(&mut self.proxies) {
             process.terminate();
             let ended = process.ended().await;
             assert!(ended.success(), "{} ended with {ended}", process.name);
         }
     }
 
-    fn processes(&self) -> [&Process; 6] {
-        let [first, second] = &self.proxies;
-        [&self.control, first, second, &self.simulator, &self.postgres, &self.redis]
+    fn processes(&self) -> Vec<&Process> {
+        let others = [&self.control, &self.simulator, &self.postgres, &self.redis];
+        others.into_iter().chain(&self.proxies).collect()
     }
 }
 

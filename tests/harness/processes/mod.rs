@@ -1,5 +1,5 @@
 //! The whole product as the processes that it is in production, each of which a test may
-//! freeze, kill and start again: the control plane, two proxies, the provider simulator,
+//! freeze, kill and start again: the control plane, some proxies, the provider simulator,
 //! and a PostgreSQL and a Redis of their own.
 //!
 //! Nothing of it outlives the test, however that ends: `infra/keeper.sh` sees to it.
@@ -10,6 +10,6 @@ mod ports;
 mod process;
 
 pub use self::{
-    installation::{Installation, NewKey},
+    installation::{Extent, Installation, NewKey},
     process::Process,
 };

@@ -10,10 +10,10 @@ use std::{
     ops::Range,
 };
 
-const EACH: u16 = 10;
+const EACH: u16 = 16;
 
 /// The first port of each block, below where Linux begins to give ports out by itself.
-const BLOCKS: Range<u16> = 2_100..3_200;
+const BLOCKS: Range<u16> = 1_320..2_000;
 
 /// A block of ports. Others may take it when this is dropped.
 pub struct Ports {

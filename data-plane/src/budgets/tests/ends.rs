@@ -352,6 +352,8 @@ async fn a_process_that_died_is_settled_by_the_next_one() {
     call.story.intends(Some(&candidate)).unwrap();
     call.tab().progresses(256);
     fixture.call(&died, BODY).await.unwrap().answered(10, 20);
+    // Let through, and not sent: nothing is written down of it.
+    std::mem::forget(fixture.call(&died, BODY).await.unwrap());
     // What it leaves behind is what is on its disk, where nobody has it any more.
     let epoch = died.epoch().to_string();
     let (left, copy) = (there.join(&epoch), here.join(&epoch));

@@ -1,0 +1,72 @@
+//! Looks at what Redis has of the budgets, again and again, all of them at one moment.
+
+use redis::aio::MultiplexedConnection;
+use shared::counters::Counter;
+use tokio::{sync::watch, task::JoinHandle};
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Samples {
+    pub count: u64,
+    /// The most that a budget was overspent by, ever.
+    pub overspend: i64,
+}
+
+/// A budget as it was at the last look.
+#[derive(Clone, Copy, Default)]
+struct Before {
+    cap: i64,
+    taken: i64,
+}
+
+pub struct Sampler {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<Samples>,
+}
+
+pub async fn counters(redis: &mut MultiplexedConnection, keys: &[String]) -> Vec<Counter> {
+    let kept: Vec<Vec<u8>> = redis::cmd("MGET").arg(keys).query_async(redis).await.unwrap();
+    kept.iter().map(|it| Counter::read(it)).collect()
+}
+
+impl Sampler {
+    pub fn start(mut redis: MultiplexedConnection, keys: Vec<String>) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(async move {
+            let (mut samples, mut before) =
+                (Samples::default(), vec![Before::default(); keys.len()]);
+            loop {
+                let is_last = *stopped.borrow();
+                let counters = counters(&mut redis, &keys).await;
+                for (counter, before) in counters.iter().zip(&mut before) {
+                    samples.overspend = samples.overspend.max(before.overspend(counter));
+                }
+                samples.count += 1;
+                if is_last {
+                    return samples;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        Self { stop, task }
+    }
+
+    pub async fn stop(self) -> Samples {
+        self.stop.send_replace(true);
+        self.task.await.unwrap()
+    }
+}
+
+impl Before {
+    /// By how much more is spent and held than may be. A cap that was lowered below that lets
+    /// nothing more through; until it was, the one before it held.
+    fn overspend(&mut self, counter: &Counter) -> i64 {
+        let Some(window) = counter.window else { return 0 };
+        let (spent, held) = (window.spent.money, window.held.money);
+        let cap = counter.caps.money.map_or(i64::MAX, |it| it.nanos());
+        let was_changed = cap != self.cap && self.cap > 0;
+        let most = cap.max(self.taken).max(if was_changed { self.cap } else { 0 });
+        let taken = spent.saturating_add(held);
+        *self = Self { cap, taken };
+        (taken - most).max(0)
+    }
+}
