@@ -212,19 +212,19 @@ async fn what_is_not_the_places_fault_leaves_it_open() {
         (answer("400 Bad", html, "<html>"), 502),
         (vec![Step::Send(format!("{long}content-length: 99999999\r\n\r\n{{").into())], 502),
     ] {
-        let upstream = Upstream::start([script]).await;
+        let upstream = Upstream::start([staying(script)]).await;
         let plane = Plane::with(upstream.address, |it| it.breaker_calls = 4).await;
         for _ in 0..10 {
             assert_eq!(plane.chat(CALL).await.status, status);
         }
-        upstream.then(good());
+        upstream.then(staying(good()));
         check(&plane.chat(CALL).await, 200, "scripted", 1);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_secret_of_ones_own_opens_nobody_elses_breaker() {
-    let mut upstream = Upstream::start([refusal("401 No")]).await;
+    let mut upstream = Upstream::start([staying(refusal("401 No"))]).await;
     let plane = Plane::bare(|it| it.breaker_calls = 4).await;
     let mut other = None;
     plane.serve_changed(upstream.address, |image| {
@@ -245,15 +245,15 @@ async fn a_bad_secret_of_ones_own_opens_nobody_elses_breaker() {
     }
     assert_eq!(plane.chat(r#"{"model":"own"}"#).await.status, 503);
     assert_eq!(upstream.requests(), 4);
-    upstream.then(good());
+    upstream.then(staying(good()));
     check(&plane.chat_with(&other.unwrap(), CALL).await, 200, "scripted", 1);
     check(&plane.chat(CALL).await, 200, "scripted", 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_fails_is_asked_once_more_however_many_secrets_open_it() {
-    let mut first = Upstream::start([refusal("500 Oops")]).await;
-    let second = Upstream::start([good()]).await;
+    let mut first = Upstream::start([staying(refusal("500 Oops"))]).await;
+    let second = Upstream::start([staying(good())]).await;
     let plane = Plane::bare(|it| it.breaker_calls = u32::MAX).await;
     plane.serve_with_secrets(&[first.address], 12);
     let failed = plane.chat(CALL).await;
