@@ -123,7 +123,7 @@ impl MessageBody for Streamed {
                 Some(Ok(bytes))
             }
             Some(Err(why)) => {
-                let broken = Refused::from(CallFailed { served: this.served.clone(), why });
+                let broken = Refused::from(CallFailed { served: this.served.clone().into(), why });
                 Some(Ok(this.visit.breaks(&broken).into()))
             }
             None => {

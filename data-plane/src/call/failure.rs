@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[error("{}", told(.served, .why))]
 pub struct CallFailed {
-    pub served: Served,
+    pub served: Box<Served>,
     #[source]
     pub why: UpstreamFailure,
 }
@@ -261,7 +261,7 @@ mod tests {
         let model = snapshot.serving(OrganizationId::generate(), "claude").next().unwrap().clone();
         let (asked, reason) = ("claude".into(), Reason::Asked);
         let served = Served { asked, model, reason, attempts: vec![] };
-        CallFailed { served, why }.into()
+        CallFailed { served: served.into(), why }.into()
     }
 
     #[track_caller]

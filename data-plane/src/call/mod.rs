@@ -185,7 +185,7 @@ pub async fn call(
     match ended {
         Ended::Answered(reply) => Ok(Open { caller, served, reply }),
         Ended::Refused(refusal) => Ok(Open { caller, served, reply: refusal.into() }),
-        Ended::Failed(why) => Err(CallFailed { served, why }),
+        Ended::Failed(why) => Err(CallFailed { served: served.into(), why }),
     }
 }
 

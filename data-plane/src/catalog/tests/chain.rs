@@ -224,15 +224,15 @@ fn a_bad_record_closes_those_whose_it_is() {
             assert!(now.adds_up() && now.sum() == chain.sum());
         }
         // It stays so while it is as bad, and another who is bad goes his own way.
-        catalog.follow(&chain.publish(&[bad.clone()])).unwrap();
+        catalog.follow(&chain.publish(std::slice::from_ref(&bad))).unwrap();
         assert!(present(&catalog).bars(&key));
         let better = (bad.0, good.cloned());
-        catalog.follow(&chain.publish(&[better.clone()])).unwrap();
+        catalog.follow(&chain.publish(std::slice::from_ref(&better))).unwrap();
         assert!(!present(&catalog).bars(&key), "{bad:?}");
         assert_eq!(present(&catalog).quarantined.len(), 0);
         if better.1.is_some() {
             // What was good once goes on.
-            catalog.follow(&chain.publish(&[bad.clone()])).unwrap();
+            catalog.follow(&chain.publish(std::slice::from_ref(&bad))).unwrap();
             assert!(!present(&catalog).bars(&key));
             assert_eq!(present(&catalog).quarantined.len(), 1);
         }
