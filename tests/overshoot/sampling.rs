@@ -2,7 +2,7 @@
 
 use redis::aio::MultiplexedConnection;
 use shared::counters::Counter;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinSet};
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Samples {
@@ -20,7 +20,7 @@ struct Before {
 
 pub struct Sampler {
     stop: watch::Sender<bool>,
-    task: JoinHandle<Samples>,
+    task: JoinSet<Samples>,
 }
 
 pub async fn counters(redis: &mut MultiplexedConnection, keys: &[String]) -> Vec<Counter> {
@@ -31,7 +31,8 @@ pub async fn counters(redis: &mut MultiplexedConnection, keys: &[String]) -> Vec
 impl Sampler {
     pub fn start(mut redis: MultiplexedConnection, keys: Vec<String>) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             let (mut samples, mut before) =
                 (Samples::default(), vec![Before::default(); keys.len()]);
             loop {
@@ -52,7 +53,7 @@ impl Sampler {
 
     pub async fn stop(self) -> Samples {
         self.stop.send_replace(true);
-        self.task.await.unwrap()
+        self.task.join_all().await.remove(0)
     }
 }
 
