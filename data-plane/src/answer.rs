@@ -12,9 +12,10 @@ use actix_web::{
 use bytes::Bytes;
 use futures::Stream;
 use hyper::body::Incoming;
+use shared::snapshot::Digest;
 
 use crate::{
-    admit::Admitted,
+    admit::Memory,
     call::{CallFailed, Open, Relay, Served},
     metrics::Outcome,
     refused::Refused,
@@ -25,8 +26,60 @@ use crate::{
 pub enum Answer {
     /// Our own words.
     Json(Vec<u8>),
+    /// The same, by which a client can tell whether it knows them.
+    Tagged(Tagged),
     /// An upstream's.
-    Opened(Box<Open>, Admitted),
+    Opened(Box<Open>),
+}
+
+/// Our own words, and their fingerprint.
+pub struct Tagged {
+    pub etag: String,
+    /// Nothing where the client has them.
+    pub body: Option<Vec<u8>>,
+}
+
+impl Tagged {
+    /// `known` is the `if-none-match` of the request.
+    pub fn new(body: Vec<u8>, known: Option<&str>) -> Self {
+        let etag = format!("\"{}\"", Digest::of(&body));
+        let is_it = |it: &str| it == "*" || it.strip_prefix("W/").unwrap_or(it) == etag;
+        let is_known = known.is_some_and(|it| it.split(',').any(|it| is_it(it.trim())));
+        Self { etag, body: (!is_known).then_some(body) }
+    }
+}
+
+/// So much of an answer at once is waiting for a client that takes it slowly.
+const PIECE: usize = 32 * 1024;
+
+/// A whole answer on its way to the client. Until it has gone out the call is under way: it
+/// keeps its room and its places.
+pub struct Gathered {
+    body: Bytes,
+    _memory: Option<Memory>,
+    _visit: Visit,
+}
+
+impl Gathered {
+    pub fn new(body: Bytes, memory: Option<Memory>, visit: Visit) -> Self {
+        Self { body, _memory: memory, _visit: visit }
+    }
+}
+
+impl MessageBody for Gathered {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.body.len() as u64)
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let length = self.body.len().min(PIECE);
+        Poll::Ready((length > 0).then(|| Ok(self.body.split_to(length))))
+    }
 }
 
 /// A stream on its way to the client. When it breaks, the client is told so in the
@@ -34,23 +87,19 @@ pub enum Answer {
 pub struct Streamed {
     relay: Relay<Incoming>,
     served: Served,
-    /// Until it is settled.
-    admitted: Option<Admitted>,
     visit: Visit,
 }
 
 impl Streamed {
-    pub fn new(relay: Relay<Incoming>, served: Served, admitted: Admitted, visit: Visit) -> Self {
-        Self { relay, served, admitted: Some(admitted), visit }
+    pub fn new(relay: Relay<Incoming>, served: Served, visit: Visit) -> Self {
+        Self { relay, served, visit }
     }
 }
 
 /// However the stream ended, if only because the client hung up, it has been served.
 impl Drop for Streamed {
     fn drop(&mut self) {
-        if let Some(admitted) = self.admitted.take() {
-            self.visit.settle(admitted, &self.relay.delivered());
-        }
+        self.visit.story.delivers(&self.relay.delivered());
     }
 }
 
@@ -74,7 +123,7 @@ impl MessageBody for Streamed {
                 Some(Ok(bytes))
             }
             Some(Err(why)) => {
-                let broken = Refused::from(CallFailed { served: this.served.clone(), why });
+                let broken = Refused::from(CallFailed { served: this.served.clone().into(), why });
                 Some(Ok(this.visit.breaks(&broken).into()))
             }
             None => {

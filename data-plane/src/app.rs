@@ -211,7 +211,7 @@ fn gateway(
     Ok(Gateway {
         catalog,
         meter,
-        room: Room::new(config.max_in_flight),
+        room: Room::new(config.max_in_flight, config.body_memory_bytes),
         metrics,
         last_used: Arc::default(),
         refusals: Arc::default(),

@@ -74,6 +74,11 @@ pub struct Config {
     #[arg(long, env = "TURNPIKE_MAX_IN_FLIGHT", value_parser = clap::value_parser!(u32).range(2..), default_value_t = 20_000)]
     pub max_in_flight: u32,
 
+    /// How many bytes of memory the bodies of all calls under way may take, with the answers that
+    /// are no streams. One organization alone gets half of them.
+    #[arg(long, env = "TURNPIKE_BODY_MEMORY_BYTES", value_parser = clap::value_parser!(u64).range(1..), default_value_t = 1 << 30)]
+    pub body_memory_bytes: u64,
+
     /// How many proxies to assume, until Redis has told, when each gives out its own share of
     /// the limits.
     #[arg(long, env = "TURNPIKE_ASSUMED_PROXIES", value_parser = clap::value_parser!(u32).range(1..), default_value_t = 1)]

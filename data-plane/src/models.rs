@@ -1,18 +1,20 @@
 //! The models a caller can use, in one shape that clients of several APIs understand.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeSet, sync::Arc};
 
 use serde::Serialize;
-use shared::snapshot::{Capability, Modality, Policy};
+use shared::{
+    money::{Rates, UnitPrice},
+    snapshot::{Capability, Modality, Policy},
+};
+use url::form_urlencoded;
 
 use crate::{
+    ask::NotAnAsk,
     authenticate::Caller,
     catalog::{Model, Snapshot},
     route::{NoRoute, find, led_to},
 };
-
-/// The date of a model whose date is not known, as Anthropic's API defines it.
-const UNKNOWN_DATE: &str = "1970-01-01T00:00:00Z";
 
 #[derive(Serialize)]
 struct List<'a> {
@@ -24,14 +26,13 @@ struct List<'a> {
 }
 
 /// A model as OpenAI, Anthropic and OpenRouter describe one, all at once: each client reads
-/// what it knows and passes over the rest.
+/// what it knows and passes over the rest. Since when there is one nobody told us, and so we
+/// do not say.
 #[derive(Serialize)]
 struct Item<'a> {
     id: &'a str,
     object: &'static str,
     r#type: &'static str,
-    created: i64,
-    created_at: &'static str,
     owned_by: &'a str,
     name: &'a str,
     display_name: &'a str,
@@ -40,6 +41,8 @@ struct Item<'a> {
     architecture: Architecture<'a>,
     supported_parameters: Vec<&'static str>,
     top_provider: TopProvider,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pricing: Option<Pricing>,
     deprecation: Option<Deprecation<'a>>,
     turnpike: Ours<'a>,
 }
@@ -54,6 +57,36 @@ struct Architecture<'a> {
 struct TopProvider {
     context_length: u32,
     max_completion_tokens: u32,
+}
+
+/// In dollars for one of each. There are higher ones for long contexts and for other tiers of
+/// service, of which no client knows.
+#[derive(Serialize)]
+struct Pricing {
+    prompt: String,
+    completion: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_cache_read: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_cache_write: Option<String>,
+    request: String,
+    /// What lists are sorted by.
+    #[serde(skip)]
+    input: UnitPrice,
+}
+
+impl Pricing {
+    fn of(rates: &Rates) -> Self {
+        let each = UnitPrice::dollars_each;
+        Self {
+            prompt: each(rates.input),
+            completion: each(rates.output),
+            input_cache_read: rates.cached_input.map(each),
+            input_cache_write: rates.cache_write.map(each),
+            request: each(rates.request.unwrap_or_default()),
+            input: rates.input,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -77,13 +110,111 @@ struct Led<'a> {
     models: Vec<&'a str>,
 }
 
+/// Which models a caller wants to see, and in which order: OpenRouter's words for it.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    parameters: Vec<String>,
+    input: Vec<Modality>,
+    output: Vec<Modality>,
+    /// Any of them.
+    providers: Vec<String>,
+    least_context: u32,
+    /// Of its input.
+    most_price: Option<UnitPrice>,
+    order: Order,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Order {
+    #[default]
+    ByName,
+    LongestContext,
+    Cheapest,
+    Dearest,
+}
+
+impl Wanted {
+    /// What stands in the address. Other words than these are somebody else's.
+    pub fn parse(query: &str) -> Result<Self, NotAnAsk> {
+        let bad = |field, what| NotAnAsk::BadField { field, what };
+        let mut wanted = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let each = || value.split(',').map(str::trim).filter(|it| !it.is_empty());
+            match &*name {
+                "supported_parameters" => wanted.parameters.extend(each().map(str::to_owned)),
+                "providers" => wanted.providers.extend(each().map(str::to_owned)),
+                "input_modalities" => wanted.input = modalities("input_modalities", each())?,
+                "output_modalities" => wanted.output = modalities("output_modalities", each())?,
+                "context" => {
+                    let tokens = value.parse();
+                    wanted.least_context = tokens.map_err(|_| bad("context", "a number"))?;
+                }
+                "max_price" => {
+                    let what = "dollars for a million tokens";
+                    let price = UnitPrice::per_million(&value);
+                    wanted.most_price = Some(price.map_err(|_| bad("max_price", what))?);
+                }
+                "sort" | "order" => {
+                    wanted.order = match &*value {
+                        "name" => Order::ByName,
+                        "context-high-to-low" => Order::LongestContext,
+                        "pricing-low-to-high" => Order::Cheapest,
+                        "pricing-high-to-low" => Order::Dearest,
+                        _ => return Err(bad("sort", ORDERS)),
+                    }
+                }
+                _ => (),
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn wants(&self, item: &Item) -> bool {
+        let Architecture { input_modalities, output_modalities } = &item.architecture;
+        let supports = |it: &String| item.supported_parameters.contains(&it.as_str());
+        let is_served_by = |it: &String| item.turnpike.providers.contains(&it.as_str());
+        let costs = |most: UnitPrice| item.pricing.as_ref().is_some_and(|it| it.input <= most);
+        self.parameters.iter().all(supports)
+            && self.input.iter().all(|it| input_modalities.contains(it))
+            && self.output.iter().all(|it| output_modalities.contains(it))
+            && (self.providers.is_empty() || self.providers.iter().any(is_served_by))
+            && item.context_length >= self.least_context
+            && self.most_price.is_none_or(costs)
+    }
+
+    /// Those that are alike stay in the order of their names, and those without a price come
+    /// last.
+    fn sort(&self, items: &mut [Item]) {
+        let price = |it: &Item| it.pricing.as_ref().map(|it| it.input);
+        match self.order {
+            Order::ByName => (),
+            Order::LongestContext => items.sort_by_key(|it| Reverse(it.context_length)),
+            Order::Cheapest => items.sort_by_key(|it| (price(it).is_none(), price(it))),
+            Order::Dearest => items.sort_by_key(|it| Reverse(price(it))),
+        }
+    }
+}
+
+const ORDERS: &str = "name, context-high-to-low, pricing-low-to-high or pricing-high-to-low";
+
+fn modalities<'a>(
+    field: &'static str,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<Vec<Modality>, NotAnAsk> {
+    let what = "a list of text, image, audio, video, file or embedding";
+    let known = |it: &str| serde_json::from_value(it.into());
+    names.map(known).collect::<Result<_, _>>().map_err(|_| NotAnAsk::BadField { field, what })
+}
+
 /// The models and policies that the caller's key may use, each name once, in order.
-pub fn list(snapshot: &Snapshot, caller: &Caller) -> Vec<u8> {
+pub fn list(snapshot: &Snapshot, caller: &Caller, wanted: &Wanted) -> Vec<u8> {
     let organization = caller.organization();
     let models = snapshot.models(organization).map(|it| it.name.as_str());
     let policies = snapshot.policies(organization).map(|it| it.name.as_str());
     let names: BTreeSet<_> = models.chain(policies).collect();
-    let data: Vec<_> = names.into_iter().filter_map(|it| item(snapshot, caller, it).ok()).collect();
+    let items = names.into_iter().filter_map(|it| item(snapshot, caller, it).ok());
+    let mut data: Vec<_> = items.filter(|it| wanted.wants(it)).collect();
+    wanted.sort(&mut data);
     let (first_id, last_id) = (data.first().map(|it| it.id), data.last().map(|it| it.id));
     written(&List { object: "list", has_more: false, first_id, last_id, data })
 }
@@ -114,7 +245,7 @@ fn of_policy<'a>(policy: &'a Policy, models: &[&'a Arc<Model>]) -> Item<'a> {
     item.top_provider = TopProvider { context_length, max_completion_tokens: max_output_tokens };
     let shared = |it: &&str| models.iter().all(|model| parameters(model).contains(it));
     item.supported_parameters.retain(shared);
-    item.deprecation = None;
+    (item.deprecation, item.pricing) = (None, None);
     item.turnpike.policy = Some(Led { version: policy.version, models: names });
     item
 }
@@ -134,8 +265,6 @@ fn of_models<'a>(models: &[&'a Arc<Model>]) -> Item<'a> {
         id: &model.name,
         object: "model",
         r#type: "model",
-        created: 0,
-        created_at: UNKNOWN_DATE,
         owned_by: &model.upstream.provider,
         name: &model.display_name,
         display_name: &model.display_name,
@@ -147,6 +276,7 @@ fn of_models<'a>(models: &[&'a Arc<Model>]) -> Item<'a> {
         },
         supported_parameters: parameters(model),
         top_provider: TopProvider { context_length, max_completion_tokens },
+        pricing: model.price.as_ref().map(|it| Pricing::of(&it.price.standard().rates)),
         deprecation: model
             .deprecated_on
             .as_deref()
@@ -183,8 +313,10 @@ fn written(what: &impl Serialize) -> Vec<u8> {
 mod tests {
     use serde_json::Value;
     use shared::{
+        failure::Classified,
         ids::PolicyId,
         keys::{Brand, NewKey},
+        money::{PinnedPrice, Price},
         snapshot::{Target, Tier},
     };
 
@@ -201,8 +333,12 @@ mod tests {
     fn check(allowed: Option<&[&str]>, expected: &[&str]) {
         let mut fixture = Fixture::default();
         fixture.upstream(None, &["b", "a", "auto"]);
-        let list: Value =
-            serde_json::from_slice(&list(&snapshot(&fixture), &caller(allowed))).unwrap();
+        let list: Value = serde_json::from_slice(&list(
+            &snapshot(&fixture),
+            &caller(allowed),
+            &Wanted::default(),
+        ))
+        .unwrap();
         let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|it| &it["id"]).collect();
         assert_eq!(ids, expected);
         assert_eq!(list["first_id"].as_str(), expected.first().copied());
@@ -224,7 +360,7 @@ mod tests {
         let one = one(&snapshot, &caller(None), "vendor/a").unwrap();
         let expected = serde_json::json!({
             "id": "vendor/a", "object": "model", "type": "model",
-            "created": 0, "created_at": "1970-01-01T00:00:00Z", "owned_by": "example",
+            "owned_by": "example",
             "name": "VENDOR/A", "display_name": "VENDOR/A",
             "context_length": 8_000, "max_output_tokens": 1_000,
             "architecture": { "input_modalities": ["text"], "output_modalities": ["text"] },
@@ -269,6 +405,54 @@ mod tests {
         );
         assert_eq!(told(Some(&["a"]))["turnpike"]["policy"]["models"], serde_json::json!(["a"]));
         assert!(one(&snapshot, &caller(Some(&[])), "auto").is_err());
+    }
+
+    #[test]
+    fn a_list_has_what_is_wanted_in_the_order_that_is() {
+        let mut fixture = Fixture::default();
+        let price = |input: &str, output: &str| {
+            let [input, output] = [input, output].map(|it| UnitPrice::per_million(it).unwrap());
+            let price = Price::flat(Rates::of_text(input, output)).unwrap();
+            Some(PinnedPrice { revision: 1, price })
+        };
+        let models = &mut fixture.upstream(None, &["a", "b", "c"]).models;
+        models[0].price = price("2.50", "10");
+        models[1].price = price("0.50", "1");
+        models[1].capabilities = vec![Capability::Tools];
+        models[2].context_length = 9_000;
+        models[2].input.push(Modality::Image);
+        fixture.upstream(None, &["d"]).provider = "other".into();
+        let snapshot = snapshot(&fixture);
+        let listed = |query: &str| -> Value {
+            let wanted = Wanted::parse(query).unwrap();
+            serde_json::from_slice(&list(&snapshot, &caller(None), &wanted)).unwrap()
+        };
+        for (query, expected) in [
+            ("", "abcd"),
+            ("limit=1000&after_id=x", "abcd"),
+            ("supported_parameters=tools,tool_choice", "b"),
+            ("input_modalities=text%2Cimage", "c"),
+            ("output_modalities=audio", ""),
+            ("providers=other,third", "d"),
+            ("context=9000", "c"),
+            ("max_price=1", "b"),
+            ("sort=context-high-to-low", "cabd"),
+            ("order=pricing-low-to-high", "bacd"),
+            ("sort=pricing-high-to-low", "abcd"),
+            ("max_price=3&sort=pricing-low-to-high", "ba"),
+        ] {
+            let list = listed(query);
+            let ids = list["data"].as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap());
+            assert_eq!(ids.collect::<String>(), expected, "{query}");
+        }
+        let expected = serde_json::json!({
+            "prompt": "0.0000025", "completion": "0.00001", "request": "0.00",
+        });
+        assert_eq!(listed("")["data"][0]["pricing"], expected);
+        for bad in ["context=x", "max_price=-1", "sort=best", "input_modalities=smell"] {
+            let field = Wanted::parse(bad).unwrap_err().problems()[0].field;
+            assert!(bad.starts_with(field), "{bad}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! What `admit` has let through holds what it may come to until the last byte, and what `call`
 //! has opened settles and is told of as it ends, whichever way it does: the story owns its
-//! tab.
+//! tab and its room.
 
 use std::{
     sync::{
@@ -17,7 +17,7 @@ use shared::snapshot::Scope;
 
 use crate::{
     admit::{Admitted, Room, Seat},
-    answer::Answer,
+    answer::{Answer, Tagged},
     ask::{Ask, Form},
     authenticate::{Caller, Knock, NotLetIn, TrustedProxies, authenticate},
     budgets::{self, Bearing, Meter, NotAdmitted, Tab, bearings},
@@ -63,21 +63,22 @@ pub async fn ask(
     story.caller(&caller);
     story.client(said(knock, "user-agent"), said(knock, "x-turnpike-tags"));
     let seat = gateway.room.seat(caller.organization())?;
-    let body = gateway.calling.unless_leaving(receive(&gateway.limits, sending)).await;
+    let memory = gateway.room.memory(caller.organization());
+    let body = gateway.calling.unless_leaving(receive(&gateway.limits, memory, sending)).await;
     let ask = Ask::parse(form, body.unwrap_or(Err(NotReceived::Leaving))?)?;
     story.asks(&ask.model);
     let mut plan = gateway
         .with_snapshot(|snapshot| Ok(route(snapshot, caller, ask, &mut fastrand::Rng::new())?))?;
     story.routed(plan.reason.name(), plan.reason.policy());
-    let admitted = gateway.admit(&mut plan, seat, story).await?;
+    gateway.admit(&mut plan, seat, story).await?;
     story.intends(plan.candidates.first())?;
     let tab = story.tab_mut().ok_or(NotLetIn::NotReady)?;
-    let outcome = call(client, &gateway.calling, plan, tab).await;
+    let outcome = call(client, &gateway.calling, &gateway.room, plan, tab).await;
     story.tried(match &outcome {
         Ok(open) => &open.served,
         Err(failed) => &failed.served,
     });
-    Ok(Answer::Opened(Box::new(outcome?), admitted))
+    Ok(Answer::Opened(Box::new(outcome?)))
 }
 
 /// What the same call would cost, and whether its budgets would let it through.
@@ -89,7 +90,8 @@ pub async fn quote(
 ) -> Result<Answer, Refused> {
     let caller = gateway.authenticate(knock, form.scope())?;
     let _seat = gateway.room.seat(caller.organization())?;
-    let ask = Ask::parse(form, receive(&gateway.limits, sending).await?)?;
+    let memory = gateway.room.memory(caller.organization());
+    let ask = Ask::parse(form, receive(&gateway.limits, memory, sending).await?)?;
     let bearings = gateway.bearings(&caller);
     let plan = gateway
         .with_snapshot(|snapshot| Ok(route(snapshot, caller, ask, &mut fastrand::Rng::new())?))?;
@@ -103,12 +105,15 @@ fn said<'a>(knock: Knock<'a>, header: &str) -> Option<&'a str> {
 
 pub fn models(gateway: &Gateway, knock: Knock<'_>) -> Result<Answer, Refused> {
     let caller = gateway.authenticate(knock, Scope::Models)?;
-    gateway.with_snapshot(|snapshot| Ok(Answer::Json(models::list(snapshot, &caller))))
+    let wanted = models::Wanted::parse(knock.query)?;
+    let list = gateway.with_snapshot(|it| Ok(models::list(it, &caller, &wanted)))?;
+    Ok(Answer::Tagged(Tagged::new(list, said(knock, "if-none-match"))))
 }
 
 pub fn model(gateway: &Gateway, knock: Knock<'_>, name: &str) -> Result<Answer, Refused> {
     let caller = gateway.authenticate(knock, Scope::Models)?;
-    gateway.with_snapshot(|snapshot| Ok(Answer::Json(models::one(snapshot, &caller, name)?)))
+    let one = gateway.with_snapshot(|it| Ok(models::one(it, &caller, name)?))?;
+    Ok(Answer::Tagged(Tagged::new(one, said(knock, "if-none-match"))))
 }
 
 impl Gateway {
@@ -131,7 +136,7 @@ impl Gateway {
         plan: &mut Plan,
         seat: Seat,
         story: &mut Story,
-    ) -> Result<Admitted, NotAdmitted> {
+    ) -> Result<(), NotAdmitted> {
         let key = plan.caller.key.clone();
         let (organization, project) = (key.organization, key.project);
         let (organization_limits, project_limits) = match self.catalog.present().as_ref() {
@@ -151,7 +156,8 @@ impl Gateway {
         let tab = Tab::open(&self.meter, story.request(), organization, bearings, &plan.ask);
         let asks = (&plan.ask, &mut plan.candidates);
         let permit = budgets::admit(&self.meter.limiter, asked, asks, story.opens(tab)).await?;
-        Ok(Admitted::new(permit, seat))
+        story.admits(Admitted::new(permit, seat));
+        Ok(())
     }
 
     fn bearings(&self, caller: &Caller) -> Vec<Bearing> {

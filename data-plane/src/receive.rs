@@ -16,6 +16,8 @@ use futures::{Stream, StreamExt};
 use shared::failure::{Classified, Code, Kind, code};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::admit::{Memory, Overloaded};
+
 /// How much, and how slowly.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -56,7 +58,12 @@ pub struct Sending<'a, P = &'a mut Payload> {
     pub payload: P,
 }
 
-pub async fn receive<P, E>(limits: &Limits, sending: Sending<'_, P>) -> Result<Bytes, NotReceived>
+/// The body, which takes `memory` for as long as anybody has it.
+pub async fn receive<P, E>(
+    limits: &Limits,
+    mut memory: Memory,
+    sending: Sending<'_, P>,
+) -> Result<Bytes, NotReceived>
 where
     P: Stream<Item = Result<Bytes, E>> + Unpin,
 {
@@ -70,9 +77,12 @@ where
             Ok(Some(Ok(bytes))) if body.len() + bytes.len() > limits.bytes => {
                 return Err(NotReceived::TooLarge { limit: limits.bytes });
             }
-            Ok(Some(Ok(bytes))) => body.extend_from_slice(&bytes),
+            Ok(Some(Ok(bytes))) => {
+                memory.grow(bytes.len())?;
+                body.extend_from_slice(&bytes);
+            }
             Ok(Some(Err(_))) => return Err(NotReceived::Broken),
-            Ok(None) => return Ok(body.freeze()),
+            Ok(None) => return Ok(memory.holding(body.freeze())),
             Err(_) => return Err(NotReceived::TooSlow),
         }
     }
@@ -163,6 +173,8 @@ pub enum NotReceived {
     Broken,
     #[error("this proxy is about to stop")]
     Leaving,
+    #[error(transparent)]
+    NoRoom(#[from] Overloaded),
 }
 
 impl Classified for NotReceived {
@@ -170,7 +182,7 @@ impl Classified for NotReceived {
         match self {
             Self::TooLarge { .. } => Kind::TooLarge,
             Self::Compressed | Self::TooSlow | Self::Broken => Kind::Invalid,
-            Self::Leaving => Kind::Unavailable,
+            Self::Leaving | Self::NoRoom(_) => Kind::Unavailable,
         }
     }
 
@@ -180,6 +192,7 @@ impl Classified for NotReceived {
             Self::Compressed | Self::Broken => code::INVALID_REQUEST,
             Self::TooSlow => code::REQUEST_TIMEOUT,
             Self::Leaving => code::UNAVAILABLE,
+            Self::NoRoom(it) => it.code(),
         }
     }
 }
@@ -188,9 +201,11 @@ impl Classified for NotReceived {
 mod tests {
     use actix_web::http::header::{HeaderName, HeaderValue};
     use futures::stream;
+    use shared::ids::OrganizationId;
     use tokio::time::sleep;
 
     use super::*;
+    use crate::admit::Room;
 
     /// Of pieces, each of so many bytes and so many seconds after the last one.
     fn body(pieces: &[(u64, usize)]) -> impl Stream<Item = Result<Bytes, &'static str>> + use<> {
@@ -208,7 +223,8 @@ mod tests {
         }
         let limits = Limits { bytes: 100_000, patience: Patience::default() };
         let sending = Sending { headers: &map, payload: Box::pin(payload) };
-        let outcome = match receive(&limits, sending).await {
+        let memory = Room::new(1, 300_000).memory(OrganizationId::generate());
+        let outcome = match receive(&limits, memory, sending).await {
             Ok(body) => format!("{} bytes", body.len()),
             Err(why) => why.to_string(),
         };

@@ -98,6 +98,7 @@ impl Refused {
     pub fn headers(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Admission(it) => it.headers(),
+            Self::Call(it) => it.headers(),
             Self::Endpoint(_)
             | Self::Key(_)
             | Self::Room(_)
@@ -105,7 +106,6 @@ impl Refused {
             | Self::Ask(_)
             | Self::Route(_)
             | Self::Journal(_)
-            | Self::Call(_)
             | Self::Panicked(_) => vec![],
         }
     }

@@ -16,8 +16,7 @@ use shared::{failure::Kind, ids::RequestId};
 use tracing::{info, warn};
 
 use crate::{
-    admit::Admitted,
-    answer::{Answer, Streamed},
+    answer::{Answer, Gathered, Streamed, Tagged},
     budgets::{self, Delivered, Tab},
     call::{Open, Reply, Served},
     emit::Story,
@@ -65,7 +64,8 @@ impl Visit {
     pub fn answer(self, outcome: Result<Result<Answer, Refused>, Panicked>) -> HttpResponse {
         match outcome {
             Ok(Ok(Answer::Json(body))) => self.json(body),
-            Ok(Ok(Answer::Opened(open, admitted))) => self.opened(*open, admitted),
+            Ok(Ok(Answer::Tagged(tagged))) => self.tagged(tagged),
+            Ok(Ok(Answer::Opened(open))) => self.opened(*open),
             Ok(Err(refused)) => self.refuse(&refused),
             Err(panicked) => self.refuse(&panicked.into()),
         }
@@ -89,53 +89,75 @@ impl Visit {
         self.response(StatusCode::OK).content_type(JSON).body(body)
     }
 
-    fn opened(mut self, open: Open, admitted: Admitted) -> HttpResponse {
-        let Open { served, reason, reply, .. } = open;
+    /// May be kept by its reader, who has to ask each time whether it still holds.
+    fn tagged(mut self, Tagged { etag, body }: Tagged) -> HttpResponse {
+        let status = body.as_ref().map_or(StatusCode::NOT_MODIFIED, |_| StatusCode::OK);
+        self.ends(Outcome::Success, status);
+        let mut response = self.response(status);
+        response
+            .insert_header((header::ETAG, etag))
+            .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache")));
+        match body {
+            Some(body) => response.content_type(JSON).body(body),
+            None => response.finish(),
+        }
+    }
+
+    fn opened(mut self, open: Open) -> HttpResponse {
+        let Open { served, reply, .. } = open;
         self.story.first_byte();
         let status = match &reply {
             Reply::Whole { status, .. } => status_of(*status),
             Reply::Stream { .. } => StatusCode::OK,
         };
         let mut response = self.response(status);
-        name_served(&mut response, &served);
-        response.insert_header(("x-turnpike-reason", reason.name()));
-        if let Some(policy) = reason.policy() {
-            let version = format!("{}@{}", policy.name, policy.version);
-            tell(&mut response, "x-turnpike-policy", &version);
-        }
-        response.insert_header(("server-timing", self.timing(&served)));
-        for header in admitted.standing().headers() {
-            response.insert_header(header);
-        }
+        self.tell_served(&mut response, &served);
+        self.tell_limits(&mut response);
         if let Some(tab) = self.story.tab() {
             tell_budgets(&mut response, tab, &served);
         }
         match reply {
-            Reply::Whole { retry_after, body, usage, service_tier, .. } => {
+            Reply::Whole { retry_after, body, memory, usage, service_tier, .. } => {
                 self.ends(Outcome::of(status), status);
                 self.record_passed(status, &served);
                 let is_complete = true;
-                self.settle(admitted, &Delivered { usage, tokens: 0, is_complete, service_tier });
+                let delivered = Delivered { usage, tokens: 0, is_complete, service_tier };
+                self.story.delivers(&delivered);
                 if let Some(tab) = self.story.tab().filter(|_| status.is_success()) {
                     response.insert_header(("x-turnpike-cost-usd", tab.cost().exact()));
                 }
                 if let Some(it) = retry_after {
                     response.insert_header((header::RETRY_AFTER, it.as_bytes()));
                 }
-                response.content_type(JSON).body(body)
+                response.content_type(JSON).body(Gathered::new(body, memory, self))
             }
             Reply::Stream { content_type, relay } => {
                 self.story.streams();
                 response.insert_header((header::CONTENT_TYPE, content_type.as_bytes()));
-                response.body(Streamed::new(relay, served, admitted, self))
+                response.body(Streamed::new(relay, served, self))
             }
         }
     }
 
-    /// What went to the client is paid for, and the rest of what the call held let go. What an
-    /// upstream serves without saying how much it was is taken for what we estimate.
-    pub fn settle(&mut self, admitted: Admitted, delivered: &Delivered) {
-        admitted.settle(self.story.delivers(delivered));
+    /// Who was asked, why, and how long that took.
+    fn tell_served(&self, response: &mut HttpResponseBuilder, served: &Served) {
+        tell(response, "x-turnpike-model", &served.model.upstream_name);
+        tell(response, "x-turnpike-provider", &served.model.upstream.provider);
+        tell(response, "x-turnpike-requested-model", &served.asked);
+        response.insert_header(("x-turnpike-attempts", served.attempts.len()));
+        response.insert_header(("x-turnpike-reason", served.reason.name()));
+        if let Some(policy) = served.reason.policy() {
+            let version = format!("{}@{}", policy.name, policy.version);
+            tell(response, "x-turnpike-policy", &version);
+        }
+        response.insert_header(("server-timing", self.timing(served)));
+    }
+
+    /// How the caller stands with their limits.
+    fn tell_limits(&self, response: &mut HttpResponseBuilder) {
+        for header in self.story.standing().headers() {
+            response.insert_header(header);
+        }
     }
 
     /// How long the upstreams took, and we.
@@ -162,11 +184,12 @@ impl Visit {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
         }
+        self.tell_limits(&mut response);
         for header in refused.headers() {
             response.insert_header(header);
         }
         if let Refused::Call(it) = refused {
-            name_served(&mut response, &it.served);
+            self.tell_served(&mut response, &it.served);
         }
         let error = self.dialect.error(refused, self.id, &self.gateway.error_docs);
         response.content_type(JSON).body(error)
@@ -227,13 +250,6 @@ impl Visit {
     }
 }
 
-fn name_served(response: &mut HttpResponseBuilder, served: &Served) {
-    tell(response, "x-turnpike-model", &served.model.upstream_name);
-    tell(response, "x-turnpike-provider", &served.model.upstream.provider);
-    tell(response, "x-turnpike-requested-model", &served.asked);
-    response.insert_header(("x-turnpike-attempts", served.attempts.len()));
-}
-
 /// How the tightest budget stands, and whether it made the answer shorter.
 fn tell_budgets(response: &mut HttpResponseBuilder, tab: &Tab, served: &Served) {
     if let Some((bearing, standing)) = tab.tightest() {
@@ -286,7 +302,7 @@ mod tests {
             last_used: crate::last_used::LastUsed::default().into(),
             refusals: refusals::Refusals::default().into(),
             meter: crate::budgets::Meter::nowhere(),
-            room: crate::admit::Room::new(10),
+            room: crate::admit::Room::new(10, 1_000_000),
             metrics: metrics.into(),
             proxies: crate::authenticate::TrustedProxies::default(),
             limits: Limits { bytes: 1_000, patience: Patience::default() },

@@ -16,11 +16,14 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
+    task::JoinSet,
 };
 
 pub struct Relay {
     pub address: SocketAddr,
     faults: Arc<Faults>,
+    /// Ended when this is dropped.
+    _passing: JoinSet<()>,
 }
 
 /// How often what goes wrong, and how often it did.
@@ -50,15 +53,18 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let faults = Arc::new(Faults::default());
+        let mut passing = JoinSet::new();
         let shared = faults.clone();
-        tokio::spawn(async move {
+        passing.spawn(async move {
+            let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let faults = shared.clone();
                 // A connection that breaks is what this is for.
-                tokio::spawn(async move { _ = pass(client, redis, &faults).await });
+                connections.spawn(async move { _ = pass(client, redis, &faults).await });
+                while connections.try_join_next().is_some() {}
             }
         });
-        Self { address, faults }
+        Self { address, faults, _passing: passing }
     }
 
     pub fn doubles(&self, percent: u32) {

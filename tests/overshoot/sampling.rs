@@ -2,7 +2,7 @@
 
 use redis::RedisResult;
 use shared::{counters::Counter, wire::Wire};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinSet};
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Samples {
@@ -20,7 +20,7 @@ struct Before {
 
 pub struct Sampler {
     stop: watch::Sender<bool>,
-    task: JoinHandle<Samples>,
+    task: JoinSet<Samples>,
 }
 
 /// An error is that Redis is away.
@@ -32,7 +32,8 @@ pub async fn counters(redis: &mut Wire, keys: &[String]) -> RedisResult<Vec<Coun
 impl Sampler {
     pub fn start(mut redis: Wire, keys: Vec<String>) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             let (mut samples, mut before) =
                 (Samples::default(), vec![Before::default(); keys.len()]);
             loop {
@@ -53,7 +54,7 @@ impl Sampler {
 
     pub async fn stop(self) -> Samples {
         self.stop.send_replace(true);
-        self.task.await.unwrap()
+        self.task.join_all().await.remove(0)
     }
 }
 

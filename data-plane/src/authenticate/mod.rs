@@ -69,6 +69,9 @@ pub fn authenticate(
     if !key.scopes.contains(&scope) {
         return Err(NotLetIn::Scope { hint, scope });
     }
+    if snapshot.bars(key) {
+        return Err(NotLetIn::Closed);
+    }
     Ok(Caller { key: key.clone() })
 }
 
@@ -124,6 +127,8 @@ pub enum NotLetIn {
     Scope { hint: String, scope: Scope },
     #[error("no snapshot is held yet")]
     NotReady,
+    #[error("a record of the caller's cannot be read, so that we do not know what they may do")]
+    Closed,
 }
 
 impl Classified for NotLetIn {
@@ -137,7 +142,7 @@ impl Classified for NotLetIn {
             | Self::Expired { .. }
             | Self::Replaced { .. } => Kind::Unauthenticated,
             Self::Address { .. } | Self::Scope { .. } => Kind::Forbidden,
-            Self::NotReady => Kind::Unavailable,
+            Self::NotReady | Self::Closed => Kind::Unavailable,
         }
     }
 
@@ -153,7 +158,7 @@ impl Classified for NotLetIn {
             | Self::Replaced { .. } => code::INVALID_API_KEY,
             Self::Address { .. } => code::ADDRESS_NOT_ALLOWED,
             Self::Scope { .. } => code::KEY_SCOPE,
-            Self::NotReady => code::UNAVAILABLE,
+            Self::NotReady | Self::Closed => code::UNAVAILABLE,
         }
     }
 }

@@ -46,6 +46,9 @@ pub struct Tab {
     weights: Vec<(Candidate, Weight)>,
     lines: Vec<Line>,
     attempt: Option<Attempt>,
+    /// What the attempts have used for certain that were sent and of which no more is known. It
+    /// counts against limits, and is nothing that anybody pays.
+    unheard: u64,
     /// Whether anything was sent to a provider.
     was_sent: bool,
     is_intended: bool,
@@ -138,6 +141,7 @@ impl Tab {
             weights: Vec::new(),
             lines: Vec::new(),
             attempt: None,
+            unheard: 0,
             was_sent: false,
             is_intended: false,
             written: 0,
@@ -295,6 +299,11 @@ impl Tab {
         self.attempt.as_ref().and_then(|it| it.status)
     }
 
+    /// The attempt found nobody to send it to.
+    pub fn sends_nothing(&mut self) {
+        self.attempt = None;
+    }
+
     /// The attempt came to nothing. If its upstream had begun to answer well, it may want to
     /// be paid for it.
     pub fn fails(&mut self) {
@@ -304,10 +313,18 @@ impl Tab {
 
     fn ends_unheard(&mut self, output: u64, source: UsageSource) {
         let Some(Attempt { candidate, status }) = self.attempt.take() else { return };
-        if status.is_some_and(|it| it.is_success()) {
-            let usage = self.estimated(&candidate, output);
-            let line = self.line(&candidate, usage, source, None);
-            self.lines.push(line);
+        match status {
+            Some(status) if status.is_success() => {
+                let usage = self.estimated(&candidate, output);
+                let line = self.line(&candidate, usage, source, None);
+                self.lines.push(line);
+            }
+            // It said no.
+            Some(_) => (),
+            None => {
+                let input = self.estimated(&candidate, 0).input.max(1);
+                self.unheard = self.unheard.max(input);
+            }
         }
     }
 
@@ -413,8 +430,9 @@ impl Tab {
         self.lines.iter().fold(0, |sum, it| sum.saturating_add(it.usage.total()))
     }
 
-    /// Counts what the call came to, and tells of it.
-    pub fn close(mut self, mut event: Box<Event>) {
+    /// Counts what the call came to, and tells of it. Answers how many tokens that was, for the
+    /// limits on them: a call that was sent and then left by its caller has used its input.
+    pub fn close(mut self, mut event: Box<Event>) -> u64 {
         // Somebody went away while it was under way.
         self.ends_unheard(0, UsageSource::Interrupted);
         let cost = self.cost();
@@ -442,7 +460,9 @@ impl Tab {
             true => self.bearings.iter().map(asked).collect(),
             false => Vec::new(),
         };
+        let tokens = u64::try_from(whole.tokens).unwrap_or(u64::MAX).max(self.unheard);
         self.meter.settle(self.shard, event, &held);
+        tokens
     }
 
     fn counted(&self, whole: Amounts) -> Vec<Counted> {

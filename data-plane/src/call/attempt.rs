@@ -3,23 +3,29 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::body::{Body, Incoming};
+use shared::ids::OrganizationId;
 use tokio::time::Instant;
 
 use super::{Calling, Fate, Pace, Paced, Piece, Relay, Reply, Timer, UpstreamFailure, Watch};
 use crate::{
-    ask::Ask,
+    admit::{Memory, Room},
+    ask::{Ask, Form},
     catalog::Candidate,
     egress::Client,
     providers::{Class, Provider, Reader, Refusal, Request, Whole},
 };
 
-/// The longest answer that is not a stream.
+/// The longest answer that is not a stream,
 const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
+/// and of embeddings: 2,048 of 3,072 numbers.
+const LONGEST_EMBEDDINGS: usize = 96 * 1024 * 1024;
 /// What is set aside for an answer on its word that it will be so long.
 const MOST_RESERVED: usize = 1024 * 1024;
+/// What is gathered of a stream at most before it has begun.
+const MOST_COMMENTS: usize = 64 * 1024;
 /// The longest refusal.
 const LONGEST_REFUSAL: usize = 1024 * 1024;
 
@@ -58,6 +64,8 @@ pub(super) struct Sending<'a> {
     pub client: &'a Client,
     pub calling: &'a Arc<Calling>,
     pub ask: &'a Ask,
+    pub room: &'a Arc<Room>,
+    pub organization: OrganizationId,
     /// When the call has to be over, where its upstream does not say otherwise.
     pub end: Instant,
 }
@@ -99,14 +107,28 @@ impl Sending<'_> {
             let relay = Relay::new(first, body, reader, watch);
             return Ok(Ended::Answered(Reply::Stream { content_type, relay }));
         }
+        let mut memory = self.room.memory(self.organization);
         if !head.status.is_success() {
-            let body = whole(body, timer, pace, LONGEST_REFUSAL).await?;
+            let body = whole(body, timer, pace, LONGEST_REFUSAL, &mut memory).await?;
             return refused(provider, head.status, &head.headers, body);
         }
-        let body = whole(body, timer, pace, LONGEST_ANSWER).await?;
+        let body = whole(body, timer, pace, longest_answer(ask.form), &mut memory).await?;
         let Whole { body, usage, service_tier } = provider.answer(ask, body)?;
-        let status = head.status;
-        Ok(Ended::Answered(Reply::Whole { status, retry_after: None, body, usage, service_tier }))
+        Ok(Ended::Answered(Reply::Whole {
+            status: head.status,
+            retry_after: None,
+            body,
+            memory: Some(memory),
+            usage,
+            service_tier,
+        }))
+    }
+}
+
+const fn longest_answer(form: Form) -> usize {
+    match form {
+        Form::Embeddings => LONGEST_EMBEDDINGS,
+        Form::Chat | Form::Completions | Form::Moderations => LONGEST_ANSWER,
     }
 }
 
@@ -142,19 +164,35 @@ fn events(status: StatusCode, headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// The beginning of a stream as the client gets it. Until it is there, another upstream
-/// may still be asked and nobody notices.
-async fn first_output(
-    body: &mut Paced<Incoming>,
+/// may still be asked and nobody notices. Comments do not begin anything: with them an
+/// upstream says that it has got nothing yet.
+async fn first_output<B>(
+    body: &mut Paced<B>,
     reader: &mut dyn Reader,
-) -> Result<Bytes, UpstreamFailure> {
+) -> Result<Bytes, UpstreamFailure>
+where
+    Paced<B>: Stream<Item = Result<Piece, UpstreamFailure>> + Unpin,
+{
+    let mut comments = BytesMut::new();
     while let Some(piece) = body.next().await {
         let Piece::Bytes(bytes) = piece? else { continue };
         let output = reader.read(bytes)?;
-        if !output.is_empty() {
+        if comments.is_empty() && has_begun(&output) {
             return Ok(output);
         }
+        comments.extend_from_slice(&output);
+        if has_begun(&comments) || comments.len() > MOST_COMMENTS {
+            return Ok(comments.freeze());
+        }
+        body.has_not_begun();
     }
     Err(UpstreamFailure::Truncated)
+}
+
+/// Whether there is a line that is neither empty nor a comment.
+fn has_begun(output: &[u8]) -> bool {
+    let mut lines = output.split(|it| matches!(it, b'\n' | b'\r'));
+    lines.any(|line| line.first().is_some_and(|it| *it != b':'))
 }
 
 /// Reading it through also finds an answer that was cut where nothing else shows it: one
@@ -164,6 +202,7 @@ async fn whole(
     timer: Timer,
     pace: Pace,
     longest: usize,
+    memory: &mut Memory,
 ) -> Result<Bytes, UpstreamFailure> {
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if declared > longest {
@@ -176,6 +215,7 @@ async fn whole(
         if first.len() + rest.len() + bytes.len() > longest {
             return Err(UpstreamFailure::TooLong);
         }
+        memory.grow(bytes.len())?;
         if first.is_empty() && rest.is_empty() {
             // Most answers come as one piece, which nobody has to copy.
             first = bytes;
@@ -188,4 +228,75 @@ async fn whole(
         rest.extend_from_slice(&bytes);
     }
     Ok(if first.is_empty() { rest.freeze() } else { first })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures::stream;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+    use shared::usage::Usage;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::providers::NotAnAnswer;
+
+    /// Lets everything through.
+    struct Plain;
+
+    impl Reader for Plain {
+        fn read(&mut self, bytes: Bytes) -> Result<Bytes, NotAnAnswer> {
+            Ok(bytes)
+        }
+
+        fn is_complete(&self) -> bool {
+            false
+        }
+
+        fn usage(&self) -> Option<Usage> {
+            None
+        }
+
+        fn delivered(&self) -> u64 {
+            0
+        }
+    }
+
+    /// What the beginning is of a stream whose pieces come after ten seconds each, where the
+    /// first byte has 25 of them.
+    async fn check(pieces: Vec<String>, expected: Result<&str, &str>) {
+        let now = Instant::now();
+        let seconds = Duration::from_secs;
+        let first_byte = now + seconds(25);
+        let (end, idle) = (now + seconds(900), seconds(60));
+        let pace = Pace { first_byte, idle, end, silence: seconds(15) };
+        let pieces = stream::iter(pieces).then(|it| async move {
+            sleep(Duration::from_secs(10)).await;
+            Ok::<_, Infallible>(Frame::data(Bytes::from(it)))
+        });
+        let body = StreamBody::new(Box::pin(pieces));
+        let mut body = Paced::new(body, Timer::new(first_byte), pace);
+        let first = first_output(&mut body, &mut Plain).await;
+        let first = first.map_err(|it| it.to_string());
+        let told = first.as_ref().map(|it| std::str::from_utf8(it).unwrap());
+        assert_eq!(told.map_err(String::as_str), expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn comments_begin_no_stream_and_none_is_lost() {
+        let piece = |text: &str| text.to_owned();
+        let late = Err("the first byte did not come in time");
+        check(vec![piece(": WAIT\n\n"); 5], late).await;
+        check(vec![piece("\r\n: WAIT\r\n"); 5], late).await;
+        let begins = vec![piece(": WAIT\n\n"), piece("data: 1\n\n"), piece("data: 2\n\n")];
+        check(begins, Ok(": WAIT\n\ndata: 1\n\n")).await;
+        check(vec![piece(": WAIT\n\nevent: a")], Ok(": WAIT\n\nevent: a")).await;
+        // A comment may be cut anywhere.
+        check(vec![piece(": W"), piece("AIT\nd")], Ok(": WAIT\nd")).await;
+        check(vec![piece(": WAIT")], Err("the stream ended before it was complete")).await;
+        let long = format!(":{}", "x".repeat(MOST_COMMENTS));
+        check(vec![long.clone()], Ok(&long)).await;
+    }
 }

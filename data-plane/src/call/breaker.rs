@@ -124,6 +124,18 @@ impl Breakers {
         }
     }
 
+    /// Whether `admit` would let nobody through to `site`.
+    pub fn rests(&self, site: CredentialId, now: Instant) -> bool {
+        if self.records.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        self.lock().get(&site).is_some_and(|it| match it.state {
+            State::Closed => false,
+            State::Open => it.until > now,
+            State::Probing => true,
+        })
+    }
+
     /// Says of a call that was let through earlier how it went on.
     pub fn note(&self, site: CredentialId, verdict: Verdict, now: Instant) {
         if verdict != Verdict::Bad && self.records.load(Ordering::Relaxed) == 0 {

@@ -8,6 +8,7 @@ use shared::failure::{Classified, Code, Kind, Problem, code};
 
 use super::Served;
 use crate::{
+    admit::Overloaded,
     budgets::NotCovered,
     providers::{CannotSay, NotAnAnswer},
 };
@@ -16,7 +17,7 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[error("{}", told(.served, .why))]
 pub struct CallFailed {
-    pub served: Served,
+    pub served: Box<Served>,
     #[source]
     pub why: UpstreamFailure,
 }
@@ -54,6 +55,8 @@ pub enum UpstreamFailure {
     #[error("the answer was too long")]
     TooLong,
     #[error(transparent)]
+    NoRoom(#[from] Overloaded),
+    #[error(transparent)]
     NotCovered(#[from] NotCovered),
     #[error("it has failed too often, and is left alone for {0:?} more")]
     LeftAlone(Duration),
@@ -71,6 +74,11 @@ impl UpstreamFailure {
         }
     }
 
+    /// Whether there was no connection to send anything on.
+    pub(super) fn is_unreached(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::ConnectTimeout(_))
+    }
+
     pub fn is_timeout(&self) -> bool {
         match self {
             Self::ConnectTimeout(_) | Self::FirstByte | Self::Idle | Self::Total => true,
@@ -86,6 +94,7 @@ impl UpstreamFailure {
             | Self::Unsaid(_)
             | Self::NotCovered(_)
             | Self::TooLong
+            | Self::NoRoom(_)
             | Self::LeftAlone(_)
             | Self::Leaving => false,
         }
@@ -95,7 +104,7 @@ impl UpstreamFailure {
         match self {
             Self::Unsaid(_) => Kind::Invalid,
             Self::NotCovered(_) => Kind::OutOfCredit,
-            Self::LeftAlone(_) | Self::Leaving => Kind::Unavailable,
+            Self::NoRoom(_) | Self::LeftAlone(_) | Self::Leaving => Kind::Unavailable,
             Self::Connect(_)
             | Self::ConnectTimeout(_)
             | Self::Lost(_)
@@ -122,6 +131,7 @@ impl UpstreamFailure {
             Self::Unsaid(_) => code::UNSUPPORTED_PARAMETER,
             Self::NotCovered(_) => code::BUDGET_EXCEEDED,
             Self::LeftAlone(_) => code::UPSTREAM_OVERLOADED,
+            Self::NoRoom(it) => it.code(),
             Self::Leaving => code::UNAVAILABLE,
             Self::Connect(_)
             | Self::Lost(_)
@@ -167,6 +177,36 @@ fn told(served: &Served, why: &UpstreamFailure) -> String {
     format!("{} did not serve {:?}", model.upstream.provider, model.upstream_name)
 }
 
+impl CallFailed {
+    /// When to come back, where we know; and that there is no use in coming back at once where
+    /// all who may answer were asked already.
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        if let UpstreamFailure::LeftAlone(rest) = &self.why {
+            return retry_after(*rest);
+        }
+        match self.kind() {
+            Kind::Upstream => vec![("x-should-retry", "false".to_owned())],
+            Kind::Invalid
+            | Kind::Unauthenticated
+            | Kind::Forbidden
+            | Kind::NotFound
+            | Kind::Conflict
+            | Kind::TooLarge
+            | Kind::OutOfCredit
+            | Kind::RateLimited
+            | Kind::Unavailable
+            | Kind::Internal => vec![],
+        }
+    }
+}
+
+/// In seconds for all clients, never none, and in milliseconds for those that know it.
+fn retry_after(wait: Duration) -> Vec<(&'static str, String)> {
+    let milliseconds = wait.as_millis().max(1);
+    let seconds = milliseconds.div_ceil(1_000);
+    vec![("retry-after", seconds.to_string()), ("retry-after-ms", milliseconds.to_string())]
+}
+
 impl Classified for CallFailed {
     fn kind(&self) -> Kind {
         self.why.kind()
@@ -196,6 +236,7 @@ impl Classified for CallFailed {
             | UpstreamFailure::Answer(_)
             | UpstreamFailure::TooLong
             | UpstreamFailure::NotCovered(_)
+            | UpstreamFailure::NoRoom(_)
             | UpstreamFailure::LeftAlone(_)
             | UpstreamFailure::Leaving => vec![],
         }
@@ -210,6 +251,7 @@ mod tests {
     use crate::{
         catalog::tests::{Fixture, snapshot},
         refused::Refused,
+        route::Reason,
     };
 
     fn refused(why: UpstreamFailure) -> Refused {
@@ -217,8 +259,9 @@ mod tests {
         fixture.upstream(None, &["claude"]);
         let snapshot = snapshot(&fixture);
         let model = snapshot.serving(OrganizationId::generate(), "claude").next().unwrap().clone();
-        let served = Served { asked: "claude".into(), model, attempts: vec![] };
-        CallFailed { served, why }.into()
+        let (asked, reason) = ("claude".into(), Reason::Asked);
+        let served = Served { asked, model, reason, attempts: vec![] };
+        CallFailed { served: served.into(), why }.into()
     }
 
     #[track_caller]

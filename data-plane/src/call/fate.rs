@@ -14,13 +14,19 @@ pub enum Fate {
     Request,
     TooLong,
     Model,
+    /// It does not know our credential.
     Credential,
+    /// It said no for another reason than the request's form: it may dislike what was asked,
+    /// or that we ask it.
+    Refused,
     RateLimited,
     Server,
     Unreachable,
     Lost,
     TimedOut,
     NotAnAnswer,
+    /// It answered with more than we have room for.
+    TooMuch,
     /// Nothing was sent: the dialect has no words for it.
     Unsaid,
     /// Nothing was sent: the site has failed too often, or we are about to stop.
@@ -30,18 +36,20 @@ pub enum Fate {
 }
 
 impl Fate {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Answered,
         Self::Request,
         Self::TooLong,
         Self::Model,
         Self::Credential,
+        Self::Refused,
         Self::RateLimited,
         Self::Server,
         Self::Unreachable,
         Self::Lost,
         Self::TimedOut,
         Self::NotAnAnswer,
+        Self::TooMuch,
         Self::Unsaid,
         Self::LeftAlone,
         Self::NotCovered,
@@ -54,12 +62,14 @@ impl Fate {
             Self::TooLong => "too_long",
             Self::Model => "model",
             Self::Credential => "credential",
+            Self::Refused => "refused",
             Self::RateLimited => "rate_limited",
             Self::Server => "server",
             Self::Unreachable => "unreachable",
             Self::Lost => "lost",
             Self::TimedOut => "timed_out",
             Self::NotAnAnswer => "not_an_answer",
+            Self::TooMuch => "too_much",
             Self::Unsaid => "unsaid",
             Self::LeftAlone => "left_alone",
             Self::NotCovered => "not_covered",
@@ -84,6 +94,7 @@ impl Fate {
                 match status.map(|it| it.as_u16()) {
                     Some(429) => Self::RateLimited,
                     Some(408 | 500..) => Self::Server,
+                    Some(400..) => Self::Refused,
                     Some(_) | None => Self::NotAnAnswer,
                 }
             }
@@ -95,9 +106,12 @@ impl Fate {
             | UpstreamFailure::FirstByte
             | UpstreamFailure::Idle
             | UpstreamFailure::Total => Self::TimedOut,
-            UpstreamFailure::Credential(_) => Self::Credential,
+            UpstreamFailure::Credential(StatusCode::UNAUTHORIZED) => Self::Credential,
+            // Some answer so where they do not like a prompt.
+            UpstreamFailure::Credential(_) => Self::Refused,
             UpstreamFailure::Server { .. } => Self::Server,
-            UpstreamFailure::Redirect(_) | UpstreamFailure::TooLong => Self::NotAnAnswer,
+            UpstreamFailure::Redirect(_) => Self::NotAnAnswer,
+            UpstreamFailure::TooLong | UpstreamFailure::NoRoom(_) => Self::TooMuch,
             UpstreamFailure::Unsaid(_) => Self::Unsaid,
             UpstreamFailure::NotCovered(_) => Self::NotCovered,
             UpstreamFailure::LeftAlone(_) | UpstreamFailure::Leaving => Self::LeftAlone,
@@ -114,6 +128,29 @@ impl Fate {
         matches!(self, Self::RateLimited | Self::Server | Self::Unreachable | Self::Lost)
     }
 
+    /// Whether it speaks of the upstream rather than of the credential, so that another
+    /// credential is not likely to do better.
+    pub(super) const fn is_the_upstreams(self) -> bool {
+        match self {
+            Self::Server
+            | Self::Unreachable
+            | Self::Lost
+            | Self::TimedOut
+            | Self::NotAnAnswer
+            | Self::TooMuch => true,
+            Self::Answered
+            | Self::Request
+            | Self::TooLong
+            | Self::Model
+            | Self::Credential
+            | Self::Refused
+            | Self::RateLimited
+            | Self::Unsaid
+            | Self::LeftAlone
+            | Self::NotCovered => false,
+        }
+    }
+
     /// What is told to the caller when everything failed: rather what an upstream did than
     /// that nobody asked it.
     pub(super) const fn weight(self) -> u8 {
@@ -125,27 +162,32 @@ impl Fate {
             | Self::TooLong
             | Self::Model
             | Self::Credential
+            | Self::Refused
             | Self::RateLimited
             | Self::Server
             | Self::Unreachable
             | Self::Lost
             | Self::TimedOut
-            | Self::NotAnAnswer => 2,
+            | Self::NotAnAnswer
+            | Self::TooMuch => 2,
         }
     }
 
-    /// What it says of the site.
+    /// What it says of the site. What one caller's request can bring about says nothing: of a
+    /// 4xx only that our credential is not known.
     pub(super) const fn verdict(self) -> Verdict {
         match self {
             Self::Answered => Verdict::Good,
             Self::Request
             | Self::TooLong
             | Self::Model
+            | Self::Refused
+            | Self::RateLimited
+            | Self::TooMuch
             | Self::Unsaid
             | Self::LeftAlone
             | Self::NotCovered => Verdict::Alive,
             Self::Credential
-            | Self::RateLimited
             | Self::Server
             | Self::Unreachable
             | Self::Lost

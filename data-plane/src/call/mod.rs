@@ -52,6 +52,7 @@ use self::{
     trying::Trying,
 };
 use crate::{
+    admit::{Memory, Room},
     authenticate::Caller,
     budgets::Tab,
     catalog::Model,
@@ -134,6 +135,8 @@ struct Leaving {
 pub struct Served {
     pub asked: String,
     pub model: Arc<Model>,
+    /// Why the first who was asked was the first.
+    pub reason: Reason,
     /// All that was tried, in order.
     pub attempts: Vec<Attempt>,
 }
@@ -142,7 +145,6 @@ pub struct Served {
 pub struct Open {
     pub caller: Caller,
     pub served: Served,
-    pub reason: Reason,
     pub reply: Reply,
 }
 
@@ -152,6 +154,8 @@ pub enum Reply {
         status: StatusCode,
         retry_after: Option<HeaderValue>,
         body: Bytes,
+        /// What the body takes until it has gone out.
+        memory: Option<Memory>,
         /// `None` where the upstream did not say.
         usage: Option<Usage>,
         /// How fast it says it was, where prices depend on that.
@@ -164,22 +168,24 @@ pub enum Reply {
 pub async fn call(
     client: &Client,
     calling: &Arc<Calling>,
+    room: &Arc<Room>,
     plan: Plan,
     tab: &mut Tab,
 ) -> Result<Open, CallFailed> {
     let Plan { caller, ask, candidates, reason } = plan;
     let now = Instant::now();
     calling.retries.note_call(now);
-    let sending = Sending { client, calling, ask: &ask, end: now + calling.timeouts.total };
-    let mut trying = Trying { sending, tab, attempts: Vec::with_capacity(1) };
+    let (organization, end) = (caller.organization(), now + calling.timeouts.total);
+    let sending = Sending { client, calling, ask: &ask, room, organization, end };
+    let mut trying = Trying { sending, tab, attempts: Vec::with_capacity(1), again: vec![] };
     let tried = trying.each(&candidates).await;
     let (candidate, ended) = tried.expect("a plan has a candidate");
     let (attempts, model) = (trying.attempts, candidate.model.clone());
-    let served = Served { asked: ask.model, model, attempts };
+    let served = Served { asked: ask.model, model, reason, attempts };
     match ended {
-        Ended::Answered(reply) => Ok(Open { caller, served, reason, reply }),
-        Ended::Refused(refusal) => Ok(Open { caller, served, reason, reply: refusal.into() }),
-        Ended::Failed(why) => Err(CallFailed { served, why }),
+        Ended::Answered(reply) => Ok(Open { caller, served, reply }),
+        Ended::Refused(refusal) => Ok(Open { caller, served, reply: refusal.into() }),
+        Ended::Failed(why) => Err(CallFailed { served: served.into(), why }),
     }
 }
 
@@ -194,6 +200,7 @@ impl From<Refusal> for Reply {
             status,
             retry_after: retry_after.map(|it| HeaderValue::from(seconds(it))),
             body,
+            memory: None,
             usage: None,
             service_tier: None,
         }

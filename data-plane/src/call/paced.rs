@@ -51,9 +51,16 @@ struct Waiting {
 
 impl<B> Paced<B> {
     pub fn new(body: B, timer: Timer, pace: Pace) -> Self {
-        let give_up = pace.first_byte.min(pace.end);
-        let waiting = Some(Waiting { give_up, silence: give_up });
-        Self { body, timer, pace, has_begun: false, waiting }
+        let mut paced = Self { body, timer, pace, has_begun: false, waiting: None };
+        paced.has_not_begun();
+        paced
+    }
+
+    /// What has come was not what the first byte's time is for.
+    pub fn has_not_begun(&mut self) {
+        self.has_begun = false;
+        let give_up = self.pace.first_byte.min(self.pace.end);
+        self.waiting = Some(Waiting { give_up, silence: give_up });
     }
 
     fn late(&self) -> UpstreamFailure {

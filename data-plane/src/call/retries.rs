@@ -1,4 +1,4 @@
-//! How many calls may be sent once more to a site that has failed.
+//! How many calls may be sent once more to an upstream that has failed.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -20,8 +20,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const USUAL_PAUSE: Duration = Duration::from_millis(400);
 
 /// What is left of the right to ask again. A fifth of the calls of the last ten seconds,
-/// so that an outage is not made worse by those who try to get around it. Other sites
-/// are not counted: each has a breaker that ends it.
+/// so that an outage is not made worse by those who try to get around it. Other upstreams
+/// are not counted: each has breakers that end it.
 #[derive(Debug)]
 pub struct Retries {
     calls: Tally,

@@ -1,13 +1,16 @@
 //! Going through the candidates until one answers.
 //!
-//! Each is tried once, in the plan's order. When all have failed, one that may do better in
-//! a moment is asked once more: the first such, after as long as it wished or a random
-//! pause, if the retries allow it. So a call is sent as often as it has candidates and
-//! once more at most, twice to the same site, and never again after its client has been
-//! given anything, nor after we have begun to leave.
+//! Each is tried once, in the plan's order. An upstream that has failed a call, whichever
+//! credential it was shown, gets it once more at most, if the retries allow it: where it has
+//! another credential for the same model at once, else when all have failed, the first that
+//! may do better in a moment, after as long as it wished or a random pause. So an outage of an
+//! upstream costs a call one attempt for each model that it may go to there, and one more for
+//! one call in five; and none follows after the client has been given anything, nor after we
+//! have begun to leave.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use shared::ids::UpstreamId;
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -22,6 +25,8 @@ pub(super) struct Trying<'a> {
     /// What each attempt may cost is covered before it is sent, and what it did cost kept.
     pub tab: &'a mut Tab,
     pub attempts: Vec<Attempt>,
+    /// The upstreams that were to be asked once more after they had failed.
+    pub again: Vec<UpstreamId>,
 }
 
 /// A candidate and what it has come to.
@@ -33,25 +38,32 @@ impl Trying<'_> {
         let mut told: Option<(Tried, Fate)> = None;
         let mut again = None;
         for candidate in candidates {
+            if self.has_failed(candidate) && !self.may_repeat(candidate) {
+                continue;
+            }
             let (ended, fate) = self.attempt(candidate).await;
             if fate == Fate::NotCovered {
                 // What the attempts before it have come to is told.
                 break;
             }
-            if fate.is_final() || is_leaving(&ended) || Instant::now() >= self.sending.end {
+            if fate.is_final() || is_ours(&ended) || Instant::now() >= self.sending.end {
                 return Some((candidate, ended));
             }
-            again = again.or_else(|| Some((candidate, pause_after(&ended, fate)?)));
-            if told.as_ref().is_none_or(|(_, it)| it.weight() <= fate.weight()) {
+            let pause = pause_after(&ended, fate);
+            again = again.or_else(|| Some((candidate, pause?)));
+            let is_less = |((_, before), it): &(Tried, Fate)| {
+                it.weight() <= fate.weight() && !is_back_sooner(before, &ended)
+            };
+            if told.as_ref().is_none_or(is_less) {
                 told = Some(((candidate, ended), fate));
             }
         }
         if let Some((candidate, pause)) = again
-            && self.may_ask_again(pause)
+            && self.may_ask_again(candidate, pause)
         {
             self.sending.calling.unless_leaving(sleep(pause)).await;
             let (ended, fate) = self.attempt(candidate).await;
-            if is_leaving(&ended) || !matches!(fate, Fate::LeftAlone | Fate::NotCovered) {
+            if is_ours(&ended) || !matches!(fate, Fate::LeftAlone | Fate::NotCovered) {
                 return Some((candidate, ended));
             }
         }
@@ -71,12 +83,14 @@ impl Trying<'_> {
                 let asked = asked.unwrap_or(Err(UpstreamFailure::Leaving));
                 status = self.tab.status();
                 let ended = asked.unwrap_or_else(Ended::Failed);
-                if !matches!(ended, Ended::Answered(_)) {
-                    self.tab.fails();
+                match &ended {
+                    Ended::Answered(_) => (),
+                    Ended::Failed(why) if why.is_unreached() => self.tab.sends_nothing(),
+                    Ended::Refused(_) | Ended::Failed(_) => self.tab.fails(),
                 }
                 let fate = ended.fate(status);
                 // A probe that was never sent has not probed, nor one that we broke off.
-                if fate != Fate::Unsaid && !is_leaving(&ended) {
+                if fate != Fate::Unsaid && !is_ours(&ended) {
                     pass.judge(fate.verdict(), Instant::now());
                 }
                 (ended, fate)
@@ -95,11 +109,28 @@ impl Trying<'_> {
         self.sending.send(candidate, request, said).await
     }
 
-    fn may_ask_again(&self, pause: Duration) -> bool {
+    /// Whether the model's upstream has failed this call, with another credential.
+    fn has_failed(&self, candidate: &Candidate) -> bool {
+        self.attempts.iter().any(|it| {
+            it.fate.is_the_upstreams() && Arc::ptr_eq(&it.candidate.model, &candidate.model)
+        })
+    }
+
+    /// Whether an upstream that has failed may be asked with another credential.
+    fn may_repeat(&mut self, candidate: &Candidate) -> bool {
+        let breakers = &self.sending.calling.breakers;
+        !breakers.rests(candidate.credential.id, Instant::now())
+            && self.may_ask_again(candidate, Duration::ZERO)
+    }
+
+    /// Whether an upstream may be asked once more, which it is not a second time.
+    fn may_ask_again(&mut self, candidate: &Candidate, pause: Duration) -> bool {
         let (calling, now) = (self.sending.calling, Instant::now());
-        if now + pause >= self.sending.end {
+        let upstream = candidate.model.upstream.id;
+        if now + pause >= self.sending.end || self.again.contains(&upstream) {
             return false;
         }
+        self.again.push(upstream);
         let is_granted = calling.retries.grant(now);
         let counter = match is_granted {
             true => &calling.metrics.retries,
@@ -110,8 +141,18 @@ impl Trying<'_> {
     }
 }
 
-fn is_leaving(ended: &Ended) -> bool {
-    matches!(ended, Ended::Failed(UpstreamFailure::Leaving))
+/// Whether we broke it off for a reason of our own, which holds for every other attempt too.
+fn is_ours(ended: &Ended) -> bool {
+    matches!(ended, Ended::Failed(UpstreamFailure::Leaving | UpstreamFailure::NoRoom(_)))
+}
+
+/// Whether both were left alone, and the first for less long: that is when to come back.
+fn is_back_sooner(first: &Ended, second: &Ended) -> bool {
+    use UpstreamFailure::LeftAlone;
+    match (first, second) {
+        (Ended::Failed(LeftAlone(first)), Ended::Failed(LeftAlone(second))) => first < second,
+        (_, _) => false,
+    }
 }
 
 /// How long until the same site may be asked again, if it may.

@@ -3,8 +3,10 @@
 //!
 //! Always holds: readers never wait; the revision never goes back; what cannot be read,
 //! is not signed, or does not follow, leaves the present snapshot in place; a record that
-//! is wrong is left out, and the others serve. No part of a request asks a store.
+//! is wrong is left out, and the others serve, but for those of whom we then do not know what
+//! they may do. No part of a request asks a store.
 
+mod closed;
 pub mod feed;
 mod image;
 mod owned;

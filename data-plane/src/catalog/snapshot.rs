@@ -20,6 +20,7 @@ use tracing::warn;
 
 use super::{
     KnownSecret, Model, Opener, Rejected,
+    closed::{Closed, Whose},
     owned::Owned,
     shards::Shards,
     tenant::Tenant,
@@ -46,6 +47,7 @@ pub struct Snapshot {
     tenants: Shards<OrganizationId, Tenant>,
     projects: Shards<ProjectId, Arc<Project>>,
     budgets: Shards<OrganizationId, Arc<[Arc<Budget>]>>,
+    closed: Closed,
     /// Secrets that opened something and were stopped by the fast lane, and the revision
     /// that will have seen why.
     stopped: Arc<HashMap<KeyHash, i64>>,
@@ -75,6 +77,8 @@ enum Made {
     /// It could not be read, or is of a kind that we do not know.
     #[default]
     Nothing,
+    /// It could not be read, nor could one before it, so that somebody is not served.
+    Closing(Whose),
     Key(Arc<Key>),
     Upstream(Option<OrganizationId>),
     Policy(Option<OrganizationId>),
@@ -100,6 +104,7 @@ impl Snapshot {
             tenants: Shards::default(),
             projects: Shards::default(),
             budgets: Shards::default(),
+            closed: Closed::default(),
             stopped: Arc::default(),
         }
     }
@@ -109,6 +114,11 @@ impl Snapshot {
             return None;
         }
         self.keys.get(hash)
+    }
+
+    /// Whether a record is left out without which we do not know what the key's calls may do.
+    pub fn bars(&self, key: &Key) -> bool {
+        self.closed.bars(key)
     }
 
     /// Where the model `name` is served to `organization`: its own upstreams first, and
@@ -265,8 +275,12 @@ impl Snapshot {
     }
 
     /// Makes of a record what is served. One that is wrong leaves what was made of the
-    /// good one before it.
-    fn make(&mut self, id: RecordId, content: &str, before: Made, opener: &Opener) -> Made {
+    /// good one before it, and where there was none, closes those whose it is.
+    fn make(&mut self, id: RecordId, content: &str, mut before: Made, opener: &Opener) -> Made {
+        if let Made::Closing(_) = before {
+            self.undo(id, &before);
+            before = Made::Nothing;
+        }
         let made = match id.entity {
             Entity::Key => self.make_key(id, content, &before),
             Entity::Upstream => self.make_upstream(id, content, &before, opener),
@@ -292,7 +306,13 @@ impl Snapshot {
         };
         made.unwrap_or_else(|why| {
             self.quarantine(id, format!("{} {}", id.entity.name(), id.id.simple()), &why);
-            before
+            match (before, Whose::of(id, content)) {
+                (Made::Nothing, Some(whose)) => {
+                    self.closed.close(whose);
+                    Made::Closing(whose)
+                }
+                (before, _) => before,
+            }
         })
     }
 
@@ -351,6 +371,7 @@ impl Snapshot {
     fn undo(&mut self, id: RecordId, made: &Made) {
         match made {
             Made::Nothing => (),
+            Made::Closing(whose) => self.closed.open(*whose),
             Made::Key(key) => {
                 for hash in key.secrets.iter().filter_map(|it| hash(&it.hash).ok()) {
                     self.keys.remove(&hash);

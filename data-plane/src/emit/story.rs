@@ -15,18 +15,20 @@ use time::OffsetDateTime;
 
 use super::{Told, client, tags};
 use crate::{
+    admit::Admitted,
     authenticate::Caller,
     budgets::{Delivered, Meter, Tab},
     call::{self, Served},
     catalog::Candidate,
     journal::NotWritten,
+    limits::LimitStanding,
     metrics,
 };
 
 /// As much of a model's name as is kept.
 const LONGEST_NAME: usize = 200;
 
-/// A call's event in the making, and its tab. It is settled exactly once, when this is
+/// A call's event in the making, its tab, and its room. It is settled exactly once, when this is
 /// dropped, whichever way the call left; one that did not say how it ended is one whose
 /// client hung up. A request without a [`Caller`] is nobody's and is not told of.
 pub struct Story {
@@ -38,6 +40,7 @@ pub struct Story {
     has_ended: bool,
     event: Option<Told>,
     tab: Option<Tab>,
+    admitted: Option<Admitted>,
 }
 
 impl Story {
@@ -51,6 +54,7 @@ impl Story {
             has_ended: false,
             event: None,
             tab: None,
+            admitted: None,
         }
     }
 
@@ -155,6 +159,16 @@ impl Story {
         self.tab.insert(tab)
     }
 
+    /// The call is let through. Its seat and its places are its own until this is dropped.
+    pub fn admits(&mut self, admitted: Admitted) {
+        self.admitted = Some(admitted);
+    }
+
+    /// How the caller stands with their limits, as far as the call has come.
+    pub fn standing(&self) -> LimitStanding {
+        self.admitted.as_ref().map(Admitted::standing).unwrap_or_default()
+    }
+
     pub fn tab(&self) -> Option<&Tab> {
         self.tab.as_ref()
     }
@@ -171,14 +185,14 @@ impl Story {
         }
     }
 
-    /// What went to the client, and so has to be paid for. Answers how many tokens that was.
-    pub fn delivers(&mut self, delivered: &Delivered) -> u64 {
-        let Some(tab) = &mut self.tab else { return 0 };
+    /// What went to the client, and so has to be paid for. What an upstream serves without
+    /// saying how much it was is taken for what we estimate.
+    pub fn delivers(&mut self, delivered: &Delivered) {
+        let Some(tab) = &mut self.tab else { return };
         let (usage, source) = tab.delivers(delivered);
         if let Some(event) = &mut self.event {
             (event.usage, event.usage_source) = (usage, source);
         }
-        usage.total()
     }
 
     /// What the caller is told that went wrong.
@@ -212,12 +226,16 @@ impl Drop for Story {
     fn drop(&mut self) {
         if let Some(mut event) = self.event.take() {
             event.total_ms = milliseconds(self.began);
-            match self.tab.take() {
+            let tokens = match self.tab.take() {
                 Some(tab) => tab.close(event),
                 None => {
                     event.billed_at_ms = self.meter.clock().now_ms();
                     self.meter.settle(Shard::of(event.organization), event, &[]);
+                    0
                 }
+            };
+            if let Some(admitted) = self.admitted.take() {
+                admitted.settle(tokens);
             }
         }
     }

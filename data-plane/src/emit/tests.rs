@@ -19,6 +19,7 @@ use crate::{
         Candidate,
         tests::{Fixture, key, snapshot},
     },
+    route::Reason,
 };
 
 fn caller() -> Caller {
@@ -48,7 +49,7 @@ fn attempt(candidate: &Candidate, fate: Fate, status: StatusCode) -> Attempt {
 
 fn served(attempts: Vec<Attempt>) -> Served {
     let model = attempts[0].candidate.model.clone();
-    Served { asked: "gpt-5".into(), model, attempts }
+    Served { asked: "gpt-5".into(), model, reason: Reason::Asked, attempts }
 }
 
 #[test]

@@ -76,8 +76,28 @@ pub fn route(
         Err(why) if candidates.is_empty() => return Err(why),
         Err(_) => Reason::Asked,
     };
-    candidates.truncate(MOST_CANDIDATES);
+    keep_the_first(&mut candidates);
     Ok(Plan { caller, ask, candidates, reason })
+}
+
+/// Leaves so many as may be tried, in their order: of every model its first secret, before
+/// the second of any, so that however many secrets one provider has, the others are reached.
+fn keep_the_first(candidates: &mut Vec<Candidate>) {
+    if candidates.len() <= MOST_CANDIDATES {
+        return;
+    }
+    let mut ranks: Vec<(usize, usize)> = Vec::with_capacity(candidates.len());
+    for (at, it) in candidates.iter().enumerate() {
+        // Those of one model stand together.
+        let before = at.checked_sub(1).and_then(|at| candidates.get(at));
+        let is_next = before.is_some_and(|before| Arc::ptr_eq(&before.model, &it.model));
+        let nth = ranks.last().filter(|_| is_next).map_or(0, |(nth, _)| nth + 1);
+        ranks.push((nth, at));
+    }
+    ranks.sort_unstable();
+    let kept: Vec<_> = ranks.into_iter().take(MOST_CANDIDATES).map(|(_, at)| at).collect();
+    let mut at = 0..;
+    candidates.retain(|_| at.next().is_some_and(|at| kept.contains(&at)));
 }
 
 /// Appends everything that may answer calls for `name`, and says why.

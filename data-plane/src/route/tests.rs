@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use proptest::prelude::*;
 use shared::{
     ids::PolicyId,
     keys::{Brand, NewKey},
@@ -91,6 +92,36 @@ fn the_callers_own_fallbacks_come_after() {
     let body = r#"{"model":"gpt-5-mini","models":["claude"]}"#;
     check(Some(&["gpt-5-mini"]), body, Ok(&["gpt-5-mini@example"]));
     check(Some(&["claude"]), body, Ok(&["claude@other"]));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// However many secrets each upstream has, every model of the first sixteen keeps a
+    /// candidate, in the plan's order.
+    #[test]
+    fn no_model_is_cut_off_by_the_secrets_of_another(
+        secrets in prop::collection::vec(1..24_usize, 1..20),
+    ) {
+        let mut fixture = Fixture::default();
+        for (at, secrets) in secrets.iter().enumerate() {
+            let upstream = fixture.upstream(None, &[&format!("m{at}")]);
+            let secret = upstream.credentials[0].clone();
+            upstream.credentials = vec![secret; *secrets];
+        }
+        let target = |at: usize| Tier { targets: vec![target(&format!("m{at}"))] };
+        let tiers: Vec<_> = (0..secrets.len()).map(target).collect();
+        let (id, name) = (PolicyId::generate(), "auto".to_owned());
+        fixture.policies = vec![Policy { id, organization: None, name, version: 1, tiers }];
+        let ask = Ask::parse(Form::Chat, Bytes::from(r#"{"model":"auto"}"#)).unwrap();
+        let caller = Caller { key: Arc::new(key(&NewKey::generate(Brand::Live))) };
+        let plan = route(&snapshot(&fixture), caller, ask, &mut Loaded).unwrap();
+        let mut names: Vec<_> = plan.candidates.iter().map(|it| it.model.name.clone()).collect();
+        prop_assert_eq!(names.len(), secrets.iter().sum::<usize>().min(MOST_CANDIDATES));
+        names.dedup();
+        let reached = secrets.len().min(MOST_CANDIDATES);
+        prop_assert_eq!(names, (0..reached).map(|at| format!("m{at}")).collect::<Vec<_>>());
+    }
 }
 
 #[test]

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use data_plane::config::Config;
+use shared::ids::UpstreamId;
 
 use crate::{
-    plane::{Answer, Plane},
+    plane::{Answer, Plane, anothers},
     soon,
-    upstream::{EVENTS, Event, JSON, LAST_CHUNK, Step, Upstream, answer, chunk},
+    upstream::{EVENTS, Event, JSON, LAST_CHUNK, Step, Upstream, answer, chunk, staying},
 };
 
 const CALL: &str = r#"{"model":"auto"}"#;
@@ -54,6 +55,11 @@ async fn what_fails_before_the_first_byte_is_not_noticed() {
         vec![Step::Send(cut.into())],
         vec![Step::Send(EVENTS.into())],
         vec![Step::Send([EVENTS.as_bytes(), LAST_CHUNK].concat())],
+        vec![
+            Step::Send([EVENTS.as_bytes(), &chunk(": PROCESSING\n\n")].concat()),
+            Step::Send(chunk(": PROCESSING\n\n")),
+            Step::Hang,
+        ],
         vec![Step::Hang],
         vec![Step::Send(EVENTS.into()), Step::Hang],
     ] {
@@ -158,7 +164,11 @@ async fn a_place_that_fails_is_left_alone_until_it_is_well() {
         }
     };
     assert_eq!((refused.status.as_u16(), refused.code().as_str()), (503, "upstream_overloaded"));
-    assert!(refused.headers.contains_key("retry-after"));
+    assert!(!refused.headers.contains_key("x-should-retry"));
+    // As long as it is left alone at first, or what is left of that.
+    assert_eq!(refused.headers["retry-after"], "1");
+    let milliseconds: u64 = refused.headers["retry-after-ms"].to_str().unwrap().parse().unwrap();
+    assert!((1..=1_000).contains(&milliseconds), "{milliseconds}");
     assert_eq!(upstream.requests(), 4);
     let metrics = plane.get_privately("/metrics").await;
     let metrics = std::str::from_utf8(&metrics.body).unwrap();
@@ -187,6 +197,96 @@ async fn a_place_that_is_left_alone_is_passed_over() {
         check(&plane.chat(CALL).await, 200, "other", 2);
     }
     assert_eq!((first.requests(), second.requests()), (4, 8));
+}
+
+/// What one caller's requests can bring about closes no place to others.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_the_places_fault_leaves_it_open() {
+    let later = format!("{JSON}retry-after: 60\r\n");
+    let long = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+    let html = "content-type: text/html\r\n";
+    for (script, status) in [
+        (answer("429 Too Many", &later, REFUSAL), 429),
+        (refusal("403 Flagged"), 502),
+        (refusal("402 Pay"), 502),
+        (answer("400 Bad", html, "<html>"), 502),
+        (vec![Step::Send(format!("{long}content-length: 99999999\r\n\r\n{{").into())], 502),
+    ] {
+        let upstream = Upstream::start([staying(script)]).await;
+        let plane = Plane::with(upstream.address, |it| it.breaker_calls = 4).await;
+        for _ in 0..10 {
+            assert_eq!(plane.chat(CALL).await.status, status);
+        }
+        upstream.then(staying(good()));
+        check(&plane.chat(CALL).await, 200, "scripted", 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_secret_of_ones_own_opens_nobody_elses_breaker() {
+    let mut upstream = Upstream::start([staying(refusal("401 No"))]).await;
+    let plane = Plane::bare(|it| it.breaker_calls = 4).await;
+    let mut other = None;
+    plane.serve_changed(upstream.address, |image| {
+        let key = image.keys.first().unwrap();
+        let mut own = image.upstreams.first().unwrap().clone();
+        (own.id, own.organization) = (UpstreamId::generate(), Some(key.organization));
+        own.provider = "own".into();
+        own.models.truncate(1);
+        own.models.iter_mut().for_each(|it| it.name = "own".into());
+        own.credentials = vec![plane.credential(&own)];
+        let (new, anothers) = anothers(key);
+        other = Some(new);
+        image.keys.push(anothers);
+        image.upstreams.push(own);
+    });
+    for _ in 0..4 {
+        check(&plane.chat(r#"{"model":"own"}"#).await, 502, "own", 1);
+    }
+    assert_eq!(plane.chat(r#"{"model":"own"}"#).await.status, 503);
+    assert_eq!(upstream.requests(), 4);
+    upstream.then(staying(good()));
+    check(&plane.chat_with(&other.unwrap(), CALL).await, 200, "scripted", 1);
+    check(&plane.chat(CALL).await, 200, "scripted", 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_fails_is_asked_once_more_however_many_secrets_open_it() {
+    let mut first = Upstream::start([staying(refusal("500 Oops"))]).await;
+    let second = Upstream::start([staying(good())]).await;
+    let plane = Plane::bare(|it| it.breaker_calls = u32::MAX).await;
+    plane.serve_with_secrets(&[first.address], 12);
+    let failed = plane.chat(CALL).await;
+    check(&failed, 502, "scripted", 2);
+    assert_eq!(failed.headers["x-should-retry"], "false");
+    assert_eq!(first.requests(), 2);
+    for _ in 1..40 {
+        assert_eq!(plane.chat(CALL).await.status, 502);
+    }
+    let requests = first.requests();
+    assert!((39..=46).contains(&requests), "{requests} for 39 calls");
+    // Another upstream is asked nevertheless, however many secrets come before its own.
+    let plane = Plane::bare(|it| it.breaker_calls = u32::MAX).await;
+    plane.serve_with_secrets(&[first.address, second.address], 40);
+    for _ in 0..10 {
+        let answer = plane.chat(CALL).await;
+        assert_eq!(
+            (answer.status, &answer.headers["x-turnpike-provider"]),
+            (200.try_into().unwrap(), &"other".try_into().unwrap())
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_the_secrets_trouble_goes_to_the_next_one() {
+    for status in ["429 Too Many", "401 No", "403 Flagged"] {
+        let [first, second] = [refusal(status), refusal(status)].map(staying);
+        let mut upstream = Upstream::start([first, second, staying(good())]).await;
+        let plane = Plane::bare(|_| ()).await;
+        plane.serve_with_secrets(&[upstream.address], 3);
+        check(&plane.chat(CALL).await, 200, "scripted", 3);
+        assert_eq!(upstream.requests(), 3);
+    }
 }
 
 /// Clients that hang up say nothing of the place.

@@ -10,6 +10,7 @@ mod failing_over;
 mod feed;
 mod forms;
 mod hanging_up;
+mod holding;
 mod leaving;
 mod passing;
 mod plane;

@@ -136,6 +136,31 @@ impl Plane {
         self.running.catalog.offer(&serde_json::to_vec(&image).unwrap()).unwrap();
     }
 
+    /// The same as the text that it is read from, with whatever `change` makes of it.
+    pub fn serve_text(&self, upstream: SocketAddr, change: impl FnOnce(&mut Value)) {
+        let mut image = serde_json::to_value(image(&self.master, &self.key, upstream)).unwrap();
+        change(&mut image);
+        self.running.catalog.offer(&serde_json::to_vec(&image).unwrap()).unwrap();
+    }
+
+    /// Another secret that opens `upstream`.
+    pub fn credential(&self, upstream: &Upstream) -> Credential {
+        let id = CredentialId::generate();
+        let purpose = Upstream::purpose(id, upstream.organization, &upstream.base_url);
+        let secret = SecretString::from("sk-upstream");
+        let sealed_secret = self.master.sealer("credentials").seal_text(&secret, &purpose);
+        Credential { id, weight: 1, sealed_secret }
+    }
+
+    /// The same with so many secrets for the upstream.
+    pub fn serve_with_secrets(&self, upstreams: &[SocketAddr], secrets: usize) {
+        let mut image = image_of(&self.master, &self.key, upstreams);
+        for upstream in &mut image.upstreams {
+            upstream.credentials = (0..secrets).map(|_| self.credential(upstream)).collect();
+        }
+        self.running.catalog.offer(&serde_json::to_vec(&image).unwrap()).unwrap();
+    }
+
     /// The same with a key that is for `scopes` only.
     pub fn serve_scopes(&self, upstream: SocketAddr, scopes: &[Scope]) {
         let mut image = image(&self.master, &self.key, upstream);
@@ -148,8 +173,13 @@ impl Plane {
     }
 
     pub async fn chat(&self, body: &str) -> Answer {
+        self.chat_with(&self.key, body).await
+    }
+
+    pub async fn chat_with(&self, key: &NewKey, body: &str) -> Answer {
+        let bearer = format!("Bearer {}", key.secret.expose_secret());
         let request = Request::post(format!("http://{}/v1/chat/completions", self.address))
-            .header("authorization", self.bearer());
+            .header("authorization", bearer);
         send(request, body).await
     }
 
@@ -206,6 +236,14 @@ pub async fn send(request: http::request::Builder, body: &str) -> Answer {
         Answer { status: head.status, headers: head.headers, body }
     })
     .await
+}
+
+/// A key like `key`, of another organization.
+pub fn anothers(key: &Key) -> (NewKey, Key) {
+    let new = NewKey::generate(Brand::Live);
+    let secrets = vec![Secret { hash: new.hash.0.to_vec(), valid_until: None }];
+    let (id, organization) = (ApiKeyId::generate(), OrganizationId::generate());
+    (new, Key { id, organization, project: ProjectId::generate(), secrets, ..key.clone() })
 }
 
 pub fn image(master: &MasterKey, key: &NewKey, upstream: SocketAddr) -> Snapshot {

@@ -60,6 +60,41 @@ async fn each_refusal_says_what_to_do() {
     check(&plane.get("/v1/files").await, 404, "unknown_endpoint", "/v1/models");
 }
 
+/// Without it they would have no limits.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_served_whose_record_cannot_be_read() {
+    let plane = Plane::bare(|_| ()).await;
+    plane.serve_text("127.0.0.1:1".parse().unwrap(), |image| {
+        let organization = image["keys"][0]["organization"].clone();
+        let bad = serde_json::json!({ "organization": organization, "limits": "none" });
+        image["tenants"] = vec![bad].into();
+    });
+    for answer in [plane.chat(r#"{"model":"auto"}"#).await, plane.get("/v1/models").await] {
+        check(&answer, 503, "unavailable", "");
+        assert!(answer.headers.contains_key("retry-after"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_known_is_not_told_again() {
+    let plane = plane().await;
+    let first = plane.get("/v1/models").await;
+    assert_eq!(first.headers["cache-control"], "private, no-cache");
+    let etag = first.headers["etag"].to_str().unwrap();
+    let asks = |known: &str| {
+        let request = Request::get(format!("http://{}/v1/models", plane.address));
+        request.header("authorization", plane.bearer()).header("if-none-match", known)
+    };
+    for known in [etag, &format!("\"x\", W/{etag}"), "*"] {
+        let again = send(asks(known), "").await;
+        assert_eq!((again.status.as_u16(), again.body.len()), (304, 0));
+        assert_eq!(again.headers["etag"], first.headers["etag"]);
+    }
+    assert_eq!(send(asks("\"x\""), "").await.body, first.body);
+    let bad = plane.get("/v1/models?sort=best").await;
+    check(&bad, 400, "invalid_request", "context-high-to-low");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_anthropic_client_reads_its_own_shape() {
     let answer = plane().await.get("/v1/messages").await;

@@ -185,6 +185,74 @@ fn a_bad_record_leaves_the_good_one_it_was() {
     assert_eq!(present(&catalog).quarantined.len(), 0);
 }
 
+fn named(entity: Entity, id: Uuid, content: &str) -> (RecordId, Option<String>) {
+    (RecordId { entity, id }, Some(content.to_owned()))
+}
+
+/// Whom a bad record without a good one before it stops, by delta and by full image, until a
+/// good one comes or it goes away.
+#[test]
+fn a_bad_record_closes_those_whose_it_is() {
+    let key = new_key();
+    let (organization, project) = (key.organization, key.project);
+    let policy = shared::ids::PolicyId::generate();
+    let own = format!(r#"{{"id":"{policy}","organization":"{organization}","#);
+    let good = format!(r#"{own}"name":"auto","version":1,"tiers":[]}}"#);
+    let cut = format!("{own}\"na");
+    let odd = format!(r#"{own}"name":7,"version":1,"tiers":[]}}"#);
+    let tenant = format!(r#"{{"organization":"{organization}","limits":{{}}}}"#);
+    let budget = format!(r#"{{"scope":"?","organization":"{organization}"}}"#);
+    let limits = r#""limits":{"tokens_per_minute":"many"}"#;
+    let bad_tenant = format!(r#"{{"organization":"{organization}",{limits}}}"#);
+    for (entity, id, bad, good) in [
+        (Entity::Organization, organization.uuid(), "{}", Some(&tenant)),
+        (Entity::Organization, organization.uuid(), &*bad_tenant, Some(&tenant)),
+        (Entity::Project, project.uuid(), "null", None),
+        (Entity::Policy, policy.uuid(), &*cut, Some(&good)),
+        (Entity::Policy, policy.uuid(), &*odd, Some(&good)),
+        (Entity::Budget, Uuid::nil(), &*budget, None),
+    ] {
+        let (mut chain, other) = (Chain::new(), new_key());
+        let catalog = started(&mut chain);
+        let bad = named(entity, id, bad);
+        catalog.follow(&chain.publish(&[record(&key), record(&other), bad.clone()])).unwrap();
+        let anew = started(&mut chain);
+        for catalog in [&catalog, &anew] {
+            let now = present(catalog);
+            assert!(now.bars(&key) && !now.bars(&other), "{bad:?}");
+            assert!(now.quarantined[0].record.contains(entity.name()), "{bad:?}");
+            assert!(now.adds_up() && now.sum() == chain.sum());
+        }
+        // It stays so while it is as bad, and another who is bad goes his own way.
+        catalog.follow(&chain.publish(std::slice::from_ref(&bad))).unwrap();
+        assert!(present(&catalog).bars(&key));
+        let better = (bad.0, good.cloned());
+        catalog.follow(&chain.publish(std::slice::from_ref(&better))).unwrap();
+        assert!(!present(&catalog).bars(&key), "{bad:?}");
+        assert_eq!(present(&catalog).quarantined.len(), 0);
+        if better.1.is_some() {
+            // What was good once goes on.
+            catalog.follow(&chain.publish(std::slice::from_ref(&bad))).unwrap();
+            assert!(!present(&catalog).bars(&key));
+            assert_eq!(present(&catalog).quarantined.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_bad_record_of_the_platforms_closes_nobody() {
+    let (mut chain, key) = (Chain::new(), new_key());
+    let catalog = started(&mut chain);
+    let bad = [r#"{"organization":null,"name":7}"#, r#"{"organ"#, "[]"].into_iter().enumerate();
+    let id = |at: usize| Uuid::from_u128(at as u128);
+    let mut changes: Vec<_> = bad.map(|(at, it)| named(Entity::Policy, id(at), it)).collect();
+    changes.push(named(Entity::Upstream, Uuid::nil(), "{}"));
+    changes.push(record(&key));
+    catalog.follow(&chain.publish(&changes)).unwrap();
+    assert_eq!(present(&catalog).quarantined.len(), 4);
+    assert!(!present(&catalog).bars(&key));
+}
+
 #[test]
 fn a_record_of_an_entity_that_we_do_not_know_is_carried() {
     let mut chain = Chain::new();
