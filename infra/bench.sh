@@ -11,6 +11,8 @@
 #
 #   SECS              how long each run lasts (10)
 #   REPEATS           how many runs a figure is the median of (3)
+#   ONLY              measures these alone, with commas between: idle, latency, long, refusals,
+#                     limits, streams, mixed, starts, memory, bodies, growth
 #   GROWTH            full: growth is followed to 1,000,000 keys and 10,000 streams
 #   TURNPIKE_BIN_DIR  measure the programs found there, build nothing
 #
@@ -71,6 +73,7 @@ measure() (
     --ours "${TURNPIKE_DATA_URL#http://}" --ours-pid "$TURNPIKE_DATA_PID" \
     --redis-pid "$TURNPIKE_REDIS_PID" \
     --seconds "${SECS:-10}" --repeats "${REPEATS:-3}" --growth "${GROWTH:-usual}" \
+    ${ONLY:+--only "$ONLY"} \
     --commit "$(commit)" --script tests/bench/calls.lua --out $OUT || fail 'a run failed'
   say "The figures are in $OUT/bench.md and $OUT/bench.json."
 )

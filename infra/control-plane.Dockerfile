@@ -3,6 +3,9 @@
 #
 #   docker build --file infra/control-plane.Dockerfile --tag turnpike/control-plane .
 FROM rust:1.95-slim-bookworm AS build
+# For the allocator, which is built from C. Debian serves one version of it at a time.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY . .
 # The caches are gone after this step, so what is wanted is copied out of them.

@@ -69,6 +69,10 @@ struct Arguments {
     /// How far growth is followed.
     #[arg(long, default_value = "usual")]
     growth: Growth,
+    /// What is measured beside small requests, which tell how fast the machine is; all of it
+    /// where nothing is named.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Part>,
     /// Which commit is measured.
     #[arg(long, default_value = "an unknown commit")]
     commit: String,
@@ -88,6 +92,22 @@ enum Growth {
     Usual,
     /// To 1,000,000 keys and 10,000 streams.
     Full,
+}
+
+/// In the order they are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Idle,
+    Latency,
+    Long,
+    Refusals,
+    Limits,
+    Streams,
+    Mixed,
+    Starts,
+    Memory,
+    Bodies,
+    Growth,
 }
 
 fn main() -> ExitCode {
@@ -158,7 +178,8 @@ impl Bench {
 
     fn run(&self) -> io::Result<Report> {
         let mut machine = Machine::describe();
-        let mut figures = self.idle()?;
+        // What a proxy keeps before any call has to be seen first.
+        let mut figures = self.measure(Part::Idle)?;
         let small = self.saturate("small", &[calls::small()])?;
         let slowness = median(&small.nginx, |it| it.cpu) / REFERENCE;
         figures.extend(small.figures(
@@ -166,18 +187,9 @@ impl Bench {
             target(Measure::TimesNginxAtLeast, 0.4, 0.65),
             target(Measure::TimesNginxAtMost, 4.0, 2.4),
         ));
-        figures.extend(self.small_latency()?);
-        let long = self.saturate("100 KB", &[calls::long()])?;
-        figures.extend(long.figures("100 KB prompt", None, of_cpu(250.0, 120.0)));
-        figures.extend(self.refusals()?);
-        figures.extend(self.governance()?);
-        figures.extend(self.streams()?);
-        let mixed = self.saturate("mixed", &calls::mixed())?;
-        figures.extend(mixed.figures("mixed calls", None, None));
-        figures.extend(self.starts()?);
-        figures.extend(self.memory("memory, after all that")?);
-        figures.extend(self.large_bodies()?);
-        figures.extend(self.growth()?);
+        for part in &Part::value_variants()[1..] {
+            figures.extend(self.measure(*part)?);
+        }
         machine.note_load_after();
 
         let Arguments { commit, seconds, repeats, out, .. } = &self.arguments;
@@ -192,6 +204,31 @@ impl Bench {
         };
         report.write(out)?;
         Ok(report)
+    }
+
+    fn measure(&self, part: Part) -> io::Result<Vec<Figure>> {
+        let only = &self.arguments.only;
+        if !only.is_empty() && !only.contains(&part) {
+            return Ok(vec![]);
+        }
+        match part {
+            Part::Idle => self.idle(),
+            Part::Latency => self.small_latency(),
+            Part::Long => {
+                let long = self.saturate("100 KB", &[calls::long()])?;
+                Ok(long.figures("100 KB prompt", None, of_cpu(250.0, 120.0)))
+            }
+            Part::Refusals => self.refusals(),
+            Part::Limits => self.governance(),
+            Part::Streams => self.streams(),
+            Part::Mixed => {
+                Ok(self.saturate("mixed", &calls::mixed())?.figures("mixed calls", None, None))
+            }
+            Part::Starts => self.starts(),
+            Part::Memory => Ok(self.memory("memory, after all that")?.into()),
+            Part::Bodies => self.large_bodies(),
+            Part::Growth => self.growth(),
+        }
     }
 
     fn small_latency(&self) -> io::Result<Vec<Figure>> {
