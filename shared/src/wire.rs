@@ -12,8 +12,8 @@ use deadpool::{
 };
 use futures::future::try_join_all;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult,
-    ServerErrorKind, Value,
+    Arg, AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture,
+    RedisResult, ServerErrorKind, Value,
     aio::{ConnectionLike, MultiplexedConnection, PubSub},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
@@ -240,10 +240,9 @@ fn by_slot(commands: &Pipeline) -> Option<Vec<OfSlot>> {
 
 /// The first key that a command names.
 fn key(command: &Cmd) -> Option<&[u8]> {
-    let mut words = command.args_iter().filter_map(|it| match it {
-        redis::Arg::Simple(word) => Some(word),
-        _ => None,
-    });
+    let mut words = command
+        .args_iter()
+        .filter_map(|it| if let Arg::Simple(word) = it { Some(word) } else { None });
     let name = words.next()?.to_ascii_uppercase();
     match name.as_slice() {
         b"SCRIPT" | b"PING" | b"TIME" | b"INFO" | b"PUBLISH" | b"CONFIG" | b"FLUSHALL" => None,
@@ -258,19 +257,14 @@ fn key(command: &Cmd) -> Option<&[u8]> {
 
 /// The cluster said that it did nothing, since the slot is somewhere else, or nowhere yet.
 fn was_not_done(error: &RedisError) -> bool {
-    match error.kind() {
-        ErrorKind::ClusterConnectionNotFound => true,
-        ErrorKind::Server(kind) => matches!(
-            kind,
-            ServerErrorKind::Moved
-                | ServerErrorKind::TryAgain
-                | ServerErrorKind::ClusterDown
-                | ServerErrorKind::MasterDown
-                | ServerErrorKind::ReadOnly
-                | ServerErrorKind::BusyLoading
-        ),
-        _ => false,
-    }
+    use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, Moved, ReadOnly, TryAgain};
+    matches!(
+        error.kind(),
+        ErrorKind::ClusterConnectionNotFound
+            | ErrorKind::Server(
+                Moved | TryAgain | ClusterDown | MasterDown | ReadOnly | BusyLoading
+            )
+    )
 }
 
 async fn pause(tried: u32) {
