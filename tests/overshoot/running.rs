@@ -9,7 +9,7 @@ use harness::{
     Browser,
     processes::{Extent, Installation},
 };
-use redis::aio::MultiplexedConnection;
+use redis::{Client, RedisResult};
 use serde_json::{Value, json};
 use shared::{
     counters::{Places, Shard},
@@ -23,6 +23,7 @@ use uuid::Uuid;
 use super::{
     calling::{Calling, ask, read},
     comparing::{Simulated, compare},
+    disaster::{Disaster, Drill},
     sampling::{Sampler, counters},
     say,
 };
@@ -44,7 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 struct Run {
     turnpike: Installation,
     db: PgPool,
-    redis: MultiplexedConnection,
+    redis: Client,
     shard: Shard,
     /// The first is the one that is lowered and raised.
     budgets: Vec<BudgetId>,
@@ -57,7 +58,7 @@ struct Run {
 ///
 /// # Panics
 /// If the books do not agree.
-pub async fn run(proxies: usize, calls: u64) -> i64 {
+pub async fn run(proxies: usize, calls: u64, drill: Option<Drill>) -> i64 {
     let extent = Extent { proxies, relayed: true };
     let turnpike = Installation::with("overshoot", extent).await.expect("the programs are built");
     let mut run = Run::prepare(turnpike).await;
@@ -66,19 +67,20 @@ pub async fn run(proxies: usize, calls: u64) -> i64 {
     Simulated::forget(&simulator).await;
     let addresses = run.turnpike.proxies.iter().map(|it| it.url("")).collect();
     let calling = Calling::new(addresses, &run.key, MODEL, calls);
-    let sampler = Sampler::start(run.redis.clone(), run.keys());
+    let sampler =
+        Sampler::start(run.redis.clone(), Places::default().incarnation(run.shard), run.keys());
     let began = Instant::now();
     let relay = run.turnpike.relay.as_ref().unwrap();
     relay.doubles(DOUBLED);
-    relay.breaks(BROKEN);
+    relay.breaks(if drill.is_none() { BROKEN } else { 0 });
     let workers = calling.start();
-    let (kills, changes) = run.meanwhile(&calling, workers).await;
+    let (kills, changes) = run.meanwhile(&calling, workers, drill).await;
     run.turnpike.relay.as_ref().unwrap().breaks(0);
     run.is_settled().await;
     let samples = sampler.stop().await;
     let done = run.turnpike.relay.as_ref().unwrap().done();
     let keys = run.keys();
-    let counters = counters(&mut run.redis, &keys).await;
+    let counters = counters(&run.redis, &keys).await.unwrap();
     let counted: Vec<_> = run.budgets.iter().copied().zip(counters).collect();
     let simulated = Simulated::all(&simulator).await;
     let compared = compare(&run.db, &simulated, each, &counted).await;
@@ -96,9 +98,10 @@ pub async fn run(proxies: usize, calls: u64) -> i64 {
     let (first, cap) = (counted[0].1.window.unwrap(), counted[0].1.caps.money.unwrap().nanos());
     let held: i64 = counted.iter().map(|it| it.1.window.unwrap().held.money).sum();
     say(&format!(
-        "{proxies} proxies, {calls} calls in {:.0?}: {admitted} admitted, {refused} refused, {killed} killed \
+        "{}{proxies} proxies, {calls} calls in {:.0?}: {admitted} admitted, {refused} refused, {killed} killed \
          under way ({:.1} % of what was let through, by {kills} kills), {hung_up} hung up, {undecided} \
          tried again, {strange} strange; a cap was changed {changes} times",
+        drill.map_or_else(String::new, |it| format!("{}: ", it.name())),
         began.elapsed(),
         killed as f64 * 100.0 / (admitted + killed).max(1) as f64,
     ));
@@ -172,8 +175,7 @@ impl Run {
                 .unwrap();
         let budgets = budgets.into_iter().map(|it| BudgetId::from_uuid(it.0)).collect();
         turnpike.served().await;
-        let client = redis::Client::open(turnpike.setting("TURNPIKE_REDIS_URL")).unwrap();
-        let redis = client.get_multiplexed_async_connection().await.unwrap();
+        let redis = Client::open(turnpike.setting("TURNPIKE_REDIS_URL")).unwrap();
         let shard = Shard::of(OrganizationId::from_uuid(organization));
         Self { turnpike, db, redis, shard, budgets, worst, key }
     }
@@ -188,8 +190,10 @@ impl Run {
         &mut self,
         calling: &Arc<Calling>,
         mut workers: JoinSet<()>,
+        drill: Option<Drill>,
     ) -> (usize, u64) {
         let tally = &calling.tally;
+        let mut drill = drill.map(Disaster::of);
         let (mut kills, mut changes, mut refused) = (0, 0, 0);
         let whole = ROOM * self.worst;
         while !workers.is_empty() {
@@ -197,6 +201,9 @@ impl Run {
                 ended.unwrap();
             }
             let admitted = read(&tally.admitted);
+            if let Some(disaster) = &mut drill {
+                disaster.strikes(&mut self.turnpike, &self.redis, admitted).await;
+            }
             if KILLS.get(kills).is_some_and(|it| admitted >= *it) {
                 let at = kills % self.turnpike.proxies.len();
                 self.turnpike.proxies[at].kill().await;
@@ -228,24 +235,28 @@ impl Run {
         submit(&mut owner.browser, &page, &action, &[("usd", &usd)]).await;
     }
 
+    /// How many requests are held, and how many events wait.
+    async fn left(&self, places: &Places, keys: &[String]) -> RedisResult<(i64, u64)> {
+        let counters = counters(&self.redis, keys).await?;
+        let held = counters.iter().filter_map(|it| it.window).map(|it| it.held.requests).sum();
+        let mut redis = self.redis.get_multiplexed_async_connection().await?;
+        let mut ask = redis::cmd("XLEN");
+        Ok((held, ask.arg(places.events(self.shard)).query_async(&mut redis).await?))
+    }
+
     /// Waits until nothing is held and every event is in the database.
     async fn is_settled(&mut self) {
         let (places, began) = (Places::default(), Instant::now());
         let keys = self.keys();
         loop {
-            let counters = counters(&mut self.redis, &keys).await;
-            let held: i64 =
-                counters.iter().filter_map(|it| it.window).map(|it| it.held.requests).sum();
-            let waiting: u64 = redis::cmd("XLEN")
-                .arg(places.events(self.shard))
-                .query_async(&mut self.redis)
-                .await
-                .unwrap();
-            if held == 0 && waiting == 0 {
+            if let Ok(left) = self.left(&places, &keys).await
+                && left == (0, 0)
+            {
                 return;
             }
             if began.elapsed() > PATIENCE {
-                say(&format!("*** {held} requests are held and {waiting} events wait ***"));
+                let left = self.left(&places, &keys).await;
+                say(&format!("*** requests that are held, and events that wait: {left:?} ***"));
                 return;
             }
             sleep(Duration::from_millis(50)).await;
