@@ -13,13 +13,14 @@ CREATE FUNCTION app.usage_tokens(lines jsonb) RETURNS bigint LANGUAGE sql IMMUTA
 $$;
 
 -- Call by call. A cost center bears its share of each, rounded up, by the split of its project
--- on the day where the organization is.
+-- on the day where the organization is. What never reached a provider is no request.
 CREATE FUNCTION app.scope_calls(
     organization uuid, scope text, scope_id uuid, first timestamptz, until timestamptz
 ) RETURNS TABLE (
     billed_at timestamptz, request_id uuid, money bigint, requests bigint, tokens bigint
 ) LANGUAGE sql STABLE AS $$
-    SELECT e.billed_at, e.request_id, e.cost_nano, 1::bigint, app.usage_tokens(e.lines)
+    SELECT e.billed_at, e.request_id, e.cost_nano,
+           (CASE e.usage_source WHEN 'none' THEN 0 ELSE 1 END)::bigint, app.usage_tokens(e.lines)
       FROM public.usage_events e
      WHERE $2 <> 'cost_center'
        AND e.organization_id = $1 AND e.billed_at >= $4 AND e.billed_at < $5
@@ -27,7 +28,8 @@ CREATE FUNCTION app.scope_calls(
                    WHEN 'key' THEN e.key_id = $3 ELSE true END
     UNION ALL
     SELECT e.billed_at, e.request_id, ceil(e.cost_nano * h.basis_points::numeric / 10000)::bigint,
-           1::bigint, ceil(app.usage_tokens(e.lines) * h.basis_points::numeric / 10000)::bigint
+           (CASE e.usage_source WHEN 'none' THEN 0 ELSE 1 END)::bigint,
+           ceil(app.usage_tokens(e.lines) * h.basis_points::numeric / 10000)::bigint
       FROM public.usage_events e
       JOIN public.organizations o ON o.id = e.organization_id
       JOIN LATERAL (
@@ -54,7 +56,8 @@ LANGUAGE sql STABLE AS $$
                CASE $2 WHEN 'cost_center' THEN $5
                        ELSE date_trunc('hour', $5, 'UTC') END AS until
     ), parts AS (
-        SELECT h.hour, h.cost_nano AS money, h.calls AS requests,
+        SELECT h.hour, h.cost_nano AS money,
+               CASE h.usage_source WHEN 'none' THEN 0 ELSE h.calls END AS requests,
                h.input + h.cached_input + h.cache_write + h.cache_write_1h + h.output
                  + h.reasoning + h.audio_input + h.cached_audio_input + h.audio_output
                  + h.image_output_tokens AS tokens

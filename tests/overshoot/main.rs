@@ -12,6 +12,7 @@
 
 mod calling;
 mod comparing;
+mod disaster;
 mod elsewhere;
 mod running;
 mod sampling;
@@ -28,9 +29,9 @@ struct Arguments {
     /// With how many proxies, one run after the other; four at most.
     #[arg(long, env = "PROXIES", value_delimiter = ',', default_values_t = [1, 2, 4])]
     proxies: Vec<usize>,
-    /// On a Redis Cluster, of which the master that counts is killed meanwhile.
-    #[arg(long, env = "CLUSTER", value_parser = clap::builder::FalseyValueParser::new(), default_value = "0")]
-    cluster: bool,
+    /// What befalls the stores meanwhile, in one run each, with the first number of proxies.
+    #[arg(long, env = "DRILLS", value_delimiter = ',')]
+    drills: Vec<disaster::Drill>,
     #[command(flatten)]
     elsewhere: elsewhere::Elsewhere,
 }
@@ -43,10 +44,16 @@ async fn main() -> ExitCode {
         Some(target) => {
             overspend = elsewhere::run(target, &arguments.elsewhere, arguments.calls).await;
         }
-        None => {
+        None if arguments.drills.is_empty() => {
             for proxies in &arguments.proxies {
-                let run = running::run(*proxies, arguments.calls, arguments.cluster);
-                overspend = overspend.max(run.await);
+                overspend = overspend.max(running::run(*proxies, arguments.calls, None).await);
+            }
+        }
+        None => {
+            let proxies = arguments.proxies.first().copied().unwrap_or(2);
+            for drill in &arguments.drills {
+                let over = running::run(proxies, arguments.calls, Some(*drill)).await;
+                overspend = overspend.max(over);
             }
         }
     }

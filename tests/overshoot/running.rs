@@ -10,12 +10,13 @@ use harness::{
     processes::{Extent, Installation},
     relay::Relay,
 };
+use redis::RedisResult;
 use serde_json::{Value, json};
 use shared::{
     counters::{Places, Shard},
     ids::{ApiKeyId, BudgetId, OrganizationId, ProjectId},
     money::Money,
-    wire::Wire,
+    wire::Address,
 };
 use sqlx::PgPool;
 use tokio::{task::JoinSet, time::sleep};
@@ -24,7 +25,8 @@ use uuid::Uuid;
 use super::{
     calling::{Calling, ask, read},
     comparing::{Simulated, compare},
-    sampling::{Sampler, counters},
+    disaster::{Disaster, Drill},
+    sampling::{Sampler, connect, counters},
     say,
 };
 
@@ -39,15 +41,13 @@ const BROKEN: u32 = 100;
 const KILLS: [u64; 2] = [300, 1_200];
 /// When a cap is lowered.
 const LOWERED: u64 = 600;
-/// Calls that are let through before a master of a cluster is killed.
-const FAIL_OVER: u64 = 150;
 /// How long it may take until all is counted and kept.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 struct Run {
     turnpike: Installation,
     db: PgPool,
-    redis: Wire,
+    redis: Address,
     shard: Shard,
     /// The first is the one that is lowered and raised.
     budgets: Vec<BudgetId>,
@@ -60,7 +60,8 @@ struct Run {
 ///
 /// # Panics
 /// If the books do not agree.
-pub async fn run(proxies: usize, calls: u64, on_cluster: bool) -> i64 {
+pub async fn run(proxies: usize, calls: u64, drill: Option<Drill>) -> i64 {
+    let on_cluster = drill == Some(Drill::ClusterMasterKilled);
     // Nodes of a cluster tell their own addresses, so that nothing comes between.
     let extent = Extent { proxies, relayed: !on_cluster, on_cluster };
     let turnpike = Installation::with("overshoot", extent).await.expect("the programs are built");
@@ -70,14 +71,15 @@ pub async fn run(proxies: usize, calls: u64, on_cluster: bool) -> i64 {
     Simulated::forget(&simulator).await;
     let addresses = run.turnpike.proxies.iter().map(|it| it.url("")).collect();
     let calling = Calling::new(addresses, &run.key, MODEL, calls);
-    let sampler = Sampler::start(run.redis.clone(), run.keys());
+    let sampler =
+        Sampler::start(run.redis.clone(), Places::default().incarnation(run.shard), run.keys());
     let began = Instant::now();
     if let Some(relay) = &run.turnpike.relay {
         relay.doubles(DOUBLED);
-        relay.breaks(BROKEN);
+        relay.breaks(if drill.is_none() { BROKEN } else { 0 });
     }
     let workers = calling.start();
-    let (kills, changes) = run.meanwhile(&calling, workers).await;
+    let (kills, changes) = run.meanwhile(&calling, workers, drill).await;
     if let Some(relay) = &run.turnpike.relay {
         relay.breaks(0);
     }
@@ -85,7 +87,7 @@ pub async fn run(proxies: usize, calls: u64, on_cluster: bool) -> i64 {
     let samples = sampler.stop().await;
     let done = run.turnpike.relay.as_ref().map(Relay::done).unwrap_or_default();
     let keys = run.keys();
-    let counters = counters(&mut run.redis, &keys).await.unwrap();
+    let counters = counters(&run.redis, &keys).await.unwrap();
     let counted: Vec<_> = run.budgets.iter().copied().zip(counters).collect();
     let simulated = Simulated::all(&simulator).await;
     let compared = compare(&run.db, &simulated, each, &counted).await;
@@ -103,9 +105,10 @@ pub async fn run(proxies: usize, calls: u64, on_cluster: bool) -> i64 {
     let (first, cap) = (counted[0].1.window.unwrap(), counted[0].1.caps.money.unwrap().nanos());
     let held: i64 = counted.iter().map(|it| it.1.window.unwrap().held.money).sum();
     say(&format!(
-        "{proxies} proxies, {calls} calls in {:.0?}: {admitted} admitted, {refused} refused, {killed} killed \
+        "{}{proxies} proxies, {calls} calls in {:.0?}: {admitted} admitted, {refused} refused, {killed} killed \
          under way ({:.1} % of what was let through, by {kills} kills), {hung_up} hung up, {undecided} \
          tried again, {strange} strange; a cap was changed {changes} times",
+        drill.map_or_else(String::new, |it| format!("{}: ", it.name())),
         began.elapsed(),
         killed as f64 * 100.0 / (admitted + killed).max(1) as f64,
     ));
@@ -179,7 +182,7 @@ impl Run {
                 .unwrap();
         let budgets = budgets.into_iter().map(|it| BudgetId::from_uuid(it.0)).collect();
         turnpike.served().await;
-        let redis = turnpike.redis().await;
+        let redis = turnpike.setting("TURNPIKE_REDIS_URL").parse().unwrap();
         let shard = Shard::of(OrganizationId::from_uuid(organization));
         Self { turnpike, db, redis, shard, budgets, worst, key }
     }
@@ -194,28 +197,25 @@ impl Run {
         &mut self,
         calling: &Arc<Calling>,
         mut workers: JoinSet<()>,
+        drill: Option<Drill>,
     ) -> (usize, u64) {
         let tally = &calling.tally;
+        let mut drill = drill.map(Disaster::of);
         let (mut kills, mut changes, mut refused) = (0, 0, 0);
-        let (whole, mut failed_over) = (ROOM * self.worst, false);
+        let whole = ROOM * self.worst;
         while !workers.is_empty() {
             while let Some(ended) = workers.try_join_next() {
                 ended.unwrap();
             }
             let admitted = read(&tally.admitted);
+            if let Some(disaster) = &mut drill {
+                disaster.strikes(&mut self.turnpike, (&self.redis, self.shard), admitted).await;
+            }
             if KILLS.get(kills).is_some_and(|it| admitted >= *it) {
                 let at = kills % self.turnpike.proxies.len();
                 self.turnpike.proxies[at].kill().await;
                 self.turnpike.proxies[at].start().await;
                 kills += 1;
-            }
-            if !failed_over && admitted >= FAIL_OVER {
-                // What it had counted and its replica has not heard of is gone.
-                failed_over = true;
-                if let Some(cluster) = &self.turnpike.cluster {
-                    let killed = cluster.kill_master_of(&self.shard.to_string());
-                    cluster.is_whole_without(killed).await;
-                }
             }
             if changes == 0 && admitted >= LOWERED {
                 // To less than is spent, or not: whichever it is by now.
@@ -242,24 +242,28 @@ impl Run {
         submit(&mut owner.browser, &page, &action, &[("usd", &usd)]).await;
     }
 
+    /// How many requests are held, and how many events wait.
+    async fn left(&self, places: &Places, keys: &[String]) -> RedisResult<(i64, u64)> {
+        let counters = counters(&self.redis, keys).await?;
+        let held = counters.iter().filter_map(|it| it.window).map(|it| it.held.requests).sum();
+        let mut redis = connect(&self.redis).await?;
+        let mut ask = redis::cmd("XLEN");
+        Ok((held, ask.arg(places.events(self.shard)).query_async(&mut redis).await?))
+    }
+
     /// Waits until nothing is held and every event is in the database.
     async fn is_settled(&mut self) {
         let (places, began) = (Places::default(), Instant::now());
         let keys = self.keys();
         loop {
-            let counters = counters(&mut self.redis, &keys).await.unwrap();
-            let held: i64 =
-                counters.iter().filter_map(|it| it.window).map(|it| it.held.requests).sum();
-            let waiting: u64 = redis::cmd("XLEN")
-                .arg(places.events(self.shard))
-                .query_async(&mut self.redis)
-                .await
-                .unwrap();
-            if held == 0 && waiting == 0 {
+            if let Ok(left) = self.left(&places, &keys).await
+                && left == (0, 0)
+            {
                 return;
             }
             if began.elapsed() > PATIENCE {
-                say(&format!("*** {held} requests are held and {waiting} events wait ***"));
+                let left = self.left(&places, &keys).await;
+                say(&format!("*** requests that are held, and events that wait: {left:?} ***"));
                 return;
             }
             sleep(Duration::from_millis(50)).await;

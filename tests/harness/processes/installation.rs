@@ -326,6 +326,11 @@ impl Installation {
         self.home.run(program, words, &self.ours)
     }
 
+    /// Where Redis has its files.
+    pub fn redis_files(&self) -> std::path::PathBuf {
+        self.home.path.join("data/redis")
+    }
+
     pub fn setting(&self, name: &str) -> &str {
         self.stack.get(name).unwrap_or_else(|| panic!("stack.env has no {name}"))
     }
