@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::BTreeSet};
 
 use harness::html::{Document, Element};
 
-const MOST_BYTES: usize = 40_000;
+const MOST_BYTES: usize = 40 * 1024;
 
 /// What is wrong with a page, one line each.
 pub fn faults(page: &Document) -> Vec<String> {

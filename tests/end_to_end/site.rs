@@ -22,6 +22,8 @@ pub async fn furnish(ada: &mut Person, text: &str) -> Furnished {
         ("/members/invite", "/members/invite", vec![("emails", "new@acme.test")]),
         ("/providers/new?vendor=openai", "/providers", vec![("name", text), ("secret", "sk-1")]),
         ("/policies/new?model=sim-small", "/policies", vec![("name", "fast"), ("note", text)]),
+        // A hard one would refuse calls where nothing looks after the counters.
+        ("/budgets/new", "/budgets", vec![("name", text), ("usd", "5"), ("hard", "false")]),
     ] {
         let path = ada.path(page);
         let answer = ada.browser.fill(&path, action, &typed).await;
@@ -30,6 +32,10 @@ pub async fn furnish(ada: &mut Person, text: &str) -> Furnished {
     let keys = ada.path("/keys/new");
     let named = [("name", text), ("expiry", "30"), ("tags", "env=test")];
     let answer = ada.browser.fill(&keys, "/keys", &named).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    let alerts = ada.path("/budgets/alerts");
+    let url = [("url", "https://hooks.example.com/turnpike")];
+    let answer = ada.browser.fill(&alerts, "/budgets/alerts/webhooks", &url).await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     let tokens = ada.path("/settings/tokens");
     let named = [("name", text), ("role", "owner")];
