@@ -4,7 +4,8 @@
 #   infra/fuzz.sh            all of them
 #   infra/fuzz.sh TARGET...  those: the names in fuzz/fuzz_targets
 #
-# Needs a nightly toolchain; where there is none, says so and succeeds. What was found is in
+# Needs a nightly toolchain; where there is none, says so and succeeds. Ends with 2 where the
+# targets do not build, with 1 where something was found. What was found is in
 # target/fuzz/found, and `target/fuzz/.../TARGET FILE` shows it again. Settings, from the
 # environment:
 #
@@ -25,7 +26,7 @@ main() {
   choose_toolchain || exit $?
   infra/install.sh fuzz || exit 1
   PATH=$PWD/target/tools/bin:$PATH
-  cargo fuzz build "${BUILD[@]}" || fail 'the fuzz targets do not build'
+  cargo fuzz build "${BUILD[@]}" || { say '*** The fuzz targets do not build. ***' && exit 2; }
   mkdir -p $FUZZ/found $FUZZ/logs
   printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -I{} infra/fuzz.sh --run-one {}
 }

@@ -41,15 +41,15 @@ fuzz_target!(|body: &[u8]| {
         ask.asked_at = 1_700_000_000;
         assert!(!ask.model.is_empty());
         for most_output in [None, Some(MOST)] {
-            ask.most_output = most_output;
             for takes_stream_options in [false, true] {
                 for model in [MODEL, &ask.model] {
                     let output_cap = "max_completion_tokens";
-                    goes_on(&ask, &Sent { model, takes_stream_options, output_cap });
+                    goes_on(&ask, &Sent { model, takes_stream_options, most_output, output_cap });
                 }
             }
             for to in CANDIDATES.iter().filter(|it| it.model.addresses.of(&ask).is_some()) {
-                is_json(&ask, to);
+                let to = Candidate { most_output, ..to.clone() };
+                is_json(&ask, &to);
             }
         }
     }
@@ -64,7 +64,7 @@ fn goes_on(ask: &Ask, sent: &Sent) {
     let asks_for_usage = ask.is_streaming && sent.takes_stream_options;
     assert_eq!(again.wants_usage, ask.wants_usage || asks_for_usage);
     if ask.form.writes() {
-        assert_eq!(again.output_cap, ask.cap());
+        assert_eq!(again.output_cap, ask.cap(sent.most_output));
     }
     assert_eq!(again.body_for(sent), body, "nothing is left to be changed");
     // All else is as it was.
@@ -98,6 +98,7 @@ fn candidate((dialect, vendor): (Dialect, &str)) -> Candidate {
         dialect,
         region: None,
         quirks: Quirks::of(vendor),
+        timeouts: published::Timeouts::default(),
         credentials: vec![credential.clone()],
     };
     let model = Model {
@@ -105,5 +106,5 @@ fn candidate((dialect, vendor): (Dialect, &str)) -> Candidate {
         addresses: provider(dialect).addresses("https://api.example.com/v1", "model-1").unwrap(),
         upstream: Arc::new(upstream),
     };
-    Candidate { model: Arc::new(model), credential }
+    Candidate::new(Arc::new(model), credential)
 }

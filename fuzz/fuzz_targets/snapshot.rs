@@ -13,10 +13,11 @@ use libfuzzer_sys::fuzz_target;
 use secrecy::SecretString;
 use shared::{
     ids::{CredentialId, UpstreamId},
+    reach::Reach,
     seal::MasterKey,
     snapshot::{
-        Change, Credential, Dialect, Digest, Entity, Form, Genuine, Head, Model, RecordId, SCHEMA,
-        SetSum, Signed, Signer, Upstream, Verifier, unpack,
+        self, Change, Credential, Dialect, Digest, Entity, Form, Genuine, Head, Model, RecordId,
+        SCHEMA, SetSum, Signed, Signer, Upstream, Verifier, unpack,
     },
 };
 
@@ -71,7 +72,7 @@ fn nothing_is_made_of(bytes: &[u8]) {
 }
 
 fn catalog() -> Catalog {
-    let egress = Egress::new(false, &Timeouts::default());
+    let egress = Egress::new(Reach::default(), &Timeouts::default());
     Catalog::new(Opener { sealer: MASTER.sealer("credentials"), egress })
 }
 
@@ -133,6 +134,7 @@ fn upstream() -> String {
         base_url: base_url.into(),
         region: None,
         credentials: vec![Credential { id, weight: 1, sealed_secret }],
+        timeouts: snapshot::Timeouts::default(),
         models: vec![Model::of_text("sim-small", "sim-small", 8_000, 1_000)],
     };
     let (entity, id) = (Entity::Upstream.name(), upstream.id.uuid());
