@@ -68,7 +68,9 @@ fn goes_on(ask: &Ask, sent: &Sent) {
     }
     assert_eq!(again.body_for(sent), body, "nothing is left to be changed");
     // All else is as it was.
-    let (mut was, mut is) = (parsed(ask.text()), parsed(again.text()));
+    let (was, is) = (parsed(ask.text()), parsed(again.text()));
+    assert_eq!(was.is_some(), is.is_some());
+    let (Some(mut was), Some(mut is)) = (was, is) else { return };
     for field in ["model", "models", "stream_options", "max_tokens", "max_completion_tokens"] {
         for body in [&mut was, &mut is] {
             body.as_object_mut().expect("it is an object").remove(field);
@@ -83,8 +85,9 @@ fn is_json(ask: &Ask, to: &Candidate) {
     serde_json::from_slice::<Value>(&body).expect("every dialect is JSON");
 }
 
-fn parsed(text: &str) -> Value {
-    serde_json::from_str(text).expect("it was parsed before")
+/// `None` where a number is beyond what can be compared here: it is passed on as it is.
+fn parsed(text: &str) -> Option<Value> {
+    serde_json::from_str(text).ok()
 }
 
 fn candidate((dialect, vendor): (Dialect, &str)) -> Candidate {
