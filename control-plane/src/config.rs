@@ -88,7 +88,7 @@ pub struct Stores {
     #[arg(long, env = "TURNPIKE_DATABASE_URL", value_parser = store_url, hide_env_values = true)]
     pub database_url: SecretString,
 
-    /// Redis.
+    /// Redis: of a cluster the addresses of some nodes, with commas between.
     #[arg(long, env = "TURNPIKE_REDIS_URL", value_parser = store_url, hide_env_values = true)]
     pub redis_url: SecretString,
 }

@@ -21,7 +21,8 @@ pub struct Config {
     #[command(flatten)]
     pub floor: Floor,
 
-    /// Redis, where the control plane publishes what we serve.
+    /// Redis, where the control plane publishes what we serve: of a cluster the addresses of some
+    /// nodes, with commas between.
     #[arg(long, env = "TURNPIKE_REDIS_URL", value_parser = redis_url, hide_env_values = true)]
     pub redis_url: SecretString,
 

@@ -179,13 +179,14 @@ impl ConnectionLike for Wire {
 }
 
 async fn ask(mut cluster: ClusterConnection, command: &Cmd) -> RedisResult<Value> {
-    for tried in 1.. {
+    let mut tried = 1;
+    loop {
         match cluster.req_packed_command(command).await {
             Err(error) if was_not_done(&error) && tried < TRIES => pause(tried).await,
             answer => return answer,
         }
+        tried += 1;
     }
-    unreachable!("the last try returns")
 }
 
 /// Commands on one slot in their order, those on several at the same time. Where one names no
@@ -211,13 +212,14 @@ async fn ask_all(cluster: ClusterConnection, commands: &Pipeline) -> RedisResult
 
 async fn ask_slot(mut cluster: ClusterConnection, commands: &Pipeline) -> RedisResult<Vec<Value>> {
     let count = commands.len();
-    for tried in 1.. {
+    let mut tried = 1;
+    loop {
         match cluster.req_packed_commands(commands, 0, count).await {
             Err(error) if was_not_done(&error) && tried < TRIES => pause(tried).await,
             answer => return answer,
         }
+        tried += 1;
     }
-    unreachable!("the last try returns")
 }
 
 /// The commands of a pipeline on one slot, and where each stood.
