@@ -158,6 +158,7 @@ impl Journal {
     }
 
     /// Writes down that a call is about to be sent, which is going to be settled in `shard`.
+    /// Written down once more, it is what was said last: before each attempt that follows.
     pub fn intend(&self, call: RequestId, shard: Shard, intent: &[u8]) -> Result<(), NotWritten> {
         let mut kept = self.kept();
         let reserved = (kept.open.len() + 1) * ROOM_PER_CALL;
@@ -168,7 +169,9 @@ impl Journal {
         let place = kept.append(Kind::Intent, &with_head(call, shard, last, intent))?;
         // The bytes are on the disk; who settles the call has them as well.
         let unsettled = Unsettled { intent: Vec::new(), shard, delivered: 0, place };
-        kept.open.insert(call, unsettled);
+        if let Some(before) = kept.open.insert(call, unsettled) {
+            kept.release(before.place.segment);
+        }
         Ok(())
     }
 

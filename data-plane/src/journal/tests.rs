@@ -112,6 +112,27 @@ fn who_comes_after_a_killed_process_finds_what_was_under_way() {
     assert!(Journal::left_behind(&root.0, ENOUGH).unwrap().is_empty());
 }
 
+/// As before each attempt that follows another.
+#[test]
+fn a_call_that_is_written_down_again_is_what_was_written_last() {
+    let root = Root::new();
+    let (journal, call) = (root.journal(), RequestId::generate());
+    journal.intend(call, shard(3), b"first").unwrap();
+    journal.progress(call, 70);
+    journal.intend(call, shard(3), b"second").unwrap();
+    // Nothing is needed any more of what was written before.
+    assert_eq!(journal.kept().needed.values().sum::<usize>(), 1);
+    drop(journal);
+
+    let journal = root.left_behind();
+    let left = journal.unsettled();
+    let told: Vec<_> = left.iter().map(|(_, it)| (&it.intent[..], it.delivered)).collect();
+    assert_eq!(told, [(&b"second"[..], 0)]);
+    journal.settle(call, shard(3), text);
+    journal.forget(shard(3), 1).unwrap();
+    assert!(journal.is_done() && journal.kept().needed.is_empty());
+}
+
 #[test]
 fn a_settlement_that_was_damaged_is_made_again_under_its_number() {
     let root = Root::new();
