@@ -54,6 +54,8 @@ const WRITE_BUFFER: usize = 16 * 1024;
 /// Calls are told so long before the end of the drain, beside what a silence of a stream
 /// takes, that it comes.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// Answers whose callers have left are heard out before the drain, for this part of its time.
+const HEARING: u32 = 4;
 
 /// A data plane that serves.
 pub struct Running {
@@ -151,10 +153,14 @@ impl Running {
         self.gateway.draining.store(true, Ordering::Relaxed);
         info!("draining");
         tokio::time::sleep(self.drain_delay).await;
+        // They come over connections of the workers, which go with these.
+        let heard = self.gateway.meter.has_heard_all();
+        let _ = tokio::time::timeout(self.drain / HEARING, heard).await;
         tokio::select! {
             () = self.stop_serving() => (),
             () = self.say_farewell() => (),
         }
+        self.gateway.meter.ends_hearing();
         self.supervisor.shut_down().await;
         self.gateway.meter.limiter.leave().await;
         self.gateway.meter.leave().await;

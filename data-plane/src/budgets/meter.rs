@@ -16,10 +16,19 @@ use shared::{
     snapshot::Budget,
     tasks::Supervisor,
 };
-use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::{
+    sync::{Mutex as AsyncMutex, Notify},
+    time::sleep,
+};
 use tracing::{error, info, warn};
 
-use super::{Clock, Edges, MeterMetrics, allowances::Allowances, book::Book, tab::Intent};
+use super::{
+    Clock, Edges, MeterMetrics,
+    allowances::Allowances,
+    book::Book,
+    hearing::{Hearing, Unheard},
+    tab::Intent,
+};
 use crate::{
     journal::{Journal, NotWritten},
     limits::Limiter,
@@ -31,12 +40,15 @@ const CARRY: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_secs(1);
 /// How often the journal is tended.
 const TEND: Duration = Duration::from_millis(20);
+/// How often one who leaves looks whether all answers are heard out.
+const HEARD: Duration = Duration::from_millis(50);
 
 pub struct Meter {
     pub proxy: ProxyId,
     pub limiter: Arc<Limiter>,
     pub allowances: Allowances,
     pub metrics: MeterMetrics,
+    hearing: Hearing,
     own: Book,
     /// Of processes before us.
     others: Mutex<Vec<Arc<Book>>>,
@@ -78,11 +90,13 @@ impl Meter {
         fs::create_dir_all(root)?;
         let others = Journal::left_behind(root, most_bytes)?;
         let epoch = Epoch(u64::from_le_bytes(random::bytes()));
-        let journal = Journal::create(root, epoch, most_bytes)?;
+        let mut journal = Journal::create(root, epoch, most_bytes)?;
+        journal.is_passing = passing.is_some();
         let meter = Self {
             proxy: ProxyId::generate(),
             limiter,
             allowances: Allowances::default(),
+            hearing: Hearing::new(&metrics),
             metrics,
             own: Book::of(journal),
             others: Mutex::new(others.into_iter().map(take_over).collect()),
@@ -148,7 +162,25 @@ impl Meter {
         self.nudge.notify_one();
     }
 
+    /// Settles a call when the rest of its answer is heard. Never waits either.
+    pub(super) fn hears_out(&self, unheard: Unheard) {
+        self.hearing.take(unheard);
+    }
+
+    /// Waits until no answer is being heard out.
+    pub async fn has_heard_all(&self) {
+        while self.metrics.hearing.get() > 0 {
+            sleep(HEARD).await;
+        }
+    }
+
+    /// What has not been heard out by now is settled without.
+    pub fn ends_hearing(&self) {
+        self.hearing.end();
+    }
+
     pub fn start(self: Arc<Self>, supervisor: &Supervisor) {
+        self.hearing.start(supervisor);
         let (meter, nudge) = (self.clone(), self.nudge.clone());
         supervisor.every("count calls", CARRY, nudge, move || meter.clone().carry());
         let meter = self.clone();
@@ -227,6 +259,12 @@ impl Meter {
         Self::begin(None, 64 << 20, limiter, metrics.meter).unwrap()
     }
 
+    /// Without all else that is done beside the road.
+    #[cfg(test)]
+    pub fn begins_hearing(&self, supervisor: &Supervisor) {
+        self.hearing.start(supervisor);
+    }
+
     #[cfg(test)]
     pub async fn look_now(self: &Arc<Self>) {
         let Ok(()) = self.clone().look().await;
@@ -238,8 +276,8 @@ impl Meter {
         let mut events = Vec::new();
         for shard in self.own.journal.shards() {
             for (_, body) in self.own.journal.since(shard, 0, usize::MAX).unwrap() {
-                let held = usize::from(body[0]) * 16;
-                events.push(Event::decode(&body[1 + held..]).unwrap());
+                let (_, event) = super::book::parts(&body).unwrap();
+                events.push(Event::decode(event).unwrap());
             }
         }
         events

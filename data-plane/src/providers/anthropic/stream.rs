@@ -19,8 +19,14 @@ pub(super) struct Stream {
     finish: Option<Finish>,
     call: Option<Telling>,
     calls: u32,
+    /// Whether anything is being written, and nothing but what the client sees.
+    writes: Option<Openly>,
     is_complete: bool,
 }
+
+/// Whether all that is written is shown. Of thoughts a summary is, and of what the vendor's own
+/// tools are told, nothing.
+type Openly = bool;
 
 /// A call that is being told.
 struct Telling {
@@ -85,6 +91,7 @@ impl Stream {
             finish: None,
             call: None,
             calls: 0,
+            writes: None,
             is_complete: false,
         }
     }
@@ -97,6 +104,8 @@ impl Stream {
     }
 
     fn begins(&mut self, index: u64, block: &Block, chunks: &mut Chunks) {
+        let is_open = matches!(&*block.kind, "text" | "tool_use");
+        self.writes = Some(self.writes.unwrap_or(true) && is_open);
         if &*block.kind != "tool_use" {
             return;
         }
@@ -200,5 +209,11 @@ impl Translator for Stream {
 
     fn usage(&self) -> Option<Usage> {
         self.counted.usage()
+    }
+
+    /// What was put in is told first, and what is written is shown; a message that is cut is
+    /// not gone on with.
+    fn may_be_cut(&self) -> bool {
+        self.writes == Some(true) && self.counted.usage().is_some()
     }
 }
