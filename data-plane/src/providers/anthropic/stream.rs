@@ -217,3 +217,41 @@ impl Translator for Stream {
         self.writes == Some(true) && self.counted.usage().is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::providers::{Reader, translating::Translating};
+
+    const STARTS: &str = r#"{"type":"message_start","message":{"id":"m","model":"c",
+        "usage":{"input_tokens":9,"output_tokens":1}}}"#;
+    const SPEAKS: &str = r#"{"type":"content_block_delta","index":0,
+        "delta":{"type":"text_delta","text":"Hi"}}"#;
+
+    fn begins(kind: &str) -> String {
+        format!(r#"{{"type":"content_block_start","index":0,"content_block":{{"type":"{kind}"}}}}"#)
+    }
+
+    #[track_caller]
+    fn check(events: &[&str], expected: bool) {
+        let mut reader = Translating::new(0, Stream::new(false));
+        for event in events {
+            reader.read(format!("data: {}\n\n", event.replace('\n', "")).into()).unwrap();
+        }
+        assert_eq!(reader.may_be_cut(), expected, "{events:?}");
+    }
+
+    /// Else what it comes to is known when it has been heard out.
+    #[test]
+    fn a_stream_may_be_cut_that_has_told_its_input_and_shows_all_that_it_writes() {
+        check(&[], false);
+        check(&[STARTS], false);
+        check(&[STARTS, &begins("text"), SPEAKS], true);
+        check(&[STARTS, &begins("tool_use")], true);
+        check(&[STARTS, &begins("thinking")], false);
+        check(&[STARTS, &begins("thinking"), &begins("text"), SPEAKS], false);
+        check(&[STARTS, &begins("server_tool_use"), &begins("text")], false);
+        let silent = STARTS.replace(r#""input_tokens":9,"output_tokens":1"#, "");
+        check(&[&silent, &begins("text"), SPEAKS], false);
+    }
+}
