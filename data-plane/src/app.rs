@@ -163,7 +163,7 @@ impl Running {
         self.gateway.meter.ends_hearing();
         self.supervisor.shut_down().await;
         self.gateway.meter.limiter.leave().await;
-        self.gateway.meter.leave().await;
+        self.gateway.meter.departs().await;
         self.gateway.refusals.sum_up();
         self.feed.end().await;
         if let Err(error) = self.gateway.last_used.carry(&self.redis, &self.places.last_used).await

@@ -97,11 +97,12 @@ impl Book {
     /// Says all that is not counted. Answers whether Redis heard all of it.
     pub async fn carry(&self, limiter: &Limiter, metrics: &MeterMetrics) -> bool {
         self.flush().await;
-        let mut heard = self.journal.waiting() == 0;
+        let mut heard = true;
         for shard in self.journal.shards() {
             heard &= self.carry_shard(shard, limiter, metrics).await;
         }
-        heard
+        // What the disk does not have for certain was not said.
+        heard && self.waiting() == 0
     }
 
     /// Sees to it that a power failure leaves what is settled. A number that Redis has counted
@@ -275,7 +276,7 @@ impl Book {
 
     /// That a process that is gone holds nothing any more: a store that is lost later need not
     /// wait for it. Unheard, the sweeper finds out.
-    async fn ends(&self, limiter: &Limiter) {
+    pub async fn ends(&self, limiter: &Limiter) {
         for shard in Shard::all() {
             let ask = limiter.counters().forget(shard, self.journal.epoch, LATEST);
             let forgotten: Option<i64> = limiter.ask(&ask).await;

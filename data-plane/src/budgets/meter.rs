@@ -200,6 +200,12 @@ impl Meter {
         self.metrics.unsettled.set(i64::try_from(self.own.waiting()).unwrap_or(i64::MAX));
     }
 
+    /// The same, and that we hold nothing any more, if so: no store waits for us that is lost.
+    pub async fn departs(&self) {
+        self.leave().await;
+        self.own.ends(&self.limiter).await;
+    }
+
     async fn carry(self: Arc<Self>) -> Result<(), Infallible> {
         self.leave().await;
         Ok(())

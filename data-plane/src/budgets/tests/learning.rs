@@ -50,3 +50,19 @@ async fn a_store_that_learns_hears_all_that_is_held_and_that_it_is_all() {
     proxy.look_now().await;
     assert!(!fixture.is_awaited().await);
 }
+
+#[tokio::test]
+async fn who_departs_and_holds_nothing_is_waited_for_by_nobody() {
+    let mut fixture = Fixture::new().await;
+    fixture.budget(BudgetScope::Organization, Period::Day, 1_000_000_000);
+    let proxy = fixture.proxy().await;
+    let call = fixture.call(&proxy, BODY).await.unwrap();
+    let living = fixture.places().living(fixture.shard());
+    proxy.departs().await;
+    let count: u64 = fixture.redis.zcard(&living).await.unwrap();
+    assert_eq!(count, 1, "it holds something");
+    call.answered(10, 20);
+    proxy.departs().await;
+    let count: u64 = fixture.redis.zcard(&living).await.unwrap();
+    assert_eq!(count, 0);
+}
