@@ -83,10 +83,7 @@ async fn open_apart(platform: &Platform, budget: Budget) -> Result<(), TermsErro
 }
 
 /// Answers those of which nobody has summed up yet what was spent before they counted.
-async fn repeat_some(
-    platform: &Platform,
-    batch: &[Budget],
-) -> Result<Vec<Budget>, TermsError> {
+async fn repeat_some(platform: &Platform, batch: &[Budget]) -> Result<Vec<Budget>, TermsError> {
     let mut redis = timeout(PATIENCE, platform.redis.get()).await??;
     let mut ask = pipe();
     batch.iter().for_each(|it| _ = ask.add_command(known(it, platform)));

@@ -172,7 +172,8 @@ impl Keeper {
         let mut found = Vec::new();
         for (shard, of_shard) in Shard::all().zip(told.chunks(3)) {
             let told = redis::Value::Array(of_shard.to_vec());
-            let (living, awaits, state): Told = redis::from_redis_value(told).map_err(|_| KeeperError::Unreadable)?;
+            let (living, awaits, state): Told =
+                redis::from_redis_value(told).map_err(|_| KeeperError::Unreadable)?;
             let living = living.iter().filter_map(|it| it.parse().ok()).collect();
             let is_cold = state.is_none_or(|it| it.contains(" C "));
             found.push((shard, Found { living, is_cold, awaits }));
