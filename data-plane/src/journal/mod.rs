@@ -29,11 +29,11 @@ use shared::{
 };
 use uuid::Uuid;
 
+pub use self::segments::{Synced, Unsynced};
 use self::{
     record::{Damaged, Kind},
     segments::{Contents, Place, Segments},
 };
-pub use self::segments::{Synced, Unsynced};
 
 /// How large a segment is.
 pub const SEGMENT: usize = 8 * 1024 * 1024;
@@ -153,7 +153,8 @@ impl Journal {
                 let mut written = String::new();
                 lock.read_to_string(&mut written)?;
                 let (segments, contents) = Segments::open(&directory, SEGMENT, most(most_bytes))?;
-                let is_whole = contents.damaged.is_empty() && !written.is_empty() && written == boot();
+                let is_whole =
+                    contents.damaged.is_empty() && !written.is_empty() && written == boot();
                 let mut journal = Self::over((epoch, is_whole), directory, lock, segments);
                 journal.is_left_behind = true;
                 journal.kept().remember(contents);

@@ -41,8 +41,8 @@ use uuid::Uuid;
 pub use self::{
     answer::{Counter, Incarnation, Looked, ReadAnswer, Reading, Settled, State, Window},
     scripts::{
-        CLOCK, Guarded, HealedWindow, Healing, Known, LATEST, Opening, Scripts, Settlement, Sweeping, Swept,
-        Terms, admission, packed, unpacked,
+        CLOCK, Guarded, HealedWindow, Healing, Known, LATEST, Opening, Scripts, Settlement,
+        Sweeping, Swept, Terms, admission, packed, unpacked,
     },
 };
 use crate::ids::{BudgetId, OrganizationId};
