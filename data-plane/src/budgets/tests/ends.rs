@@ -190,8 +190,8 @@ async fn what_a_caller_does_not_wait_for_is_heard_out_and_held_until_then() {
     proxy.leave().await;
     let most = worst(&fixture, BODY);
     assert_eq!(fixture.taken(id).await, (0, 3 * most));
-    let usage = Some(shared::usage::Usage { input: 10, output: 20, ..Default::default() });
-    let whole = Delivered { usage, is_complete: true, ..Delivered::default() };
+    let used = shared::usage::Usage { input: 10, output: 20, ..Default::default() };
+    let whole = Delivered { usage: Some(used), is_complete: true, ..Delivered::default() };
     answered.send(Heard::Answer(whole)).unwrap();
     refused.send(Heard::Nothing).unwrap();
     // A fault of ours costs nobody else anything, and is not free either.
@@ -201,7 +201,7 @@ async fn what_a_caller_does_not_wait_for_is_heard_out_and_held_until_then() {
     assert_eq!(fixture.taken(id).await, (90 + most, 0));
     let events = proxy.told();
     let exact = events.iter().find(|it| it.cost.nanos() == 90).unwrap();
-    assert_eq!((exact.usage, exact.usage_source), (usage.unwrap(), UsageSource::Upstream));
+    assert_eq!((exact.usage, exact.usage_source), (used, UsageSource::Upstream));
     assert_eq!((proxy.metrics.heard_out.get(), proxy.metrics.not_heard.get()), (2, 1));
     // Who leaves hears no more.
     let _late = left(&fixture, &proxy).await;
