@@ -40,6 +40,7 @@ use crate::{
     metrics::Metrics,
     pipeline::Gateway,
     receive::{Limits, Patience},
+    refused::Pages,
     web,
 };
 
@@ -207,7 +208,6 @@ fn gateway(
     let meter = Meter::begin(directory.as_deref(), most, limiter, metrics.meter.clone())
         .map_err(|source| NotStarted::Journal { directory, source })?;
     let calling = Calling::new(config.timeouts, config.breaker_calls, &metrics.call);
-    let dashboard = config.dashboard_url.as_str().trim_end_matches('/');
     Ok(Gateway {
         catalog,
         meter,
@@ -218,7 +218,7 @@ fn gateway(
         proxies: TrustedProxies(config.trusted_proxies.clone()),
         limits: Limits { bytes: config.body_limit_bytes, patience: Patience::default() },
         calling: calling.into(),
-        error_docs: format!("{dashboard}/docs/errors/"),
+        pages: Pages::of(&config.dashboard_url),
         draining: false.into(),
     })
 }
