@@ -23,7 +23,7 @@ use uuid::Uuid;
 pub use self::{
     chain::Listed,
     publisher::{Publisher, Verdict},
-    stops::tell,
+    stops::{Told, tell},
 };
 use crate::{budgets, limits, platform::Platform, policies, upstreams};
 
