@@ -116,8 +116,10 @@ pub struct Facts<'a> {
     pub budgets: &'a [(BudgetId, Counter)],
     /// Between which moments each call was tried.
     pub tried: &'a HashMap<u64, (i64, i64)>,
-    /// Calls of which the only record is lost: each is held, and stays so.
-    pub held: &'a [u64],
+    /// Calls of which the only record is lost: they are held, and stay so,
+    pub unknown: &'a [u64],
+    /// among so many.
+    pub held: i64,
 }
 
 /// Clocks of two processes are read one after the other.
@@ -167,7 +169,7 @@ pub async fn compare(db: &PgPool, facts: &Facts<'_>) -> Compared {
     }
     compared.mistimed += misplaced(&events, &counted);
     for (number, (whole, _)) in &simulated.calls {
-        let is_known = paid.contains_key(number) || facts.held.contains(number);
+        let is_known = paid.contains_key(number) || facts.unknown.contains(number);
         compared.lost += u64::from(*whole > 0 && !is_known);
     }
     compared.doubled = paid.values().filter(|it| **it > 1).count() as u64;
@@ -199,7 +201,6 @@ async fn compare_budgets(
     facts: &Facts<'_>,
     counted: &Counted,
 ) {
-    let held = i64::try_from(facts.held.len()).unwrap();
     for (id, counter) in facts.budgets {
         let windows: Vec<_> = counter.window.iter().chain(&counter.before).collect();
         let mut told: BTreeMap<_, _> = windows.iter().map(|it| (it.from_ms, None)).collect();
@@ -222,8 +223,8 @@ async fn compare_budgets(
         if spent != compared.cost {
             compared.differences.push(format!("{id}: {spent} of {}", compared.cost));
         }
-        if held_now != held {
-            let line = format!("{id}: {held_now} calls are held, and {held} should be");
+        if held_now != facts.held {
+            let line = format!("{id}: {held_now} calls are held, and {} should be", facts.held);
             compared.differences.push(line);
         }
     }

@@ -63,6 +63,6 @@ impl Drop for Disk {
 }
 
 fn unmount(path: &Path) {
-    // Also where something still has a file there.
-    let _ = Command::new("umount").arg("--lazy").arg(path).status();
+    // Also where something still has a file there; and somebody may have been faster.
+    let _ = Command::new("umount").arg("--lazy").arg(path).output();
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
+use shared::counters::Epoch;
 
 /// How a record is spoilt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Spoilt {
     pub what: &'static str,
     /// The number of the call, where it was the only record of one.
     pub only_record_of: Option<u64>,
+    /// Whose journal it is.
+    pub epoch: Epoch,
 }
 
 /// Spoils the last record of the newest segment among the journals in a directory.
@@ -30,14 +33,15 @@ pub fn spoil(journals: &Path, damage: Damage) -> Spoilt {
     let path = newest(journals).expect("the proxy has written something");
     let bytes = fs::read(&path).unwrap();
     let (at, record) = last(&bytes).expect("it holds a record");
-    let spoilt = told(record);
+    let (what, only_record_of) = told(record);
+    let epoch = path.parent().and_then(|it| it.file_name()?.to_str()?.parse().ok());
     let file = OpenOptions::new().write(true).open(&path).unwrap();
     let middle = (at + record.len() / 2) as u64;
     match damage {
         Damage::Cut => file.set_len(middle).unwrap(),
         Damage::Garbled => file.write_all_at(b"#!?", middle).unwrap(),
     }
-    spoilt
+    Spoilt { what, only_record_of, epoch: epoch.expect("it is in the journal of a process") }
 }
 
 fn newest(journals: &Path) -> Option<PathBuf> {
@@ -66,15 +70,15 @@ fn last(bytes: &[u8]) -> Option<(usize, &[u8])> {
 
 /// A kind, the call's id, the shard, a number, and then what is told: the first of a call is
 /// its intent, and the last what it came to.
-fn told(record: &[u8]) -> Spoilt {
+fn told(record: &[u8]) -> (&'static str, Option<u64>) {
     let only_record_of = || {
         let intent: Value = serde_json::from_slice(record.get(26..)?).ok()?;
         intent["event"]["tags"]["call"].as_str()?.parse().ok()
     };
     match record[0] {
-        1 => Spoilt { what: "that a call is about to be sent", only_record_of: only_record_of() },
-        2 => Spoilt { what: "how far an answer had come", only_record_of: None },
-        3 => Spoilt { what: "what a call came to", only_record_of: None },
+        1 => ("that a call is about to be sent", only_record_of()),
+        2 => ("how far an answer had come", None),
+        3 => ("what a call came to", None),
         other => panic!("there is no record of kind {other}"),
     }
 }

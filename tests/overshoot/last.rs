@@ -43,7 +43,7 @@ pub async fn spend_all(run: &mut Run, calling: &Arc<Calling>, model: &str) -> Sp
     let rest = run.worst_of(&body(model, FIRST, 0, 1)).await - TOKEN;
     let mut costs = HashMap::new();
     for number in FIRST.. {
-        run.is_settled(0).await;
+        run.is_settled(&[]).await;
         let (spent, cap) = run.spent().await;
         let left = cap - spent - rest;
         if left == 0 {

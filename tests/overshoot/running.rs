@@ -14,7 +14,7 @@ use harness::{
 use redis::RedisResult;
 use serde_json::{Value, json};
 use shared::{
-    counters::{Places, Shard},
+    counters::{Epoch, Places, Shard},
     ids::{ApiKeyId, BudgetId, OrganizationId, ProjectId},
     money::Money,
     wire::Address,
@@ -49,8 +49,8 @@ const LOWERED: u64 = 600;
 const PATIENCE: Duration = Duration::from_secs(90);
 /// and until all calls are made.
 const LONGEST: Duration = Duration::from_secs(1_200);
-/// So many refusals say that a cap leaves no room.
-const USED_UP: u64 = 100;
+/// So many refusals, and no call let through meanwhile, say that a cap leaves no room.
+const USED_UP: u64 = 500;
 
 pub struct Run {
     pub turnpike: Installation,
@@ -116,8 +116,8 @@ pub async fn run(proxies: usize, calls: u64, disaster: Option<Disaster>) -> Outc
     if let Some(relay) = &run.turnpike.relay {
         relay.breaks(0);
     }
-    let held = disaster.as_ref().map_or_else(Vec::new, Disaster::held);
-    run.is_settled(held.len()).await;
+    let spoilt = disaster.as_ref().map_or_else(Vec::new, Disaster::spoilt);
+    run.is_settled(&spoilt).await;
     let spent = match disaster {
         None => Some(spend_all(&mut run, &calling, MODEL).await),
         Some(_) => None,
@@ -132,7 +132,8 @@ pub async fn run(proxies: usize, calls: u64, disaster: Option<Disaster>) -> Outc
         others: &costs,
         budgets: &budgets,
         tried: &calling.tried(),
-        held: &held,
+        unknown: &disaster.as_ref().map_or_else(Vec::new, Disaster::unknown),
+        held: run.held_by(&spoilt).await.unwrap(),
     };
     let compared = compare(&run.db, &facts).await;
     let made = read(&calling.tally.begun) - (WORKERS * calling.addresses.len()) as u64;
@@ -221,13 +222,13 @@ async fn tell_budgets(run: &Run, compared: &Compared, samples: Samples, facts: &
     }
     say(&format!(
         "  lost = {}, invented = {}, duplicated = {}, billed at another time = {}; {} may not have been sent, {} are \
-         held whose only record is lost; {} samples, overspend = {} nano-dollars",
+         held of whom a journal may have lost the record; {} samples, overspend = {} nano-dollars",
         compared.lost,
         compared.invented,
         compared.doubled,
         compared.mistimed,
         compared.unsure,
-        facts.held.len(),
+        facts.held,
         samples.count,
         samples.overspend.max(over)
     ));
@@ -309,7 +310,7 @@ impl Run {
         disaster: &mut Option<Disaster>,
     ) -> (usize, u64) {
         let (tally, began) = (&calling.tally, Instant::now());
-        let (mut kills, mut changes, mut refused) = (0, 0, 0);
+        let (mut kills, mut changes, mut refused, mut last) = (0, 0, 0, 0);
         let whole = ROOM * self.worst;
         calling.goes_on(true);
         while !workers.is_empty() {
@@ -318,6 +319,9 @@ impl Run {
                 ended.unwrap();
             }
             let admitted = read(&tally.admitted);
+            if admitted != last {
+                (last, refused) = (admitted, read(&tally.refused));
+            }
             let is_refusing = read(&tally.refused) > refused + USED_UP;
             let is_used_up = changes == 2 && is_refusing;
             if let Some(disaster) = disaster.as_mut().filter(|it| !it.is_over()) {
@@ -338,7 +342,7 @@ impl Run {
                 self.set_cap(whole / 4).await;
                 (changes, refused) = (1, read(&tally.refused));
             }
-            if changes == 1 && read(&tally.refused) > refused + USED_UP {
+            if changes == 1 && is_refusing {
                 self.set_cap(whole).await;
                 (changes, refused) = (2, read(&tally.refused));
             }
@@ -382,15 +386,33 @@ impl Run {
         Ok((held, ask.arg(places.events(self.shard)).query_async(&mut redis).await?))
     }
 
-    /// Waits until no more than so many calls are held and every event is in the database.
-    pub async fn is_settled(&self, held: usize) {
+    /// For how many calls some processes hold something, or are held as the dead.
+    async fn held_by(&self, epochs: &[Epoch]) -> RedisResult<i64> {
+        let (places, mut redis) = (Places::default(), connect(&self.redis).await?);
+        let mut held = 0;
+        for epoch in epochs {
+            let mut ask = redis::cmd("HLEN");
+            held +=
+                ask.arg(places.holds(self.shard, *epoch)).query_async::<i64>(&mut redis).await?;
+            let mut ask = redis::cmd("HKEYS");
+            let dead: Vec<String> =
+                ask.arg(places.dead_holds(self.shard)).query_async(&mut redis).await?;
+            let theirs = dead.iter().filter(|it| it.starts_with(&epoch.to_string()));
+            held += i64::try_from(theirs.count()).unwrap();
+        }
+        Ok(held)
+    }
+
+    /// Waits until nothing is held, but by those whose journals were spoilt, and every event is
+    /// in the database.
+    pub async fn is_settled(&self, spoilt: &[Epoch]) {
         let (places, began) = (Places::default(), Instant::now());
         let keys = self.keys();
-        // By each budget.
-        let held = i64::try_from(held * keys.len()).unwrap();
+        let budgets = i64::try_from(keys.len()).unwrap();
         loop {
-            if let Ok(left) = self.left(&places, &keys).await
-                && left == (held, 0)
+            if let Ok(held) = self.held_by(spoilt).await
+                && let Ok(left) = self.left(&places, &keys).await
+                && left == (held * budgets, 0)
             {
                 return;
             }

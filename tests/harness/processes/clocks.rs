@@ -4,8 +4,8 @@
 //! from a file, so that the clocks of all who share it move at one moment.
 
 use std::{
-    fs::{self, OpenOptions},
-    os::unix::fs::FileExt,
+    fs::{self, OpenOptions, Permissions},
+    os::unix::fs::{FileExt, PermissionsExt},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -25,7 +25,10 @@ impl Clocks {
     pub(super) fn new(home: &Path, library: &Path, begins_ms: i64) -> Self {
         let directory = home.join("clocks");
         fs::create_dir(&directory).expect("temporary files can be made");
-        fs::copy(library, directory.join(LIBRARY)).expect("the library is built");
+        let copy = directory.join(LIBRARY);
+        fs::copy(library, &copy).expect("the library is built");
+        let readable = Permissions::from_mode(0o644);
+        fs::set_permissions(copy, readable).expect("it is ours");
         Self { directory, begins_ms }
     }
 

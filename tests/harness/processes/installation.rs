@@ -364,14 +364,6 @@ impl Installation {
         self.proxies[at].twin("twin", self.spare_ports)
     }
 
-    /// What a proxy's metric of that name says.
-    pub async fn metric(&self, at: usize, name: &str) -> Option<f64> {
-        let url = format!("http://127.0.0.1:{}/metrics", self.metrics[at]);
-        let text = self.client.get(&url).send().await.ok()?.text().await.ok()?;
-        let told = text.lines().find_map(|it| it.strip_prefix(name)?.strip_prefix(' '));
-        told?.parse().ok()
-    }
-
     pub fn setting(&self, name: &str) -> &str {
         self.stack.get(name).unwrap_or_else(|| panic!("stack.env has no {name}"))
     }
