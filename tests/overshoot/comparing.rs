@@ -19,6 +19,8 @@ use super::{calling::ask, say};
 pub struct Simulated {
     /// By the number of a call, how many of its answers were sent whole, and how many were not.
     calls: HashMap<u64, (u64, u64)>,
+    /// Answers that were sent whole, whoever asked.
+    pub complete: u64,
 }
 
 impl Simulated {
@@ -31,20 +33,18 @@ impl Simulated {
     pub async fn all(simulator: &str) -> Self {
         let url = format!("{simulator}/__control/calls?after=0");
         let told: Value = client().get(url).send().await.unwrap().json().await.unwrap();
-        let mut calls: HashMap<u64, (u64, u64)> = HashMap::new();
+        let (mut calls, mut complete): (HashMap<u64, (u64, u64)>, u64) = (HashMap::new(), 0);
         for call in told["calls"].as_array().unwrap() {
-            let body: Value = serde_json::from_str(call["body"].as_str().unwrap()).unwrap();
+            let is_whole = call["ending"] == "complete" && call["status"] == 200;
+            complete += u64::from(is_whole);
+            let body: Value =
+                serde_json::from_str(call["body"].as_str().unwrap()).unwrap_or_default();
             let number = body["user"].as_str().and_then(|it| it.strip_prefix("call-"));
             let Some(number) = number.and_then(|it| it.parse().ok()) else { continue };
             let (whole, broken) = calls.entry(number).or_default();
-            let is_whole = call["ending"] == "complete" && call["status"] == 200;
             *(if is_whole { whole } else { broken }) += 1;
         }
-        Self { calls }
-    }
-
-    pub fn complete(&self) -> u64 {
-        self.calls.values().map(|it| it.0).sum()
+        Self { calls, complete }
     }
 
     /// What an answer costs that is sent whole, in nano-dollars.
