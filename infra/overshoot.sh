@@ -13,6 +13,7 @@
 #   KEY, MODEL        its key, and what it calls the simulator's sim-small
 #   SIMULATOR         where that is
 #   CAP_USD           the budget that it is told to hold, in dollars
+#                     tests/overshoot/litellm.yaml says how this is done with LiteLLM
 #   TURNPIKE_BIN_DIR  the programs found there, build nothing
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
