@@ -14,7 +14,8 @@
 #   SIMULATOR         where that is
 #   CAP_USD           the budget that it is told to hold, in dollars
 #                     tests/overshoot/litellm.yaml says how this is done with LiteLLM
-#   TURNPIKE_BIN_DIR  the programs found there, build nothing
+#   TURNPIKE_BIN_DIR  the programs found there, build nothing. The ingester's drill needs such as
+#                     are built to be debugged
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 source infra/lib/say.sh
