@@ -392,13 +392,13 @@ impl Run {
         let mut held = 0;
         for epoch in epochs {
             let mut ask = redis::cmd("HLEN");
-            held +=
-                ask.arg(places.holds(self.shard, *epoch)).query_async::<i64>(&mut redis).await?;
+            let living: i64 =
+                ask.arg(places.holds(self.shard, *epoch)).query_async(&mut redis).await?;
             let mut ask = redis::cmd("HKEYS");
             let dead: Vec<String> =
                 ask.arg(places.dead_holds(self.shard)).query_async(&mut redis).await?;
             let theirs = dead.iter().filter(|it| it.starts_with(&epoch.to_string()));
-            held += i64::try_from(theirs.count()).unwrap();
+            held += living + i64::try_from(theirs.count()).unwrap();
         }
         Ok(held)
     }
