@@ -374,6 +374,16 @@ impl Run {
             (owner.path(&format!("/budgets/{id}/edit")), owner.path(&format!("/budgets/{id}")));
         let usd = Money::from_nanos(nanos).exact();
         submit(&mut owner.browser, &page, &action, &[("usd", &usd)]).await;
+        // On a busy machine Redis may hear it a little later.
+        while !self.has_cap(nanos).await {
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn has_cap(&self, nanos: i64) -> bool {
+        let counters = counters(&self.redis, &self.keys()).await.unwrap_or_default();
+        let cap = counters.first().and_then(|it| it.caps.money);
+        cap.is_some_and(|it| it.nanos() == nanos)
     }
 
     /// How many requests are held, and how many events wait.
