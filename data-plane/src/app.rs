@@ -4,7 +4,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     thread,
     time::Duration,
@@ -43,6 +43,7 @@ use crate::{
     limits::{Limiter, Place},
     metrics::Metrics,
     pipeline::Gateway,
+    place::OwnPlace,
     receive::{Limits, Patience},
     refused::Pages,
     web,
@@ -75,6 +76,8 @@ pub struct Running {
     feed: Arc<Feed>,
     redis: Pool,
     places: Places,
+    /// The last to go: whoever starts after us finds all that we wrote.
+    _place: Option<OwnPlace>,
 }
 
 /// Where in Redis we say something.
@@ -87,6 +90,12 @@ struct Places {
 pub enum NotStarted {
     #[error("cannot listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error(
+        "another process has its state in {directory:?}: each proxy needs a TURNPIKE_STATE_DIR of its own"
+    )]
+    Taken { directory: PathBuf },
+    #[error("the state cannot be kept in {directory:?}")]
+    State { directory: PathBuf, source: io::Error },
     #[error("TURNPIKE_REDIS_URL is not usable")]
     Redis(#[from] FeedError),
     #[error("the journal cannot be kept in {directory:?}")]
@@ -103,6 +112,7 @@ pub async fn start(config: Config) -> Result<Running, NotStarted> {
 
 /// Needs a multi-threaded runtime: the catalog is kept current beside the workers.
 pub async fn start_from(source: Source, config: Config) -> Result<Running, NotStarted> {
+    let place = config.state_dir.as_deref().map(own_place).transpose()?;
     let egress = Egress::new(config.reach.clone(), &config.timeouts);
     let sealer = config.credential_key.sealer("credentials");
     let catalog = Arc::new(Catalog::new(Opener { sealer, egress: egress.clone() }));
@@ -149,7 +159,17 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
         feed,
         redis,
         places,
+        _place: place,
     })
+}
+
+fn own_place(directory: &Path) -> Result<OwnPlace, NotStarted> {
+    let directory = directory.to_owned();
+    match OwnPlace::take(&directory) {
+        Ok(Some(place)) => Ok(place),
+        Ok(None) => Err(NotStarted::Taken { directory }),
+        Err(source) => Err(NotStarted::State { directory, source }),
+    }
 }
 
 impl Running {

@@ -117,9 +117,10 @@ pub fn model(gateway: &Gateway, knock: Knock<'_>, name: &str) -> Result<Answer, 
 }
 
 impl Gateway {
-    /// Whether we can serve, which needs a snapshot and no store.
+    /// Whether we can serve, which needs a snapshot, room to write calls down, and no store.
     pub fn is_ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed) && self.catalog.present().is_some()
+        let leaves = self.draining.load(Ordering::Relaxed);
+        !leaves && self.catalog.present().is_some() && !self.meter.journal_is_full()
     }
 
     fn authenticate(&self, knock: Knock<'_>, scope: Scope) -> Result<Caller, Refused> {

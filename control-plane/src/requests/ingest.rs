@@ -8,6 +8,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    ops::RangeInclusive,
     sync::{LazyLock, Mutex, PoisonError},
     time::Duration,
 };
@@ -241,6 +242,7 @@ impl Ingester {
         self.make_late_days(&told).await?;
         let settled: Vec<_> = told.iter().filter_map(|(_, it)| it.settled()).collect();
         let new = self.add_what_fits(&mut tx, told, &mut aside).await?;
+        self.pass(Failpoint::IngestAdded)?;
         let marks = usage::advance(&mut tx, &settled).await?;
         self.pass(Failpoint::IngestInserted)?;
         tx.commit().await?;
@@ -250,6 +252,7 @@ impl Ingester {
         self.publish(&marks).await?;
         self.pass(Failpoint::IngestPublished)?;
         self.remove(&streams).await?;
+        self.pass(Failpoint::IngestRemoved)?;
 
         let known = entries.len() - aside.len() - new;
         for (result, count) in [("new", new), ("known", known), ("aside", aside.len())] {
@@ -313,12 +316,13 @@ impl Ingester {
         aside: &mut Vec<(&'a Entry, String)>,
     ) -> Result<usize, sqlx::Error> {
         store::take_time(conn).await?;
-        let oldest = self.oldest(OffsetDateTime::now_utc().date());
+        let today = OffsetDateTime::now_utc().date();
+        let kept = self.oldest(today)..=days_before(today, -AHEAD);
         let (entries, told): (Vec<_>, Vec<_>) = told.into_iter().unzip();
         let (mut new, mut parts) = (0, Vec::new());
         parts.push(0..told.len());
         while let Some(part) = parts.pop() {
-            match add_or_undo(conn, &told[part.clone()], oldest).await? {
+            match add_or_undo(conn, &told[part.clone()], &kept).await? {
                 Ok(count) => new += count,
                 Err(why) if part.len() == 1 => aside.push((entries[part.start], why)),
                 Err(_) => {
@@ -415,17 +419,19 @@ pub async fn add(conn: &mut PgConnection, events: Vec<Event>) -> Result<(), sqlx
 }
 
 /// What the database says about the values is one failure, that it is away another. What the
-/// log does not keep any more is billed all the same.
+/// log does not keep any more is billed all the same, and so is what has not begun yet by the
+/// clock of its proxy: that decides nothing about money.
 async fn add_or_undo(
     conn: &mut PgConnection,
     told: &[Told],
-    oldest: Date,
+    kept: &RangeInclusive<Date>,
 ) -> Result<Result<i64, String>, sqlx::Error> {
     if told.is_empty() {
         return Ok(Ok(0));
     }
     let events: Vec<_> = told.iter().map(|it| &it.event).collect();
-    let logged = told.iter().filter(|it| it.event.settlement.is_none() || it.day() >= oldest);
+    let is_kept = |it: &&Told| it.event.settlement.is_none() || kept.contains(&it.day());
+    let logged = told.iter().filter(is_kept);
     let mut within = conn.begin().await?;
     let added = match store::add(&mut within, logged).await {
         Ok(logged) => usage::add(&mut within, &events).await.map(|billed| logged.max(billed)),

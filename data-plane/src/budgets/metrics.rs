@@ -15,6 +15,10 @@ pub struct MeterMetrics {
     pub overruns: IntCounter,
     /// Times that we said again what we hold, since the store had lost it.
     pub registered: IntCounter,
+    /// 1 while calls are refused, since the journal has no room to write them down.
+    pub journal_full: IntGauge,
+    /// Calls that were refused for that.
+    pub unwritten: IntCounter,
 }
 
 impl MeterMetrics {
@@ -27,6 +31,11 @@ impl MeterMetrics {
         let unsettled =
             IntGauge::new("turnpike_unsettled_calls", "Calls that ended and are not counted yet.")?;
         registry.register(Box::new(unsettled.clone()))?;
+        let journal_full = IntGauge::new(
+            "turnpike_journal_full",
+            "1 while calls are refused, since they cannot be written down.",
+        )?;
+        registry.register(Box::new(journal_full.clone()))?;
         Ok(Self {
             unsettled,
             settled: counter("turnpike_settled_calls_total", "Calls counted and told of.")?,
@@ -45,6 +54,11 @@ impl MeterMetrics {
             registered: counter(
                 "turnpike_holds_registered_total",
                 "Holds said again to a store that had lost them.",
+            )?,
+            journal_full,
+            unwritten: counter(
+                "turnpike_journal_refusals_total",
+                "Calls refused, since they could not be written down.",
             )?,
         })
     }

@@ -102,6 +102,9 @@ pub struct Intent {
     pub line: Option<Line>,
     pub price: Option<PinnedPrice>,
     pub bearings: Vec<Borne>,
+    /// Whether Redis had said that its budgets hold it.
+    #[serde(default)]
+    pub is_held: bool,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -243,6 +246,7 @@ impl Tab {
             line,
             price: first.and_then(|it| it.model.price.clone()),
             bearings: self.bearings.iter().zip(&self.windows).map(borne).collect(),
+            is_held: self.held.is_some(),
         };
         self.meter.intends(self.call, self.shard, &intent)?;
         self.is_intended = true;
@@ -479,7 +483,7 @@ impl Tab {
 impl Intent {
     /// What is told of the call when its process died: what had been delivered is paid for.
     pub fn settled(self, delivered: u64) -> (Box<Event>, Vec<BudgetId>) {
-        let Self { mut event, line, price, bearings } = self;
+        let Self { mut event, line, price, bearings, is_held: _ } = self;
         if let Some(mut line) = line {
             line.usage.output = line.usage.output.max(delivered);
             let cost = price.map_or(Pico::ZERO, |it| it.price.cost(&line.usage, None));

@@ -5,7 +5,8 @@
 //! what is settled has its number among those of its shard, without gaps, and is kept until
 //! it is told that the database has it; a process that was killed leaves its journal behind,
 //! and the next one that finds it settles what was under way. A disk that is full refuses
-//! calls and loses nothing: what must be kept and cannot be written is kept in memory.
+//! calls and loses nothing: what must be kept and cannot be written is kept in memory. Where
+//! records are damaged or missing, that is known.
 //!
 //! What an intent and a settlement say is others' business: here they are bytes.
 
@@ -19,7 +20,10 @@ use std::{
     fs::{self, File, TryLockError},
     io::{self, Read, Write},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use shared::{
@@ -34,8 +38,10 @@ use self::{
     segments::{Contents, Place, Segments},
 };
 
-/// How large a segment is.
+/// How large a segment is, where the journal may take enough of the disk, and how small it is
+/// otherwise.
 pub const SEGMENT: usize = 8 * 1024 * 1024;
+const SMALLEST: usize = 1024 * 1024;
 /// So many segments are kept for the sake of calls that last long; then those are written
 /// down again.
 const MOST_PINNED: usize = 8;
@@ -48,6 +54,7 @@ pub struct Journal {
     /// Whether all that was written is there. Not where the machine stopped since: the last
     /// that was written may not have come to its disk.
     pub is_whole: bool,
+    is_full: AtomicBool,
     directory: PathBuf,
     /// Held as long as this is used: who gets it knows that nobody else writes here.
     _lock: File,
@@ -90,6 +97,8 @@ enum Body {
     },
     /// It was damaged. The call is settled again, under the same number.
     Lost,
+    /// It is not here any more, and was counted before.
+    Counted,
 }
 
 /// That a call cannot be written down, and so must not be sent.
@@ -117,8 +126,9 @@ impl Journal {
         let directory = root.join(epoch.to_string());
         fs::create_dir_all(&directory)?;
         let mut lock = lock(&directory)?.ok_or(io::ErrorKind::WouldBlock)?;
-        lock.write_all(boot().as_bytes())?;
-        let segments = Segments::create(&directory, SEGMENT, most(most_bytes))?;
+        let (size, most) = sizes(most_bytes);
+        lock.write_all(Begun { boot: boot(), size }.written().as_bytes())?;
+        let segments = Segments::create(&directory, size, most)?;
         Ok(Self::over((epoch, true), directory, lock, segments))
     }
 
@@ -132,8 +142,12 @@ impl Journal {
             if let Some(mut lock) = lock(&directory)? {
                 let mut written = String::new();
                 lock.read_to_string(&mut written)?;
-                let (segments, contents) = Segments::open(&directory, SEGMENT, most(most_bytes))?;
-                let is_whole = contents.damaged == 0 && !written.is_empty() && written == boot();
+                let (usual, most) = sizes(most_bytes);
+                let begun = Begun::read(&written);
+                let size = begun.as_ref().map_or(usual, |it| it.size);
+                let (segments, contents) = Segments::open(&directory, size, most)?;
+                let same_boot = begun.is_some_and(|it| !it.boot.is_empty() && it.boot == boot());
+                let is_whole = contents.damaged == 0 && same_boot;
                 let journal = Self::over((epoch, is_whole), directory, lock, segments);
                 journal.kept().remember(contents);
                 journals.push(journal);
@@ -154,18 +168,20 @@ impl Journal {
             shards: BTreeMap::new(),
             needed: HashMap::new(),
         };
-        Self { epoch, is_whole, directory, _lock: lock, kept: Mutex::new(kept) }
+        let is_full = AtomicBool::new(false);
+        Self { epoch, is_whole, is_full, directory, _lock: lock, kept: Mutex::new(kept) }
     }
 
     /// Writes down that a call is about to be sent, which is going to be settled in `shard`.
     pub fn intend(&self, call: RequestId, shard: Shard, intent: &[u8]) -> Result<(), NotWritten> {
         let mut kept = self.kept();
-        let reserved = (kept.open.len() + 1) * ROOM_PER_CALL;
-        if !kept.segments.has_room(record::size(HEAD + intent.len()) + reserved) {
+        if !kept.has_room_for(record::size(HEAD + intent.len())) {
+            self.notes_full(true);
             return Err(NotWritten::NoRoom);
         }
         let last = kept.last(shard);
-        let place = kept.append(Kind::Intent, &with_head(call, shard, last, intent))?;
+        let appended = kept.append(Kind::Intent, &with_head(call, shard, last, intent));
+        let place = appended.inspect_err(|_| self.notes_full(true))?;
         // The bytes are on the disk; who settles the call has them as well.
         let unsettled = Unsettled { intent: Vec::new(), shard, delivered: 0, place };
         kept.open.insert(call, unsettled);
@@ -194,8 +210,9 @@ impl Journal {
                 intent.into_iter().for_each(|it| kept.release(it));
                 Body::On(place)
             }
-            Err(error) => {
-                tracing::error!(%error, "a settlement is kept in memory: {error}");
+            // In memory, of which the journal's being full says enough.
+            Err(_) => {
+                self.notes_full(true);
                 Body::In { bytes, intent }
             }
         };
@@ -211,12 +228,12 @@ impl Journal {
             usize::try_from(number.saturating_sub(sequence.forgotten)).unwrap_or(usize::MAX);
         let bodies = sequence.kept.iter().enumerate().skip(skipped).take(most);
         // Who comes behind one that was lost waits until it is settled again.
-        let bodies = bodies.take_while(|(_, body)| !matches!(body, Body::Lost));
+        let bodies = bodies.take_while(|(_, body)| !matches!(body, Body::Lost | Body::Counted));
         let read = bodies.map(|(at, body)| {
             let mut bytes = match body {
                 Body::On(place) => kept.segments.read(*place)?,
                 Body::In { bytes, .. } => bytes.clone(),
-                Body::Lost => Vec::new(),
+                Body::Lost | Body::Counted => Vec::new(),
             };
             Ok((sequence.forgotten + 1 + at as u64, bytes.split_off(HEAD.min(bytes.len()))))
         });
@@ -234,7 +251,7 @@ impl Journal {
             match body {
                 Body::On(place) => kept.release(place.segment),
                 Body::In { intent: Some(segment), .. } => kept.release(segment),
-                Body::In { intent: None, .. } | Body::Lost => (),
+                Body::In { intent: None, .. } | Body::Lost | Body::Counted => (),
             }
         }
         kept.drop_unneeded()
@@ -260,6 +277,54 @@ impl Journal {
         calls
     }
 
+    /// Of a journal that lacks records: that settlements of a shard were counted up to a
+    /// number. Those of them that are not here are gone, and nobody else gets their numbers.
+    /// Answers how many were found gone.
+    pub fn notes_counted(&self, shard: Shard, number: u64) -> u64 {
+        let mut kept = self.kept();
+        let last = kept.last(shard);
+        let sequence = kept.shards.entry(shard).or_default();
+        let numbers = sequence.forgotten + 1..=number;
+        let mut gone = 0;
+        for (_, body) in numbers.zip(&mut sequence.kept) {
+            if matches!(body, Body::Lost) {
+                *body = Body::Counted;
+                gone += 1;
+            }
+        }
+        let beyond = number.saturating_sub(last);
+        if sequence.kept.is_empty() {
+            sequence.forgotten += beyond;
+        } else {
+            sequence.kept.extend((0..beyond).map(|_| Body::Counted));
+        }
+        gone + beyond
+    }
+
+    /// That a call which seems to be under way was settled, by a record that is gone.
+    pub fn was_settled(&self, call: RequestId) {
+        let mut kept = self.kept();
+        if let Some(open) = kept.open.remove(&call) {
+            kept.release(open.place.segment);
+        }
+    }
+
+    /// Whether no call can be written down.
+    pub fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
+    }
+
+    fn notes_full(&self, is_full: bool) {
+        match (self.is_full.swap(is_full, Ordering::Relaxed), is_full) {
+            (false, true) => tracing::error!(
+                directory = ?self.directory,
+                "the journal has no room: calls are refused, and what they came to is kept in memory"
+            ),
+            (true, false) => tracing::info!("the journal has room again, and calls go on"),
+            (true, true) | (false, false) => (),
+        }
+    }
+
     /// Whether nothing in it is needed any more.
     pub fn is_done(&self) -> bool {
         let kept = self.kept();
@@ -279,10 +344,14 @@ impl Journal {
             file.sync_data()?;
         }
         let mut kept = self.kept();
-        kept.segments.make_spare()?;
+        // What is not needed makes room, so that it goes first; and a step that fails keeps
+        // none behind it from being done.
+        let dropped = kept.drop_unneeded();
+        let spared = kept.segments.make_spare();
         kept.write_what_had_no_room();
-        kept.write_long_calls_again()?;
-        kept.drop_unneeded()
+        let written = kept.write_long_calls_again();
+        self.notes_full(!kept.has_room_for(ROOM_PER_CALL));
+        dropped.and(spared).and(written)
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -291,6 +360,12 @@ impl Journal {
 }
 
 impl Kept {
+    /// Whether another call can be written down so that there is room to settle all that are
+    /// under way.
+    fn has_room_for(&self, bytes: usize) -> bool {
+        self.segments.has_room(bytes + (self.open.len() + 1) * ROOM_PER_CALL)
+    }
+
     fn append(&mut self, kind: Kind, bytes: &[u8]) -> io::Result<Place> {
         let place = self.segments.append(kind, bytes)?;
         *self.needed.entry(place.segment).or_default() += 1;
@@ -450,13 +525,36 @@ fn numbered(rest: &[u8]) -> Option<(Shard, u64, &[u8])> {
     Some((Shard::from(*shard), u64::from_le_bytes(*number), rest))
 }
 
-fn most(bytes: usize) -> usize {
-    (bytes / SEGMENT).max(2)
+/// How large each segment is, and how many there are at most: eight where there is little
+/// room, so that what is not needed any more is let go of soon.
+fn sizes(most_bytes: usize) -> (usize, usize) {
+    let size = (most_bytes / 8).clamp(SMALLEST, SEGMENT);
+    (size, (most_bytes / size).max(2))
+}
+
+/// What a journal says of how it was begun.
+struct Begun {
+    /// In which run of this machine's system: what was written since is there.
+    boot: String,
+    /// Of each segment: one that is smaller was cut.
+    size: usize,
+}
+
+impl Begun {
+    fn written(&self) -> String {
+        format!("{} {}", self.boot, self.size)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (boot, size) = text.split_once(' ')?;
+        Some(Self { boot: boot.to_owned(), size: size.parse().ok()? })
+    }
 }
 
 /// Which run of this machine's system it is; nothing where it does not say.
 fn boot() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
 }
 
 /// `None` where somebody else has it.

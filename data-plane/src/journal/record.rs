@@ -1,7 +1,8 @@
 //! A record as it stands in a segment: how long it is, its checksum, its kind, its bytes.
 //!
 //! A segment is made of zeros before it is written to, so a length of zero is where the
-//! records end. What a crash left half written has a checksum that is not its own.
+//! records end. What a crash left half written has a checksum that is not its own, and where
+//! a segment was cut, or holds nonsense, a record does not end within it.
 
 /// What a record tells. The numbers are on disks: they never change their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +42,9 @@ pub enum Found<'a> {
     },
     /// A whole record that was altered, or is of a kind that we do not know.
     Damaged { size: usize },
-    /// Nothing, or what was being written when the process died.
+    /// A record that does not end here. What came behind it cannot be found.
+    Torn,
+    /// Nothing.
     End,
 }
 
@@ -66,13 +69,16 @@ pub fn write(kind: Kind, bytes: &[u8], to: &mut Vec<u8>) {
 /// What begins where `segment` does.
 pub fn read(segment: &[u8]) -> Found<'_> {
     let Some((length, rest)) = segment.split_first_chunk() else { return Found::End };
-    let Some((checksum, rest)) = rest.split_first_chunk() else { return Found::End };
     let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
-    if length == 0 || length > LONGEST {
+    if length == 0 {
         return Found::End;
     }
+    if length > LONGEST {
+        return Found::Torn;
+    }
+    let Some((checksum, rest)) = rest.split_first_chunk() else { return Found::Torn };
     let Some((kind, bytes)) = rest.get(..length).and_then(<[u8]>::split_first) else {
-        return Found::End;
+        return Found::Torn;
     };
     let size = size(bytes.len());
     let is_whole = crc32fast::hash(&rest[..length]) == u32::from_le_bytes(*checksum);
@@ -101,7 +107,7 @@ mod tests {
                     segment = &segment[size..];
                 }
                 Found::Damaged { size } => segment = &segment[size..],
-                Found::End => return found,
+                Found::Torn | Found::End => return found,
             }
         }
     }
@@ -136,6 +142,15 @@ mod tests {
             segment.truncate(keep);
             segment.resize(length + 32, 0);
             prop_assert_eq!(all(&segment), &records[..records.len() - 1]);
+        }
+
+        /// A file that ends within a record says so, wherever that is: what was there may matter.
+        #[test]
+        fn a_cut_file_is_torn(bytes in prop::collection::vec(any::<u8>(), 0..50), cut in any::<prop::sample::Index>()) {
+            let mut segment = vec![];
+            write(Kind::Final, &bytes, &mut segment);
+            segment.truncate(4 + cut.index(segment.len() - 4));
+            prop_assert_eq!(read(&segment), Found::Torn);
         }
 
         #[test]

@@ -12,9 +12,13 @@ use std::{
     io::{self, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use super::record::{self, Found, Kind, size};
+
+/// When a disk that had no room for a segment is asked again: making one writes all of it.
+const REST: Duration = Duration::from_secs(1);
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +40,8 @@ pub struct Segments {
     current: u64,
     at: usize,
     is_dirty: bool,
+    /// When the disk had no room for another one.
+    had_no_room: Option<Instant>,
     buffer: Vec<u8>,
 }
 
@@ -66,7 +72,10 @@ impl Segments {
             }
         }
         for (number, file) in &segments.files {
-            contents.take(*number, &whole(file)?);
+            let bytes = whole(file)?;
+            // Each was made whole.
+            contents.damaged += usize::from(bytes.len() < size);
+            contents.take(*number, &bytes);
         }
         let last = segments.files.last_key_value().map_or(0, |(number, _)| *number);
         segments.add(last + 1)?;
@@ -83,6 +92,7 @@ impl Segments {
             current: 0,
             at: 0,
             is_dirty: false,
+            had_no_room: None,
             buffer: Vec::new(),
         }
     }
@@ -94,10 +104,11 @@ impl Segments {
     }
 
     /// Makes the spare segment where there is none and may be one. To be called beside the
-    /// road: it writes a whole segment.
+    /// road: it writes a whole segment. Where the disk has no room, that is said once a second.
     pub fn make_spare(&mut self) -> io::Result<()> {
         let has_spare = self.files.range(self.current + 1..).next().is_some();
-        if has_spare || self.files.len() >= self.most {
+        let rests = self.had_no_room.is_some_and(|it| it.elapsed() < REST);
+        if has_spare || rests || self.files.len() >= self.most {
             return Ok(());
         }
         self.add(self.current + 1)
@@ -128,7 +139,9 @@ impl Segments {
         file.read_exact_at(&mut bytes, place.at as u64)?;
         match record::read(&bytes) {
             Found::Record { bytes, .. } => Ok(bytes.to_vec()),
-            Found::Damaged { .. } | Found::End => Err(io::ErrorKind::InvalidData.into()),
+            Found::Damaged { .. } | Found::Torn | Found::End => {
+                Err(io::ErrorKind::InvalidData.into())
+            }
         }
     }
 
@@ -173,12 +186,17 @@ impl Segments {
 
     /// Under another name until it is whole, so that half a segment is none.
     fn add(&mut self, number: u64) -> io::Result<()> {
+        if self.had_no_room.is_some_and(|it| it.elapsed() < REST) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let (path, draft) = (path(&self.directory, number), self.directory.join("draft"));
         let made = fill(&draft, self.size).and_then(|file| {
             fs::rename(&draft, &path)?;
             Ok(file)
         });
+        self.had_no_room = None;
         if made.is_err() {
+            self.had_no_room = Some(Instant::now());
             // It may hold the room that others need.
             let _ = fs::remove_file(&draft);
         }
@@ -200,6 +218,10 @@ impl Contents {
                 Found::Damaged { size } => {
                     self.damaged += 1;
                     at += size;
+                }
+                Found::Torn => {
+                    self.damaged += 1;
+                    return;
                 }
                 Found::End => return,
             }
