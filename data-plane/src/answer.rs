@@ -16,7 +16,7 @@ use shared::snapshot::Digest;
 
 use crate::{
     admit::Memory,
-    budgets::{Heard, Rest},
+    budgets::{Heard, Rest, Tab},
     call::{CallFailed, Open, Relay, Served},
     metrics::Outcome,
     refused::Refused,
@@ -86,7 +86,7 @@ impl MessageBody for Gathered {
 /// A stream on its way to the client. When it breaks, the client is told so in the
 /// stream, and the line that says "complete" never comes.
 pub struct Streamed {
-    /// There until this is dropped.
+    /// There until it is over.
     relay: Option<Relay<Incoming>>,
     served: Served,
     visit: Visit,
@@ -96,12 +96,10 @@ impl Streamed {
     pub fn new(relay: Relay<Incoming>, served: Served, visit: Visit) -> Self {
         Self { relay: Some(relay), served, visit }
     }
-}
 
-/// However the stream ended it has been served. What the client did not wait for is heard out,
-/// unless its upstream is content with what it has got to.
-impl Drop for Streamed {
-    fn drop(&mut self) {
+    /// No more goes to the client. What it did not wait for is heard out, unless all is said or
+    /// the upstream is content with what it has got to.
+    fn is_over(&mut self) {
         let Some(relay) = self.relay.take() else { return };
         if relay.may_be_cut() {
             self.visit.story.delivers(&relay.delivered());
@@ -109,6 +107,13 @@ impl Drop for Streamed {
             let rest = async { Heard::Answer(relay.hear_out().await) };
             self.visit.story.leaves(Rest::of(rest));
         }
+    }
+}
+
+/// However the stream ended, if only because the client hung up, it has been served.
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        self.is_over();
     }
 }
 
@@ -133,7 +138,10 @@ impl MessageBody for Streamed {
                 Some(Ok(bytes))
             }
             Some(Err(why)) => {
-                let broken = Refused::from(CallFailed { served: this.served.clone().into(), why });
+                this.is_over();
+                let cost = this.visit.story.tab().map(Tab::cost).unwrap_or_default();
+                let served = this.served.clone().into();
+                let broken = Refused::from(CallFailed { served, why, cost });
                 Some(Ok(this.visit.breaks(&broken).into()))
             }
             None => {

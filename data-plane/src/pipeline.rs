@@ -31,7 +31,7 @@ use crate::{
     models,
     receive::{Limits, NotReceived, Sending, receive},
     refusals::Refusals,
-    refused::Refused,
+    refused::{Pages, Refused},
     route::{Plan, route},
 };
 
@@ -46,8 +46,8 @@ pub struct Gateway {
     pub limits: Limits,
     pub room: Arc<Room>,
     pub calling: Arc<Calling>,
-    /// Where the pages about error codes are; ends with a slash.
-    pub error_docs: String,
+    /// Where errors lead to.
+    pub pages: Pages,
     pub draining: AtomicBool,
 }
 
@@ -137,9 +137,10 @@ pub fn model(gateway: &Gateway, knock: Knock<'_>, name: &str) -> Result<Answer, 
 }
 
 impl Gateway {
-    /// Whether we can serve, which needs a snapshot and no store.
+    /// Whether we can serve, which needs a snapshot, room to write calls down, and no store.
     pub fn is_ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed) && self.catalog.present().is_some()
+        let leaves = self.draining.load(Ordering::Relaxed);
+        !leaves && self.catalog.present().is_some() && !self.meter.journal_is_full()
     }
 
     fn authenticate(&self, knock: Knock<'_>, scope: Scope) -> Result<Caller, Refused> {

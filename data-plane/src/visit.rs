@@ -19,6 +19,7 @@ use crate::{
     answer::{Answer, Gathered, Streamed, Tagged},
     budgets::{self, Delivered, Tab},
     call::{Open, Reply, Served},
+    connection::{UnderWay, Visits},
     emit::Story,
     endpoints::Endpoint,
     metrics::{Outcome, Passage},
@@ -41,6 +42,7 @@ pub struct Visit {
     dialect: Dialect,
     gateway: Data<Gateway>,
     passage: Passage,
+    _under_way: Option<UnderWay>,
     began: Instant,
     /// What the request log is told.
     pub story: Story,
@@ -56,6 +58,7 @@ impl Visit {
             dialect: Dialect::of(request.path()),
             gateway: gateway.clone(),
             passage: gateway.metrics.begin(endpoint),
+            _under_way: request.conn_data().map(Visits::begin),
             began: Instant::now(),
         }
     }
@@ -76,7 +79,7 @@ impl Visit {
         self.ends(Outcome::Broken, StatusCode::OK);
         self.story.fails(why.code());
         self.record(why, "broken");
-        self.dialect.error_event(why, self.id, &self.gateway.error_docs)
+        self.dialect.error_event(why, self.id, &self.gateway.pages)
     }
 
     pub fn ends(&mut self, outcome: Outcome, status: StatusCode) {
@@ -191,8 +194,9 @@ impl Visit {
         }
         if let Refused::Call(it) = refused {
             self.tell_served(&mut response, &it.served);
+            response.insert_header(("x-turnpike-cost-usd", it.cost.exact()));
         }
-        let error = self.dialect.error(refused, self.id, &self.gateway.error_docs);
+        let error = self.dialect.error(refused, self.id, &self.gateway.pages);
         response.content_type(JSON).body(error)
     }
 
@@ -307,7 +311,7 @@ mod tests {
             metrics: metrics.into(),
             proxies: crate::authenticate::TrustedProxies::default(),
             limits: Limits { bytes: 1_000, patience: Patience::default() },
-            error_docs: "https://dashboard/docs/errors/".into(),
+            pages: crate::refused::Pages::of(&"https://dashboard".parse().unwrap()),
             draining: false.into(),
         })
     }

@@ -54,7 +54,9 @@ impl RequestPage {
         match self.event().usage_source {
             UsageSource::Upstream => "As the provider counted.",
             UsageSource::Estimated => "The most that it may have been: the provider did not say.",
-            UsageSource::Interrupted => "The most that it may have been by what came: the answer broke off.",
+            UsageSource::Interrupted => {
+                "The most that it may have been by what came: the answer broke off."
+            }
             UsageSource::None => "Nobody said what was used.",
         }
     }

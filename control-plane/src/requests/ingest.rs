@@ -10,6 +10,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    ops::RangeInclusive,
     sync::{LazyLock, Mutex, PoisonError},
     time::Duration,
 };
@@ -281,6 +282,7 @@ impl Ingester {
         let new = self.add_what_fits(&mut tx, told, &mut aside).await?;
         settled.extend(aside.iter().filter_map(|it| Some((it.shard, it.settlement?))));
         put_aside(&mut tx, &aside).await?;
+        self.pass(Failpoint::IngestAdded)?;
         let marks = usage::advance(&mut tx, &settled).await?;
         self.pass(Failpoint::IngestInserted)?;
         tx.commit().await?;
@@ -289,6 +291,7 @@ impl Ingester {
         self.publish(&marks).await?;
         self.pass(Failpoint::IngestPublished)?;
         self.remove(&streams).await?;
+        self.pass(Failpoint::IngestRemoved)?;
 
         let known = entries.len() - aside.len() - new;
         for (result, count) in [("new", new), ("known", known), ("aside", aside.len())] {
@@ -352,12 +355,13 @@ impl Ingester {
         aside: &mut Vec<Aside<'a>>,
     ) -> Result<usize, sqlx::Error> {
         store::take_time(conn).await?;
-        let oldest = self.oldest(OffsetDateTime::now_utc().date());
+        let today = OffsetDateTime::now_utc().date();
+        let kept = self.oldest(today)..=days_before(today, -AHEAD);
         let (entries, told): (Vec<_>, Vec<_>) = told.into_iter().unzip();
         let (mut new, mut parts) = (0, Vec::new());
         parts.push(0..told.len());
         while let Some(part) = parts.pop() {
-            match add_or_undo(conn, &told[part.clone()], oldest).await? {
+            match add_or_undo(conn, &told[part.clone()], &kept).await? {
                 Ok(count) => new += count,
                 Err(why) if part.len() == 1 => {
                     let (shard, entry) = entries[part.start];
@@ -505,17 +509,19 @@ pub async fn add(conn: &mut PgConnection, events: Vec<Event>) -> Result<(), sqlx
 }
 
 /// What the database says about the values is one failure, that it is away another. What the
-/// log does not keep any more is billed all the same.
+/// log does not keep any more is billed all the same, and so is what has not begun yet by the
+/// clock of its proxy: that decides nothing about money.
 async fn add_or_undo(
     conn: &mut PgConnection,
     told: &[Told],
-    oldest: Date,
+    kept: &RangeInclusive<Date>,
 ) -> Result<Result<i64, String>, sqlx::Error> {
     if told.is_empty() {
         return Ok(Ok(0));
     }
     let events: Vec<_> = told.iter().map(|it| &it.event).collect();
-    let logged = told.iter().filter(|it| it.event.settlement.is_none() || it.day() >= oldest);
+    let is_kept = |it: &&Told| it.event.settlement.is_none() || kept.contains(&it.day());
+    let logged = told.iter().filter(is_kept);
     let mut within = conn.begin().await?;
     let added = match store::add(&mut within, logged).await {
         Ok(logged) => usage::add(&mut within, &events).await.map(|billed| logged.max(billed)),

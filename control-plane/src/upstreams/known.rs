@@ -113,6 +113,57 @@ const FACTS: &[(&str, &[Fact])] = &[
             fact("openai/gpt-oss-120b", 131_072, 65_536, THINKS, TEXT),
         ],
     ),
+    // By the names that deployments have where nobody chose another.
+    (
+        "azure_openai",
+        &[
+            fact("gpt-5", 400_000, 128_000, THINKS, SEES),
+            fact("gpt-5-mini", 400_000, 128_000, THINKS, SEES),
+            fact("gpt-4.1", 1_047_576, 32_768, OPENAI, SEES),
+            fact("gpt-4.1-mini", 1_047_576, 32_768, OPENAI, SEES),
+            fact("gpt-4o", 128_000, 16_384, OPENAI, SEES),
+            fact("gpt-4o-mini", 128_000, 16_384, OPENAI, SEES),
+            fact("text-embedding-3-small", 8_192, 0, EMBEDS, TEXT),
+        ],
+    ),
+    (
+        "together",
+        &[
+            fact("meta-llama/Llama-3.3-70B-Instruct-Turbo", 131_072, 32_768, CHAT, TEXT),
+            fact("openai/gpt-oss-120b", 131_072, 65_536, THINKS, TEXT),
+            fact("deepseek-ai/DeepSeek-V3.1", 131_072, 32_768, THINKS, TEXT),
+            fact("Qwen/Qwen3-235B-A22B-Instruct-2507-tput", 262_144, 32_768, CHAT, TEXT),
+            fact("moonshotai/Kimi-K2.5", 262_144, 65_536, THINKS, SEES),
+        ],
+    ),
+    (
+        "fireworks",
+        &[
+            fact("accounts/fireworks/models/deepseek-v4-pro", 1_048_576, 131_072, THINKS, TEXT),
+            fact("accounts/fireworks/models/kimi-k2p6", 262_144, 65_536, THINKS, SEES),
+            fact("accounts/fireworks/models/glm-5p1", 202_752, 65_536, THINKS, TEXT),
+            fact("accounts/fireworks/models/gpt-oss-120b", 131_072, 65_536, THINKS, TEXT),
+        ],
+    ),
+    (
+        "openrouter",
+        &[
+            fact("openai/gpt-5", 400_000, 128_000, THINKS, SEES),
+            fact("openai/gpt-5-mini", 400_000, 128_000, THINKS, SEES),
+            fact("anthropic/claude-sonnet-4.5", 200_000, 64_000, THINKS, READS_FILES),
+            fact("google/gemini-2.5-pro", 1_048_576, 65_536, THINKS, SEES_AND_HEARS),
+            fact("google/gemini-2.5-flash", 1_048_576, 65_535, THINKS, SEES_AND_HEARS),
+        ],
+    ),
+    // Which do not limit their output; this is as much as anybody waits for.
+    (
+        "xai",
+        &[
+            fact("grok-4.6", 500_000, 131_072, THINKS, SEES),
+            fact("grok-4.5", 500_000, 131_072, THINKS, SEES),
+            fact("grok-4.3", 1_000_000, 131_072, THINKS, SEES),
+        ],
+    ),
 ];
 
 /// What a model costs, as its vendor's price list says: dollars for a million tokens, or for
@@ -140,7 +191,10 @@ use Class::{
 /// List prices in dollars for the standard tier of service, from the vendors' own pages, as
 /// they stood at the end of 2025: openai.com/api/pricing, anthropic.com/pricing,
 /// ai.google.dev/gemini-api/docs/pricing, api-docs.deepseek.com/quick_start/pricing,
-/// mistral.ai/pricing, groq.com/pricing. Whoever adds a provider compares them with their
+/// mistral.ai/pricing, groq.com/pricing; and as they stood in the summer of 2026:
+/// docs.fireworks.ai/serverless/pricing, together.ai/pricing, docs.x.ai. At Azure they are those of
+/// global deployments, which cost what OpenAI's own do, as does what OpenRouter passes on. Whoever
+/// adds a provider compares them with their
 /// own contract. Left out are names that the vendor moves to other models, and what is sold
 /// at prices that differ by region.
 const PRICES: &[Listed] = &[
@@ -244,7 +298,92 @@ const PRICES: &[Listed] = &[
     listed("mistral", "mistral-embed", &[(Input, "0.10"), (Output, "0")]),
     listed("groq", "llama-3.3-70b-versatile", &[(Input, "0.59"), (Output, "0.79")]),
     listed("groq", "llama-3.1-8b-instant", &[(Input, "0.05"), (Output, "0.08")]),
+    listed("azure_openai", "gpt-5", &[(Input, "1.25"), (CachedInput, "0.125"), (Output, "10")]),
+    listed("azure_openai", "gpt-5-mini", &[(Input, "0.25"), (CachedInput, "0.025"), (Output, "2")]),
+    listed("azure_openai", "gpt-4.1", &[(Input, "2"), (CachedInput, "0.50"), (Output, "8")]),
+    listed(
+        "azure_openai",
+        "gpt-4.1-mini",
+        &[(Input, "0.40"), (CachedInput, "0.10"), (Output, "1.60")],
+    ),
+    listed("azure_openai", "gpt-4o", &[(Input, "2.50"), (CachedInput, "1.25"), (Output, "10")]),
+    listed(
+        "azure_openai",
+        "gpt-4o-mini",
+        &[(Input, "0.15"), (CachedInput, "0.075"), (Output, "0.60")],
+    ),
+    listed("azure_openai", "text-embedding-3-small", &[(Input, "0.02"), (Output, "0")]),
+    listed(
+        "together",
+        "meta-llama/Llama-3.3-70B-Instruct-Turbo",
+        &[(Input, "0.88"), (Output, "0.88")],
+    ),
+    listed("together", "openai/gpt-oss-120b", &[(Input, "0.15"), (Output, "0.60")]),
+    listed("together", "deepseek-ai/DeepSeek-V3.1", &[(Input, "0.60"), (Output, "1.70")]),
+    listed(
+        "together",
+        "Qwen/Qwen3-235B-A22B-Instruct-2507-tput",
+        &[(Input, "0.20"), (Output, "0.60")],
+    ),
+    listed("together", "moonshotai/Kimi-K2.5", &[(Input, "0.50"), (Output, "2.80")]),
+    listed(
+        "fireworks",
+        "accounts/fireworks/models/deepseek-v4-pro",
+        &[(Input, "1.74"), (CachedInput, "0.145"), (Output, "3.48")],
+    ),
+    listed(
+        "fireworks",
+        "accounts/fireworks/models/kimi-k2p6",
+        &[(Input, "0.95"), (CachedInput, "0.16"), (Output, "4")],
+    ),
+    listed(
+        "fireworks",
+        "accounts/fireworks/models/glm-5p1",
+        &[(Input, "1.40"), (CachedInput, "0.26"), (Output, "4.40")],
+    ),
+    listed(
+        "fireworks",
+        "accounts/fireworks/models/gpt-oss-120b",
+        &[(Input, "0.15"), (CachedInput, "0.015"), (Output, "0.60")],
+    ),
+    listed(
+        "openrouter",
+        "openai/gpt-5",
+        &[(Input, "1.25"), (CachedInput, "0.125"), (Output, "10")],
+    ),
+    listed(
+        "openrouter",
+        "openai/gpt-5-mini",
+        &[(Input, "0.25"), (CachedInput, "0.025"), (Output, "2")],
+    ),
+    listed(
+        "openrouter",
+        "anthropic/claude-sonnet-4.5",
+        &[(Input, "3"), (CachedInput, "0.30"), (CacheWrite, "3.75"), (Output, "15")],
+    ),
+    Listed {
+        vendor: "openrouter",
+        model: "google/gemini-2.5-pro",
+        rates: &[(Input, "1.25"), (CachedInput, "0.125"), (Output, "10")],
+        above: Some((200_000, &[(Input, "2.50"), (CachedInput, "0.25"), (Output, "15")])),
+    },
+    listed(
+        "openrouter",
+        "google/gemini-2.5-flash",
+        &[(Input, "0.30"), (CachedInput, "0.03"), (AudioInput, "1"), (Output, "2.50")],
+    ),
+    Listed { vendor: "xai", model: "grok-4.6", rates: GROK, above: Some((200_000, GROK_LONG)) },
+    Listed { vendor: "xai", model: "grok-4.5", rates: GROK, above: Some((200_000, GROK_LONG)) },
+    Listed {
+        vendor: "xai",
+        model: "grok-4.3",
+        rates: &[(Input, "1.25"), (CachedInput, "0.20"), (Output, "2.50")],
+        above: Some((200_000, &[(Input, "2.50"), (CachedInput, "0.40"), (Output, "5")])),
+    },
 ];
+
+const GROK: &[(Class, &str)] = &[(Input, "2"), (CachedInput, "0.50"), (Output, "6")];
+const GROK_LONG: &[(Class, &str)] = &[(Input, "4"), (CachedInput, "1"), (Output, "12")];
 
 /// The models of a vendor that we know; none of one that we do not.
 pub fn known_models(vendor: &str) -> Vec<Model> {
@@ -301,6 +440,10 @@ mod tests {
             names.sort_unstable();
             names.dedup();
             assert_eq!(names.len(), facts.len(), "{slug}");
+        }
+        for slug in ["azure_openai", "together", "fireworks", "openrouter", "xai"] {
+            let known = known_models(slug);
+            assert!(!known.is_empty() && known.iter().all(|it| it.price.is_some()), "{slug}");
         }
         assert!(known_models("nobody").is_empty());
     }

@@ -5,7 +5,7 @@
 //! forgot, and one that is another one is told again what is held.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -23,11 +23,14 @@ use shared::{
     event::{Event, SettlementId},
     ids::{BudgetId, RequestId},
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use super::MeterMetrics;
-use crate::{journal::Journal, limits::Limiter};
+use super::{MeterMetrics, tab::Intent};
+use crate::{
+    journal::{Journal, Unsettled},
+    limits::Limiter,
+};
 
 /// What is settled at once.
 const BATCH: usize = 64;
@@ -40,6 +43,8 @@ pub struct Book {
     pub journal: Journal,
     shards: Mutex<BTreeMap<Shard, Page>>,
     flushed: Mutex<Option<Instant>>,
+    /// Whether what was under way is settled, where this is of a process that died.
+    is_taken_over: AtomicBool,
     /// Whether what was held for calls that were never sent is let go of.
     is_let_go: AtomicBool,
 }
@@ -50,6 +55,8 @@ struct Page {
     incarnation: Option<Incarnation>,
     /// The last settlement that is counted.
     counted: u64,
+    /// Settlements that are counted, and gone from the journal.
+    gone: u64,
     /// What calls under way hold.
     open: HashMap<RequestId, Vec<Hold>>,
     /// Whether the store is another one, that has not heard what is held.
@@ -66,8 +73,16 @@ impl Book {
             journal,
             shards: Mutex::default(),
             flushed: Mutex::default(),
+            is_taken_over: AtomicBool::new(true),
             is_let_go: AtomicBool::new(false),
         }
+    }
+
+    /// Of a process that died, and had calls under way.
+    pub fn left_behind(journal: Journal) -> Self {
+        let book = Self::of(journal);
+        book.is_taken_over.store(false, Ordering::Relaxed);
+        book
     }
 
     pub fn holds(&self, shard: Shard, incarnation: Incarnation, call: RequestId, holds: Vec<Hold>) {
@@ -92,6 +107,70 @@ impl Book {
             event.settlement = Some(SettlementId { epoch, number });
             Body { held: &held, event: &event.encode() }.written()
         });
+    }
+
+    /// Settles what was under way when the process died, as soon as Redis has said what it
+    /// counted. Some of that may be gone here: a record was damaged, or there was no room for it.
+    /// Whose settlement was counted and is gone holds nothing any more, and must not be settled
+    /// again; and whoever is settled now must not get its number, or would be taken for counted.
+    /// Answers whether it is done.
+    pub async fn takes_over(&self, limiter: &Limiter) -> bool {
+        self.is_taken_over.load(Ordering::Relaxed) || self.take_over(limiter).await.is_some()
+    }
+
+    async fn take_over(&self, limiter: &Limiter) -> Option<()> {
+        let (epoch, unsettled) = (self.journal.epoch, self.journal.unsettled());
+        let mut shards: BTreeSet<_> = self.journal.shards().into_iter().collect();
+        shards.extend(unsettled.iter().map(|(_, it)| it.shard));
+        for shard in shards {
+            let ask = limiter.counters().look((shard, epoch), false, None);
+            let looked = Looked::read(limiter.ask(&ask).await?)?;
+            if looked.state == State::Cold {
+                return None;
+            }
+            self.notes(shard, looked.incarnation, looked.state, looked.settled);
+            let gone = self.journal.notes_counted(shard, looked.settled.max(looked.durable));
+            self.shards().entry(shard).or_default().gone += gone;
+        }
+        let mut counted = 0;
+        for (call, it) in unsettled {
+            let Some(intent) = intent_of(call, &it) else { continue };
+            let gone = self.shards().get(&it.shard).map_or(0, |it| it.gone);
+            if gone > 0 && intent.is_held && !self.is_held(limiter, it.shard, call).await? {
+                self.journal.was_settled(call);
+                counted += 1;
+            } else {
+                let (event, held) = intent.settled(it.delivered);
+                self.settle(it.shard, event, &held);
+            }
+        }
+        self.is_taken_over.store(true, Ordering::Relaxed);
+        if counted > 0 || !self.journal.is_whole {
+            warn!(
+                %epoch,
+                counted,
+                "a journal lacks records: {counted} calls in it were counted already, and what it does not \
+                 know of stays held"
+            );
+        }
+        Some(())
+    }
+
+    /// Whether budgets hold something for a call of this process.
+    async fn is_held(&self, limiter: &Limiter, shard: Shard, call: RequestId) -> Option<bool> {
+        let (epoch, places) = (self.journal.epoch, &limiter.counters().places);
+        let call = call.uuid().simple().to_string();
+        let buried = format!("{epoch} {call}");
+        for (place, name) in
+            [(places.holds(shard, epoch), call), (places.dead_holds(shard), buried)]
+        {
+            let mut ask = redis::cmd("HEXISTS");
+            ask.arg(place).arg(name);
+            if limiter.ask::<bool>(&ask).await? {
+                return Some(true);
+            }
+        }
+        Some(false)
     }
 
     /// Says all that is not counted. Answers whether Redis heard all of it.
@@ -137,7 +216,7 @@ impl Book {
             let batch = match self.journal.safe_since(shard, counted, BATCH) {
                 Ok(batch) => batch,
                 Err(error) => {
-                    tracing::error!(%error, "the journal cannot be read: {error}");
+                    error!(%error, "the journal cannot be read: {error}");
                     return false;
                 }
             };
@@ -265,7 +344,7 @@ impl Book {
                 has_said = said;
             };
             if let Err(error) = self.journal.forget(shard, looked.durable) {
-                tracing::error!(%error, "the journal cannot be shortened: {error}");
+                error!(%error, "the journal cannot be shortened: {error}");
             }
         }
         if self.journal.is_left_behind && self.is_done() {
@@ -362,6 +441,12 @@ impl Page {
 /// What one shard has lost others may have, too, and wait to hear what we hold.
 fn look_everywhere(pages: &mut BTreeMap<Shard, Page>) {
     pages.values_mut().for_each(|it| it.looked = None);
+}
+
+fn intent_of(call: RequestId, of: &Unsettled) -> Option<Intent> {
+    let read = serde_json::from_slice(&of.intent);
+    read.inspect_err(|error| error!(%call, %error, "a call in a journal cannot be read: {error}"))
+        .ok()
 }
 
 /// A settlement as the journal keeps it: of which budgets the call may hold something, and

@@ -149,7 +149,13 @@ impl Meter {
         intent: &Intent,
     ) -> Result<(), NotWritten> {
         let bytes = serde_json::to_vec(intent).expect("an intent has only keys that are texts");
-        self.own.journal.intend(call, shard, &bytes)
+        let written = self.own.journal.intend(call, shard, &bytes);
+        written.inspect_err(|_| self.metrics.unwritten.inc())
+    }
+
+    /// Whether calls are refused, since none can be written down.
+    pub fn journal_is_full(&self) -> bool {
+        self.own.journal.is_full()
     }
 
     pub(super) fn progresses(&self, call: RequestId, delivered: u64) {
@@ -193,7 +199,9 @@ impl Meter {
         let _alone = self.carrying.lock().await;
         self.own.carry(&self.limiter, &self.metrics).await;
         for book in self.all_others() {
-            if book.carry(&self.limiter, &self.metrics).await {
+            if book.takes_over(&self.limiter).await
+                && book.carry(&self.limiter, &self.metrics).await
+            {
                 book.lets_go_of_unsent(&self.limiter).await;
             }
         }
@@ -225,7 +233,9 @@ impl Meter {
 
     async fn tend(self: Arc<Self>) -> Result<(), Infallible> {
         // It waits for the disk, which workers must not.
-        let tended = tokio::task::spawn_blocking(move || self.own.journal.tend()).await;
+        let meter = self.clone();
+        let tended = tokio::task::spawn_blocking(move || meter.own.journal.tend()).await;
+        self.metrics.journal_full.set(self.journal_is_full().into());
         if let Ok(Err(error)) = tended {
             error!(%error, "the journal cannot be tended: {error}");
         }
@@ -290,20 +300,8 @@ impl Meter {
     }
 }
 
-/// Settles what was under way when a process died.
 fn take_over(journal: Journal) -> Arc<Book> {
-    let book = Book::of(journal);
-    let unsettled = book.journal.unsettled();
-    let (epoch, count) = (book.journal.epoch, unsettled.len());
+    let (epoch, count) = (journal.epoch, journal.unsettled().len());
     info!(%epoch, count, "a journal was left behind, with {count} calls under way");
-    for (call, it) in unsettled {
-        match serde_json::from_slice::<Intent>(&it.intent) {
-            Ok(intent) => {
-                let (event, held) = intent.settled(it.delivered);
-                book.settle(it.shard, event, &held);
-            }
-            Err(error) => error!(%call, %error, "a call in a journal cannot be read: {error}"),
-        }
-    }
-    Arc::new(book)
+    Arc::new(Book::left_behind(journal))
 }

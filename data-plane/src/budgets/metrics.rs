@@ -21,6 +21,10 @@ pub struct MeterMetrics {
     pub not_heard: IntCounter,
     /// Times that we said again what we hold, since the store had lost it.
     pub registered: IntCounter,
+    /// 1 while calls are refused, since the journal has no room to write them down.
+    pub journal_full: IntGauge,
+    /// Calls that were refused for that.
+    pub unwritten: IntCounter,
 }
 
 impl MeterMetrics {
@@ -68,6 +72,14 @@ impl MeterMetrics {
             registered: counter(
                 "turnpike_holds_registered_total",
                 "Holds said again to a store that had lost them.",
+            )?,
+            journal_full: gauge(
+                "turnpike_journal_full",
+                "1 while calls are refused, since they cannot be written down.",
+            )?,
+            unwritten: counter(
+                "turnpike_journal_refusals_total",
+                "Calls refused, since they could not be written down.",
             )?,
         })
     }

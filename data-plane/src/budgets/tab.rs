@@ -118,6 +118,9 @@ pub struct Intent {
     #[serde(default)]
     pub stops_when_cut: bool,
     pub bearings: Vec<Borne>,
+    /// Whether Redis had said that its budgets hold it.
+    #[serde(default)]
+    pub is_held: bool,
 }
 
 /// An intent that was written down, and where the call goes by it.
@@ -264,6 +267,7 @@ impl Tab {
             price: None,
             stops_when_cut: false,
             bearings: self.bearings.iter().zip(&self.windows).map(borne).collect(),
+            is_held: self.held.is_some(),
         };
         self.writes_down(intent, to)
     }
@@ -577,7 +581,7 @@ impl Intent {
     /// that stopped when we were gone wrote what had been delivered, and what was delivered since
     /// that was written down.
     pub fn settled(self, delivered: u64) -> (Box<Event>, Vec<BudgetId>) {
-        let Self { mut event, lines, line, price, stops_when_cut, bearings } = self;
+        let Self { mut event, lines, line, price, stops_when_cut, bearings, is_held: _ } = self;
         event.lines = lines;
         if let Some(mut line) = line {
             let since = delivered.saturating_add(PROGRESS);

@@ -181,12 +181,12 @@ pub async fn call(
     let mut trying = Trying::new(sending, tab);
     let tried = trying.each(&candidates).await;
     let (candidate, ended) = tried.expect("a plan has a candidate");
-    let (attempts, model) = (std::mem::take(&mut trying.attempts), candidate.model.clone());
-    let served = Served { asked, model, reason, attempts };
+    let (cost, attempts) = (trying.tab.cost(), std::mem::take(&mut trying.attempts));
+    let served = Served { asked, model: candidate.model.clone(), reason, attempts };
     match ended {
         Ended::Answered(reply) => Ok(Open { caller, served, reply }),
         Ended::Refused(refusal) => Ok(Open { caller, served, reply: refusal.into() }),
-        Ended::Failed(why) => Err(CallFailed { served: served.into(), why }),
+        Ended::Failed(why) => Err(CallFailed { served: served.into(), why, cost }),
     }
 }
 

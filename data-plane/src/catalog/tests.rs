@@ -6,7 +6,7 @@ use shared::{
     keys::{Brand, NewKey},
     reach::Reach,
     seal::MasterKey,
-    snapshot::{Dialect, Limits, Policy, Scope, Secret, Snapshot as Image, Tenant},
+    snapshot::{Dialect, Limits, Policy, Revoked, Scope, Secret, Snapshot as Image, Tenant},
 };
 use time::macros::datetime;
 
@@ -22,6 +22,7 @@ pub struct Fixture {
     pub keys: Vec<Key>,
     pub policies: Vec<Policy>,
     pub tenants: Vec<Tenant>,
+    pub revoked: Vec<Revoked>,
     pub master: MasterKey,
 }
 
@@ -33,6 +34,7 @@ impl Default for Fixture {
             keys: vec![],
             policies: vec![],
             tenants: vec![],
+            revoked: vec![],
             master: MasterKey::generate(),
         }
     }
@@ -73,6 +75,7 @@ impl Fixture {
             tenants: self.tenants.clone(),
             projects: vec![],
             budgets: vec![],
+            revoked: self.revoked.clone(),
         };
         serde_json::to_value(image).unwrap()
     }

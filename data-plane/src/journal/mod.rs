@@ -5,7 +5,8 @@
 //! what is settled has its number among those of its shard, without gaps, and is kept until
 //! it is told that the database has it; a process that was killed leaves its journal behind,
 //! and the next one that finds it settles what was under way. A disk that is full refuses
-//! calls and loses nothing: what must be kept and cannot be written is kept in memory.
+//! calls and loses nothing: what must be kept and cannot be written is kept in memory. Where
+//! records are damaged or missing, that is known.
 //!
 //! What an intent and a settlement say is others' business: here they are bytes.
 
@@ -19,7 +20,10 @@ use std::{
     fs::{self, File, TryLockError},
     io::{self, Read, Write},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use shared::{
@@ -35,8 +39,10 @@ use self::{
     segments::{Contents, Place, Segments},
 };
 
-/// How large a segment is.
+/// How large a segment is, where the journal may take enough of the disk, and how small it is
+/// otherwise.
 pub const SEGMENT: usize = 8 * 1024 * 1024;
+const SMALLEST: usize = 1024 * 1024;
 /// So many segments are kept for the sake of calls that last long; then those are written
 /// down again.
 const MOST_PINNED: usize = 8;
@@ -56,6 +62,7 @@ pub struct Journal {
     pub is_left_behind: bool,
     /// Whether it is gone with its process, so that there is nothing to be flushed for.
     pub is_passing: bool,
+    is_full: AtomicBool,
     directory: PathBuf,
     /// Held as long as this is used: who gets it knows that nobody else writes here.
     _lock: File,
@@ -137,8 +144,9 @@ impl Journal {
         let directory = root.join(epoch.to_string());
         fs::create_dir_all(&directory)?;
         let mut lock = lock(&directory)?.ok_or(io::ErrorKind::WouldBlock)?;
-        lock.write_all(boot().as_bytes())?;
-        let segments = Segments::create(&directory, SEGMENT, most(most_bytes))?;
+        let (size, most) = sizes(most_bytes);
+        lock.write_all(Begun { boot: boot(), size }.written().as_bytes())?;
+        let segments = Segments::create(&directory, size, most)?;
         Ok(Self::over((epoch, true), directory, lock, segments))
     }
 
@@ -152,9 +160,12 @@ impl Journal {
             if let Some(mut lock) = lock(&directory)? {
                 let mut written = String::new();
                 lock.read_to_string(&mut written)?;
-                let (segments, contents) = Segments::open(&directory, SEGMENT, most(most_bytes))?;
-                let is_whole =
-                    contents.damaged.is_empty() && !written.is_empty() && written == boot();
+                let (usual, most) = sizes(most_bytes);
+                let begun = Begun::read(&written);
+                let size = begun.as_ref().map_or(usual, |it| it.size);
+                let (segments, contents) = Segments::open(&directory, size, most)?;
+                let same_boot = begun.is_some_and(|it| !it.boot.is_empty() && it.boot == boot());
+                let is_whole = contents.damaged.is_empty() && same_boot;
                 let mut journal = Self::over((epoch, is_whole), directory, lock, segments);
                 journal.is_left_behind = true;
                 journal.kept().remember(contents);
@@ -186,6 +197,7 @@ impl Journal {
             is_whole,
             is_left_behind: false,
             is_passing: false,
+            is_full: AtomicBool::new(false),
             directory,
             _lock: lock,
             kept: Mutex::new(kept),
@@ -198,10 +210,12 @@ impl Journal {
         let mut kept = self.kept();
         let length = HEAD + intent.len();
         if !kept.has_room_beside(record::size(length) + room_for(length)) {
+            self.notes_full(true);
             return Err(NotWritten::NoRoom);
         }
         let last = kept.last(shard);
-        let place = kept.append(Kind::Intent, &with_head(call, shard, last, intent))?;
+        let appended = kept.append(Kind::Intent, &with_head(call, shard, last, intent));
+        let place = appended.inspect_err(|_| self.notes_full(true))?;
         // The bytes are on the disk; who settles the call has them as well.
         kept.opens(call, Unsettled { intent: Vec::new(), shard, delivered: 0, place });
         Ok(())
@@ -239,10 +253,9 @@ impl Journal {
                 intent.into_iter().for_each(|it| kept.release(it.segment));
                 kept.lost += 1;
             }
-            Err(error) => {
-                if kept.waiting.is_empty() {
-                    tracing::error!(%error, "settlements wait in memory: {error}");
-                }
+            // In memory, of which the journal's being full says enough.
+            Err(_) => {
+                self.notes_full(true);
                 kept.waiting.push_back(Waiting { call, shard, intent, body: Box::new(body) });
             }
         }
@@ -329,6 +342,49 @@ impl Journal {
         calls
     }
 
+    /// Of a journal that lacks records: that settlements of a shard were counted up to a
+    /// number. Those of them that are not here are gone, and nobody else gets their numbers.
+    /// Answers how many were found gone.
+    pub fn notes_counted(&self, shard: Shard, number: u64) -> u64 {
+        let mut kept = self.kept();
+        let last = kept.last(shard);
+        let sequence = kept.shards.entry(shard).or_default();
+        let numbers = sequence.forgotten + 1..=number;
+        let gone = numbers.zip(&sequence.kept).filter(|(_, place)| place.is_none()).count() as u64;
+        let beyond = number.saturating_sub(last);
+        if sequence.kept.is_empty() {
+            sequence.forgotten += beyond;
+        } else {
+            sequence.kept.extend((0..beyond).map(|_| None));
+        }
+        gone + beyond
+    }
+
+    /// That a call which seems to be under way was settled, by a record that is gone.
+    pub fn was_settled(&self, call: RequestId) {
+        let mut kept = self.kept();
+        kept.damaged.remove(&call);
+        if let Some(intent) = kept.closes(call) {
+            kept.release(intent.segment);
+        }
+    }
+
+    /// Whether no call can be written down.
+    pub fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
+    }
+
+    fn notes_full(&self, is_full: bool) {
+        match (self.is_full.swap(is_full, Ordering::Relaxed), is_full) {
+            (false, true) => tracing::error!(
+                directory = ?self.directory,
+                "the journal has no room: calls are refused, and what they came to is kept in memory"
+            ),
+            (true, false) => tracing::info!("the journal has room again, and calls go on"),
+            (true, true) | (false, false) => (),
+        }
+    }
+
     /// Whether nothing in it is needed any more.
     pub fn is_done(&self) -> bool {
         let kept = self.kept();
@@ -370,12 +426,14 @@ impl Journal {
         let draft = self.kept().segments.lacks_spare();
         let made = draft.map(|it| it.make());
         let mut kept = self.kept();
-        if let Some(made) = made {
-            kept.segments.takes(made?)?;
-        }
+        // What is not needed makes room, so that it goes first; and a step that fails keeps
+        // none behind it from being done.
+        let dropped = kept.drop_unneeded();
+        let spared = made.map_or(Ok(()), |made| kept.segments.takes(made));
         kept.write_what_waits();
-        kept.write_long_calls_again()?;
-        kept.drop_unneeded()
+        let written = kept.write_long_calls_again();
+        self.notes_full(!kept.has_room_beside(record::size(ROOM_PER_CALL)));
+        dropped.and(spared).and(written)
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -606,13 +664,36 @@ fn numbered(rest: &[u8]) -> Option<(Shard, u64, &[u8])> {
     Some((Shard::from(*shard), u64::from_le_bytes(*number), rest))
 }
 
-fn most(bytes: usize) -> usize {
-    (bytes / SEGMENT).max(2)
+/// How large each segment is, and how many there are at most: eight where there is little
+/// room, so that what is not needed any more is let go of soon.
+fn sizes(most_bytes: usize) -> (usize, usize) {
+    let size = (most_bytes / 8).clamp(SMALLEST, SEGMENT);
+    (size, (most_bytes / size).max(2))
+}
+
+/// What a journal says of how it was begun.
+struct Begun {
+    /// In which run of this machine's system: what was written since is there.
+    boot: String,
+    /// Of each segment: one that is smaller was cut.
+    size: usize,
+}
+
+impl Begun {
+    fn written(&self) -> String {
+        format!("{} {}", self.boot, self.size)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (boot, size) = text.split_once(' ')?;
+        Some(Self { boot: boot.to_owned(), size: size.parse().ok()? })
+    }
 }
 
 /// Which run of this machine's system it is; nothing where it does not say.
 fn boot() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
 }
 
 /// `None` where somebody else has it.

@@ -86,6 +86,11 @@ impl Damaged {
     /// As much as says whose it was.
     const KEPT: usize = 64;
 
+    /// What a file that was cut may have held.
+    pub fn cut() -> Self {
+        Self { kind: 0, bytes: Vec::new() }
+    }
+
     fn of(place: &[u8]) -> Self {
         let bytes = place.get(HEAD + 1..).unwrap_or_default();
         let kind = place.get(HEAD).copied().unwrap_or_default();
@@ -181,6 +186,15 @@ mod tests {
             let (found, damaged) = all(&segment);
             prop_assert_eq!(found, &records[..records.len() - 1]);
             prop_assert_eq!(damaged, usize::from(keep > last));
+        }
+
+        /// A file that ends within a record says so, wherever that is: what was there may matter.
+        #[test]
+        fn a_cut_file_is_damaged(bytes in prop::collection::vec(any::<u8>(), 0..50), cut in any::<prop::sample::Index>()) {
+            let mut segment = vec![];
+            write(Kind::Final, &bytes, &mut segment);
+            segment.truncate(4 + cut.index(segment.len() - 4));
+            prop_assert!(matches!(find(&segment, 0), Found::Damaged(_, None)));
         }
 
         /// Whichever: its length too.

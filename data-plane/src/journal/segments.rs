@@ -13,6 +13,7 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use super::record::{self, Damaged, Found, Kind, Record, size};
@@ -20,6 +21,9 @@ use super::record::{self, Damaged, Found, Kind, Record, size};
 /// How many more there may be for settlements that find no room: else what is kept for the sake
 /// of their intents could leave none for ever.
 const MORE_FOR_FINALS: usize = 8;
+
+/// When a disk that had no room for a segment is asked again: making one writes all of it.
+const REST: Duration = Duration::from_secs(1);
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +49,8 @@ pub struct Segments {
     /// How many segments were made, and of how many the directory was flushed.
     made: u64,
     listed: u64,
+    /// When the disk had no room for another one.
+    had_no_room: Option<Instant>,
     buffer: Vec<u8>,
 }
 
@@ -125,7 +131,12 @@ impl Segments {
             }
         }
         for (number, file) in &segments.files {
-            contents.take(*number, &whole(file)?);
+            let bytes = whole(file)?;
+            // Each was made whole.
+            if bytes.len() < size {
+                contents.damaged.push(Damaged::cut());
+            }
+            contents.take(*number, &bytes);
         }
         let last = segments.files.last_key_value().map_or(0, |(number, _)| *number);
         segments.add(last + 1)?;
@@ -145,6 +156,7 @@ impl Segments {
             // Those that are found count as one.
             made: 1,
             listed: 0,
+            had_no_room: None,
             buffer: Vec::new(),
         }
     }
@@ -155,15 +167,20 @@ impl Segments {
         self.size - self.at + spare * self.size >= bytes
     }
 
-    /// The spare segment, where there is none and may be one.
+    /// The spare segment, where there is none and may be one. A disk that had no room is not
+    /// asked again at once.
     pub fn lacks_spare(&self) -> Option<Draft> {
         let has_spare = self.files.range(self.current + 1..).next().is_some();
-        let may_be = !has_spare && self.files.len() < self.most;
+        let may_be = !has_spare && !self.rests() && self.files.len() < self.most;
         may_be.then(|| Draft { path: self.directory.join("spare.draft"), size: self.size })
     }
 
-    /// Takes what was made meanwhile.
-    pub fn takes(&mut self, made: Made) -> io::Result<()> {
+    fn rests(&self) -> bool {
+        self.had_no_room.is_some_and(|it| it.elapsed() < REST)
+    }
+
+    /// Takes what was made meanwhile, if it could be.
+    pub fn takes(&mut self, made: io::Result<Made>) -> io::Result<()> {
         let last = self.files.last_key_value().map_or(0, |(number, _)| *number);
         self.enter(last + 1, made)
     }
@@ -242,12 +259,17 @@ impl Segments {
     }
 
     fn add(&mut self, number: u64) -> io::Result<()> {
+        if self.rests() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let draft = Draft { path: self.directory.join("next.draft"), size: self.size };
-        self.enter(number, draft.make()?)
+        self.enter(number, draft.make())
     }
 
     /// Under another name until it is whole, so that half a segment is none.
-    fn enter(&mut self, number: u64, made: Made) -> io::Result<()> {
+    fn enter(&mut self, number: u64, made: io::Result<Made>) -> io::Result<()> {
+        self.had_no_room = made.is_err().then(Instant::now);
+        let made = made?;
         fs::rename(&made.path, path(&self.directory, number))?;
         self.files.insert(number, Arc::new(made.file));
         self.made += 1;

@@ -258,6 +258,7 @@ fn where_there_is_no_room_no_call_begins_and_none_is_lost() {
         }
     };
     assert!(matches!(refused, NotWritten::NoRoom), "{refused}");
+    assert!(journal.is_full());
     // What holds nothing and was not sent is not kept; what holds something waits, without a
     // number, and is not in anybody's way.
     let place = (RequestId::generate(), shard(1));
@@ -282,6 +283,8 @@ fn where_there_is_no_room_no_call_begins_and_none_is_lost() {
     let last = journal.last(shard(1));
     assert_eq!(last, open.len() as u64 + 1);
     journal.forget(shard(1), last.saturating_sub(1)).unwrap();
+    journal.tend().unwrap();
+    assert!(!journal.is_full(), "calls go on by themselves");
     drop(journal);
     let journal = root.left_behind();
     let open: BTreeSet<_> = open.into_iter().collect();
@@ -312,6 +315,60 @@ fn nobody_is_told_of_what_a_power_failure_could_take_away() {
     assert_eq!((bodies(&journal, 1, 0).len(), told(&journal)), (3, 0));
     journal.tend().unwrap();
     assert_eq!(told(&journal), 3);
+}
+
+#[test]
+fn a_journal_that_lacks_something_knows() {
+    let check = |spoil: fn(&File, u64), is_whole| {
+        let root = Root::new();
+        let journal = root.journal();
+        settle(&journal, RequestId::generate(), 1, text);
+        drop(journal);
+        let path = root.segments().remove(0);
+        let end = fs::read(&path).unwrap().iter().rposition(|it| *it != 0).unwrap() as u64 + 1;
+        spoil(&OpenOptions::new().write(true).open(path).unwrap(), end);
+        let journal = root.left_behind();
+        assert_eq!(journal.is_whole, is_whole);
+        drop(journal);
+        // Nor is it forgotten by whoever takes it over next.
+        assert_eq!(root.left_behind().is_whole, is_whole);
+    };
+    check(|_, _| (), true);
+    check(|file, end| file.set_len(end - 3).unwrap(), false);
+    // Between two records: it is smaller than it was made.
+    check(|file, end| file.set_len(end).unwrap(), false);
+    check(|file, end| file.write_all_at(b"?", end - 2).unwrap(), false);
+    // Behind the last one stands what is no record.
+    check(|file, end| file.write_all_at(b"????", end).unwrap(), false);
+}
+
+#[test]
+fn what_was_counted_and_is_gone_keeps_its_number() {
+    let root = Root::new();
+    let journal = root.journal();
+    let calls = [(); 3].map(|()| RequestId::generate());
+    for call in calls {
+        journal.intend(call, shard(1), b"intent").unwrap();
+    }
+    settle(&journal, calls[0], 1, text);
+    settle(&journal, calls[1], 1, text);
+    drop(journal);
+    let path = root.segments().remove(0);
+    let bytes = fs::read(&path).unwrap();
+    for lost in [&b"settlement 1"[..], b"settlement 2"] {
+        let at = memchr::memmem::find(&bytes, lost).unwrap();
+        OpenOptions::new().write(true).open(&path).unwrap().write_all_at(b"X", at as u64).unwrap();
+    }
+
+    let journal = root.left_behind();
+    assert_eq!(journal.notes_counted(shard(1), 2), 2);
+    assert_eq!(journal.notes_counted(shard(1), 2), 0);
+    journal.was_settled(calls[0]);
+    journal.was_settled(calls[1]);
+    assert_eq!(journal.settle((calls[2], shard(1)), true, text), Some(3));
+    assert_eq!(bodies(&journal, 1, 2), [(3, text(3))]);
+    journal.forget(shard(1), 3).unwrap();
+    assert!(journal.is_done());
 }
 
 /// Else the store would take what it came to for something it has counted already.

@@ -306,6 +306,7 @@ fn image_of(master: &MasterKey, key: &NewKey, addresses: &[SocketAddr]) -> Snaps
         tenants: vec![],
         budgets: Vec::new(),
         projects: vec![],
+        revoked: vec![],
     }
 }
 

@@ -25,7 +25,7 @@ pub use self::{
     budget::{
         BadThresholds, Budget, Caps, OnRedisLoss, OnTight, Raise, Scope as BudgetScope, Thresholds,
     },
-    key::{Key, Limits, Secret},
+    key::{Key, Limits, Revoked, RevokedBy, Secret, SecretHash},
     places::{PIECE, Places},
     policy::{Policy, Target, Tier},
     record::{Change, Entity, Record, RecordId},
@@ -60,6 +60,8 @@ pub struct Snapshot {
     pub projects: Vec<Project>,
     #[serde(default)]
     pub budgets: Vec<Budget>,
+    #[serde(default)]
+    pub revoked: Vec<Revoked>,
 }
 
 mod base64_bytes {

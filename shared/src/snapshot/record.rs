@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Budget, Key, Policy, Project, Snapshot, Tenant, Upstream};
+use super::{Budget, Key, Policy, Project, Revoked, Snapshot, Tenant, Upstream};
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,19 +13,22 @@ pub enum Entity {
     Project,
     Key,
     Budget,
+    /// A key that opens nothing any more. Proxies older than it carry it as one of the next.
+    Revoked,
     /// What a newer control plane publishes and we do not know: the checksum of its name.
     /// We carry it, so that our sum agrees with everybody's, and make nothing of it.
     Unknown(u32),
 }
 
 impl Entity {
-    const KNOWN: [(Self, &'static str); 6] = [
+    const KNOWN: [(Self, &'static str); 7] = [
         (Self::Upstream, "upstream"),
         (Self::Policy, "policy"),
         (Self::Organization, "organization"),
         (Self::Project, "project"),
         (Self::Key, "key"),
         (Self::Budget, "budget"),
+        (Self::Revoked, "revoked"),
     ];
 
     pub fn named(name: &str) -> Self {
@@ -41,6 +44,7 @@ impl Entity {
             Self::Project => "project",
             Self::Key => "key",
             Self::Budget => "budget",
+            Self::Revoked => "revoked",
             Self::Unknown(_) => "unknown",
         }
     }
@@ -54,7 +58,8 @@ impl Entity {
             | Self::Organization
             | Self::Project
             | Self::Key
-            | Self::Budget => crc32fast::hash(self.name().as_bytes()),
+            | Self::Budget
+            | Self::Revoked => crc32fast::hash(self.name().as_bytes()),
         }
     }
 }
@@ -112,6 +117,9 @@ impl Snapshot {
         }
         for it in &self.budgets {
             add(Entity::Budget, it.id.uuid(), serde_json::to_string::<Budget>(it))?;
+        }
+        for it in &self.revoked {
+            add(Entity::Revoked, it.id.uuid(), serde_json::to_string::<Revoked>(it))?;
         }
         for it in &self.keys {
             add(Entity::Key, it.id.uuid(), serde_json::to_string::<Key>(it))?;

@@ -148,6 +148,7 @@ impl ModelForm {
             output: chosen(&MODALITIES, &self.output),
             deprecated_on: given(&self.deprecated_on),
             successor: given(&self.successor),
+            created: None,
             price: None,
         });
         let (model, ()) = Problems::both(model, problems.check())?;

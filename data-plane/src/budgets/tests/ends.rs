@@ -45,7 +45,8 @@ async fn a_refused_call_holds_nothing_and_says_all_one_needs_to_know() {
     assert_eq!(fixture.taken(id).await, (0, worst(&fixture, BODY)));
     let refused = crate::refused::Refused::from(refused);
     assert_eq!(refused.status().as_u16(), 402);
-    let told = crate::refused::Dialect::Anthropic.error(&refused, RequestId::generate(), "");
+    let pages = crate::refused::Pages::of(&"https://dashboard".parse().unwrap());
+    let told = crate::refused::Dialect::Anthropic.error(&refused, RequestId::generate(), &pages);
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     let message = told["error"]["message"].as_str().unwrap();
     for part in ["daily budget \"Search\" of this organization", "spent", "held", "19 Mar 2025"] {
@@ -617,6 +618,86 @@ async fn a_process_that_dies_owes_for_each_attempt_where_it_was_made() {
     let next = begin(&here);
     next.leave().await;
     assert_eq!(fixture.taken(id).await, (most / 10 + most, 0));
+}
+
+/// Spoils the last record of a journal: cuts the file within it, or alters a byte of it.
+fn spoil(journal: &Path, is_cut: bool) {
+    let path = journal.join("00000001.journal");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let last = bytes.iter().rposition(|it| *it != 0).unwrap();
+    bytes[last] ^= 1;
+    if is_cut {
+        bytes.truncate(last);
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// The last record is a settlement that was counted. Whoever is settled next must not get its
+/// number, which would be taken for counted already, nor must its call be settled again.
+#[tokio::test]
+async fn a_settlement_that_was_counted_and_lost_is_nobody_elses() {
+    for is_cut in [true, false] {
+        let (fixture, id) = with_room_for(9).await;
+        let root = Root(std::env::temp_dir().join(format!("turnpike-{}", RequestId::generate())));
+        let (there, here) = (root.0.join("there"), root.0.join("here"));
+        let proxy = fixture.proxy().await;
+        let begin = |at: &Path| {
+            Meter::begin(Some(at), 256 << 20, proxy.limiter.clone(), proxy.metrics.clone()).unwrap()
+        };
+        let died = begin(&there);
+        let mut under_way = fixture.call(&died, BODY).await.unwrap();
+        let candidate = under_way.candidates[0].clone();
+        under_way.story.intends(Some(&candidate)).unwrap();
+        let mut settled = fixture.call(&died, BODY).await.unwrap();
+        settled.story.intends(Some(&candidate)).unwrap();
+        settled.answered(10, 20);
+        died.leave().await;
+        assert_eq!(fixture.taken(id).await, (90, worst(&fixture, BODY)));
+        let (epoch, copy) = (died.epoch().to_string(), left_behind(&died, &there, &here));
+        spoil(&copy, is_cut);
+        std::mem::forget(under_way);
+
+        let next = begin(&here);
+        next.leave().await;
+        // The one that was under way has put something in, which is paid for; once.
+        let (spent, held) = fixture.taken(id).await;
+        assert!(spent > 90 && spent < 180, "{spent}");
+        assert_eq!((held, fixture.counter(id).await.window.unwrap().spent.requests), (0, 2));
+        next.leave().await;
+        assert_eq!(fixture.taken(id).await, (spent, 0));
+        let durable = fixture.places().durable(fixture.shard());
+        let () = fixture.redis.clone().hset(durable, epoch, 2).await.unwrap();
+        next.look_now().await;
+        assert!(!copy.exists());
+    }
+}
+
+/// The last record is the intent of a call that may have been sent: nobody knows what it came
+/// to, and nobody lets go of what it holds.
+#[tokio::test]
+async fn a_call_of_which_the_record_is_lost_stays_held() {
+    for is_cut in [true, false] {
+        let (fixture, id) = with_room_for(9).await;
+        let root = Root(std::env::temp_dir().join(format!("turnpike-{}", RequestId::generate())));
+        let (there, here) = (root.0.join("there"), root.0.join("here"));
+        let proxy = fixture.proxy().await;
+        let begin = |at: &Path| {
+            Meter::begin(Some(at), 256 << 20, proxy.limiter.clone(), proxy.metrics.clone()).unwrap()
+        };
+        let died = begin(&there);
+        fixture.call(&died, BODY).await.unwrap().answered(10, 20);
+        let mut sent = fixture.call(&died, BODY).await.unwrap();
+        let candidate = sent.candidates[0].clone();
+        sent.story.intends(Some(&candidate)).unwrap();
+        let copy = left_behind(&died, &there, &here);
+        spoil(&copy, is_cut);
+        std::mem::forget(sent);
+
+        let next = begin(&here);
+        next.leave().await;
+        next.leave().await;
+        assert_eq!(fixture.taken(id).await, (90, worst(&fixture, BODY)));
+    }
 }
 
 #[tokio::test]
