@@ -17,6 +17,7 @@ mod clock;
 mod hearing;
 mod meter;
 mod metrics;
+mod newest;
 mod quote;
 mod refusal;
 mod tab;
