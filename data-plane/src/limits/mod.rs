@@ -20,6 +20,7 @@ mod gcra;
 mod leases;
 mod local;
 mod metrics;
+mod near;
 mod patience;
 mod permit;
 mod question;
