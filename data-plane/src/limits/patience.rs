@@ -1,5 +1,6 @@
 //! How long an answer of Redis is waited for. What tells that Redis stands still is that
-//! nobody is answered; who stands in a line that moves is not given up.
+//! nobody is answered; who stands in a line that moves is not given up, nor does it tell anything
+//! when we were the ones that stood still.
 
 use std::{
     future::Future,
@@ -13,6 +14,10 @@ use tokio::time::{Instant, timeout_at};
 
 /// How long somebody stands in line at most, however well it moves.
 pub const LONGEST: Duration = Duration::from_secs(1);
+
+/// Who looks so late was kept from looking, and does not know that there was no answer: it is read
+/// on the same thread.
+const LATE: Duration = Duration::from_millis(10);
 
 pub struct Patience {
     /// How long it is waited while nobody is answered,
@@ -50,7 +55,9 @@ impl Patience {
                 self.note();
                 return answer;
             }
-            let longer = (self.last_answer() + self.still).min(asked + self.longest);
+            let now = Instant::now();
+            let moved = if now > until + LATE { now } else { self.last_answer() };
+            let longer = (moved + self.still).min(asked + self.longest);
             if longer <= until {
                 return Err(io::Error::from(io::ErrorKind::TimedOut).into());
             }
@@ -72,7 +79,10 @@ impl Patience {
 mod tests {
     use std::future::{pending, ready};
 
-    use tokio::{join, time::sleep};
+    use tokio::{
+        join,
+        time::{advance, sleep},
+    };
 
     use super::*;
 
@@ -109,6 +119,18 @@ mod tests {
             join!(patience.wait(after(90)), patience.wait(pending::<RedisResult<()>>()));
         assert!(never.is_err());
         assert_eq!(asked.elapsed(), STILL + Duration::from_millis(90));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stood_still_themselves_wait_once_more() {
+        let (patience, stall) = (Patience::in_line(STILL), STILL * 5 / 2);
+        let (answer, ()) = join!(patience.wait(after(300)), advance(stall));
+        assert_eq!(answer.unwrap(), 300);
+        let patience = Patience::in_line(STILL);
+        let asked = Instant::now();
+        let (never, ()) = join!(patience.wait(pending::<RedisResult<()>>()), advance(stall));
+        assert!(never.is_err());
+        assert_eq!(asked.elapsed(), stall + STILL);
     }
 
     #[tokio::test(start_paused = true)]
