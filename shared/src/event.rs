@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use crate::{
     counters::{Counted, Epoch},
     ids::{ApiKeyId, CredentialId, OrganizationId, ProjectId, ProxyId, RequestId, UpstreamId},
+    json,
     money::{Money, Pico},
     usage::Usage,
 };
@@ -235,9 +236,7 @@ pub enum UsageSource {
 impl Event {
     /// As it travels.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(USUAL);
-        serde_json::to_writer(&mut bytes, self).expect("an event has only keys that are texts");
-        bytes
+        json::written(self, USUAL)
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, NotAnEvent> {

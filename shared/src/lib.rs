@@ -6,6 +6,7 @@ pub mod counters;
 pub mod event;
 pub mod failure;
 pub mod ids;
+pub mod json;
 pub mod keys;
 pub mod money;
 mod networks;

@@ -23,7 +23,8 @@ pub struct Clock {
     start: Instant,
     /// What Redis' clock said when ours started.
     began_ms: AtomicI64,
-    edges: Mutex<HashMap<(Period, String), Edges>>,
+    /// By zone.
+    edges: Mutex<HashMap<String, Vec<(Period, Edges)>>>,
 }
 
 /// The moments between which three windows are: the one before, the present one, the next.
@@ -77,15 +78,16 @@ impl Clock {
     pub fn edges(&self, period: Period, zone: &Zone) -> Edges {
         let now_ms = self.now_ms();
         let mut all = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = (period, zone.as_str().to_owned());
-        match all.get(&name) {
-            Some(edges) if edges.is_around(now_ms) => *edges,
-            Some(_) | None => {
-                let edges = Edges::around(period, zone, now_ms);
-                all.insert(name, edges);
-                edges
-            }
-        }
+        let of_zone = all.get(zone.as_str()).into_iter().flatten();
+        let known =
+            of_zone.filter(|it| it.0 == period).map(|it| it.1).find(|it| it.is_around(now_ms));
+        known.unwrap_or_else(|| {
+            let edges = Edges::around(period, zone, now_ms);
+            let of_zone = all.entry(zone.as_str().to_owned()).or_default();
+            of_zone.retain(|it| it.0 != period);
+            of_zone.push((period, edges));
+            edges
+        })
     }
 
     fn passed(&self) -> i64 {

@@ -12,7 +12,7 @@ use shared::{
     counters::{Epoch, Hold, Incarnation, Shard},
     event::Event,
     ids::{BudgetId, ProxyId, RequestId},
-    random,
+    json, random,
     snapshot::Budget,
     tasks::Supervisor,
 };
@@ -150,8 +150,7 @@ impl Meter {
         shard: Shard,
         intent: &Intent,
     ) -> Result<(), NotWritten> {
-        let mut bytes = Vec::with_capacity(USUAL_INTENT);
-        serde_json::to_writer(&mut bytes, intent).expect("an intent has only keys that are texts");
+        let bytes = json::written(intent, USUAL_INTENT);
         let written = self.own.journal.intend(call, shard, &bytes);
         written.inspect_err(|_| self.metrics.unwritten.inc())
     }

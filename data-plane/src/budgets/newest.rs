@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::book::parts;
 
 /// As many bytes of events are kept. What is more is read from the journal.
-const MOST: usize = 1024 * 1024;
+const MOST: usize = 4 * 1024 * 1024;
 
 /// What a settlement says, under whichever number.
 pub struct Said {

@@ -35,7 +35,7 @@ mod tests;
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, ser::SerializeStruct};
 use uuid::{Uuid, fmt::Simple};
 
 pub use self::{
@@ -232,13 +232,27 @@ impl Amounts {
 }
 
 /// What one call was counted for in a window of a budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 pub struct Counted {
     pub budget: BudgetId,
     /// When the window began, by which it is known: in milliseconds since 1970.
     pub window: i64,
     #[serde(flatten)]
     pub amounts: Amounts,
+}
+
+/// As it would be derived, without the detour that serde takes for what is flattened.
+impl Serialize for Counted {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Self { budget, window, amounts: Amounts { money, requests, tokens } } = self;
+        let mut members = to.serialize_struct("Counted", 5)?;
+        members.serialize_field("budget", budget)?;
+        members.serialize_field("window", window)?;
+        members.serialize_field("money", money)?;
+        members.serialize_field("requests", requests)?;
+        members.serialize_field("tokens", tokens)?;
+        members.end()
+    }
 }
 
 /// What a call holds in a window of a budget, from before it is sent until it is settled.

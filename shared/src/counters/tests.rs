@@ -122,6 +122,21 @@ fn counted(budget: BudgetId, window: i64, money: i64) -> Counted {
     Counted { budget, window, amounts: amounts(money) }
 }
 
+#[test]
+fn what_is_counted_is_written_as_it_is_read() {
+    let counted = Counted {
+        budget: BudgetId::generate(),
+        window: 5,
+        amounts: Amounts { money: 1, requests: 2, tokens: -3 },
+    };
+    let written = serde_json::to_string(&counted).unwrap();
+    let Counted { budget, .. } = counted;
+    let expected =
+        format!(r#"{{"budget":"{budget}","window":5,"money":1,"requests":2,"tokens":-3}}"#);
+    assert_eq!(written, expected);
+    assert_eq!(serde_json::from_str::<Counted>(&written).unwrap(), counted);
+}
+
 #[tokio::test]
 async fn what_is_held_is_settled_once_and_alerts_are_told_once() {
     let mut it = Fixture::new().await;
