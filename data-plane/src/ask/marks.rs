@@ -34,8 +34,10 @@ enum Mark {
     Prediction,
 }
 
-/// Behind their first quotes.
-const NAMES: [(&[u8], Mark); 37] = [
+/// A name behind its first quote, and what it says.
+type Name = (&'static [u8], Mark);
+
+const NAMES: [Name; 37] = [
     (b"role\"", Mark::Frame),
     (b"type\"", Mark::Frame),
     (b"tools\"", Mark::Tools),
@@ -76,7 +78,7 @@ const NAMES: [(&[u8], Mark); 37] = [
 ];
 
 /// The names by their first letters: most quotes are before none of these.
-static BY_LETTER: LazyLock<[Vec<(&[u8], Mark)>; 256]> = LazyLock::new(|| {
+static BY_LETTER: LazyLock<[Vec<Name>; 256]> = LazyLock::new(|| {
     let begins =
         |name: &[u8], letter: usize| name.first().is_some_and(|it| usize::from(*it) == letter);
     let of = |letter| NAMES.into_iter().filter(|(name, _)| begins(name, letter)).collect();

@@ -64,7 +64,9 @@ pub fn near(name: Name, of: &Of, (address, patience): (&Address, Patience)) -> O
         Some(_) | None => {
             let life = Arc::new(());
             let how = (address.clone(), patience);
-            tokio::spawn(open(name, Arc::downgrade(&life), of.history.clone(), how));
+            let opening = open(name, Arc::downgrade(&life), of.history.clone(), how);
+            #[expect(clippy::disallowed_methods, reason = "it is the worker's, and ends with it")]
+            tokio::spawn(opening);
             all.insert(name, Near { of: of.clone(), _life: life, wire: None });
             None
         }
