@@ -76,10 +76,11 @@ pub enum Equality {
     Days,
     Costs,
     Rounding,
+    Log,
 }
 
 impl Equality {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Counters,
         Self::Holds,
         Self::Windows,
@@ -87,6 +88,7 @@ impl Equality {
         Self::Days,
         Self::Costs,
         Self::Rounding,
+        Self::Log,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -98,6 +100,7 @@ impl Equality {
             Self::Days => "days",
             Self::Costs => "costs",
             Self::Rounding => "rounding",
+            Self::Log => "log",
         }
     }
 
@@ -111,6 +114,7 @@ impl Equality {
             Self::Days => ("Usage by the hour", "Usage by the day"),
             Self::Costs => ("Lines of events", "Events"),
             Self::Rounding => ("Events, rounded up to nano-dollars", "Events, exact"),
+            Self::Log => ("The request log", "Events that stand in it"),
         }
     }
 
@@ -124,6 +128,7 @@ impl Equality {
             Self::Days => "usage_hours | usage_days",
             Self::Costs => "usage_events.lines | usage_events",
             Self::Rounding => "usage_events.cost_nano | usage_events.cost_pico",
+            Self::Log => "request_events.event | usage_events",
         }
     }
 }
@@ -308,6 +313,7 @@ async fn sums(
     let (mut windows, mut hours, mut by_day) =
         (of(Equality::Windows), of(Equality::Hours), of(Equality::Days));
     let (mut costs, mut rounding) = (of(Equality::Costs), of(Equality::Rounding));
+    let mut log = of(Equality::Log);
     let mut events = 0;
     for day in days {
         let sums = store::sums(conn, *day).await?;
@@ -321,6 +327,8 @@ async fn sums(
         add(&mut by_day, sums.hours, sums.days);
         add(&mut costs, sums.line_nanos, sums.nanos);
         add(&mut rounding, sums.nanos * 1_000, sums.picos);
+        let (logged, billed) = store::logged(conn, *day).await?;
+        add(&mut log, logged, billed);
         // Each event is rounded up once: by less than a nano-dollar.
         let above = sums.nanos * 1_000 - sums.picos;
         if !(0..=999 * i128::from(sums.events)).contains(&above) {
@@ -334,7 +342,7 @@ async fn sums(
             });
         }
     }
-    Ok((events, vec![windows, hours, by_day, costs, rounding]))
+    Ok((events, vec![windows, hours, by_day, costs, rounding, log]))
 }
 
 /// Compares what is new, keeps what was found, and raises the alarm.

@@ -87,6 +87,23 @@ async fn a_nano_too_much_in_a_line_is_named(root: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn a_nano_too_much_in_the_request_log_is_named(root: PgPool) {
+    let meter = agreeing(root).await;
+    let log = meter.compare().await.equalities.into_iter().find(|it| it.equality == Equality::Log);
+    let log = log.unwrap();
+    assert!(log.left > 0 && log.left == log.right, "{log:?}");
+    meter
+        .plant(
+            "UPDATE request_events SET event = jsonb_set(event, '{cost}',
+                    to_jsonb((event ->> 'cost')::bigint + 1))
+              WHERE request_id = (SELECT request_id FROM usage_events WHERE number = 3)",
+        )
+        .await;
+    let report = meter.compare().await;
+    names(broken(&report, Equality::Log), "request_events", "request=", "cost_nano", -1);
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn a_nano_too_much_in_an_hour_is_named(root: PgPool) {
     let meter = agreeing(root).await;
     meter
@@ -173,7 +190,7 @@ async fn the_page_shows_both_numbers_and_since_when(root: PgPool) {
     run(db, redis, &meter.places()).await.unwrap();
     // Somebody else was here a moment ago.
     run(db, redis, &meter.places()).await.unwrap();
-    assert_eq!(meter.number("SELECT count(*) FROM reconciliations").await, 7);
+    assert_eq!(meter.number("SELECT count(*) FROM reconciliations").await, 8);
     let page = browser.get(path).await;
     page.says(StatusCode::OK, "Equal");
     assert!(!page.body.contains("differ</span>"), "{}", page.body);

@@ -51,7 +51,8 @@ impl Shown {
             | Equality::Windows
             | Equality::Hours
             | Equality::Days
-            | Equality::Costs => nanos(it),
+            | Equality::Costs
+            | Equality::Log => nanos(it),
         };
         Self {
             left: said(found.left),

@@ -26,6 +26,7 @@ use super::{
     Clock, Edges, MeterMetrics,
     allowances::Allowances,
     book::Book,
+    gone::Gone,
     hearing::{Hearing, Unheard},
     tab::Intent,
 };
@@ -52,6 +53,7 @@ pub struct Meter {
     own: Book,
     /// Of processes before us.
     others: Mutex<Vec<Arc<Book>>>,
+    gone: Gone,
     /// Held while Redis is told, so that nothing overtakes anything.
     carrying: AsyncMutex<()>,
     nudge: Arc<Notify>,
@@ -100,6 +102,7 @@ impl Meter {
             metrics,
             own: Book::of(journal),
             others: Mutex::new(others.into_iter().map(take_over).collect()),
+            gone: Gone::default(),
             carrying: AsyncMutex::new(()),
             nudge: Arc::default(),
             _passing: passing,
@@ -228,6 +231,7 @@ impl Meter {
             book.look(&self.limiter, &self.metrics).await;
         }
         self.drop_done();
+        self.gone.look(&self.limiter).await;
         Ok(())
     }
 
@@ -250,6 +254,7 @@ impl Meter {
                 others.push(book);
             } else if let Some(book) = Arc::into_inner(book) {
                 let epoch = book.journal.epoch;
+                self.gone.add(epoch);
                 match book.journal.remove() {
                     Ok(()) => info!(%epoch, "all of a journal that was left behind is kept"),
                     Err(error) => error!(%error, "a journal cannot be removed: {error}"),
