@@ -23,6 +23,9 @@ use crate::{
 /// are [`Places::events`](crate::counters::Places::events).
 pub const FIELD: &str = "v1";
 
+/// More than most events take as they travel.
+const USUAL: usize = 2 * 1024;
+
 /// A short name out of a list that may grow, so that an unknown one is no failure.
 pub type Word = Cow<'static, str>;
 
@@ -232,7 +235,9 @@ pub enum UsageSource {
 impl Event {
     /// As it travels.
     pub fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("an event has only keys that are texts")
+        let mut bytes = Vec::with_capacity(USUAL);
+        serde_json::to_writer(&mut bytes, self).expect("an event has only keys that are texts");
+        bytes
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, NotAnEvent> {

@@ -32,6 +32,8 @@ enum Class {
 }
 
 impl Class {
+    const ALL: [Self; 5] = [Self::Letter, Self::Digit, Self::Space, Self::Sign, Self::Other];
+
     const fn of(byte: u8) -> Self {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' => Self::Letter,
@@ -42,28 +44,112 @@ impl Class {
         }
     }
 
-    /// How many bytes of its kind go into a token.
-    const fn bytes_per_token(self) -> u64 {
+    /// How many bytes of its kind go into a token. 0 for spaces, which make none: one goes with
+    /// the word that follows.
+    const fn bytes_per_token(self) -> usize {
         match self {
-            Self::Letter => 8,
+            Self::Letter => ROOM,
             Self::Digit => 3,
-            // One goes with the word that follows.
-            Self::Space => u64::MAX,
+            Self::Space => 0,
             Self::Sign | Self::Other => 2,
         }
     }
 }
 
+/// How many classes there is room for, and how long a token gets at most.
+const ROOM: usize = 8;
+/// Where one is in a text: in a run of which class, and behind how much of a token. What comes
+/// of each class is looked up, since a text may be long.
+const STEPS: [u16; ROOM * ROOM * ROOM] = steps();
+static CLASSES: [u8; 256] = classes();
+/// In a step with which a token begins.
+const BEGINS: u16 = 1 << 15;
+/// How many stretches of a text are read at once: each byte waits for the one before it.
+const AT_ONCE: usize = 4;
+
+const fn classes() -> [u8; 256] {
+    let (mut classes, mut byte) = ([0; 256], 0);
+    while byte < 256 {
+        classes[byte] = Class::of(byte as u8) as u8;
+        byte += 1;
+    }
+    classes
+}
+
+const fn steps() -> [u16; ROOM * ROOM * ROOM] {
+    let mut steps = [0; ROOM * ROOM * ROOM];
+    let mut at = 0;
+    while at < steps.len() {
+        let (class, behind, next) = (at / ROOM / ROOM, at / ROOM % ROOM, at % ROOM);
+        if next < Class::ALL.len() {
+            let most = Class::ALL[next].bytes_per_token();
+            let goes_on = class == next && behind + 1 < most;
+            let place = next * ROOM + if goes_on { behind + 1 } else { 0 };
+            let begins = if goes_on || most == 0 { 0 } else { BEGINS };
+            steps[at] = (place * ROOM) as u16 | begins;
+        }
+        at += 1;
+    }
+    steps
+}
+
+/// The tokens of one stretch.
+#[derive(Clone, Copy)]
+struct Count {
+    step: u16,
+    tokens: u64,
+}
+
+impl Count {
+    const BEGINNING: Self = Self { step: (Class::Space as usize * ROOM * ROOM) as u16, tokens: 0 };
+
+    fn take(&mut self, byte: u8) {
+        let place = usize::from(self.step & !BEGINS) | usize::from(CLASSES[usize::from(byte)]);
+        self.step = STEPS[place % STEPS.len()];
+        self.tokens += u64::from(self.step >> 15);
+    }
+}
+
 fn words(text: &[u8]) -> u64 {
-    text.chunk_by(|one, next| Class::of(*one) == Class::of(*next))
-        .filter_map(|run| Some((Class::of(*run.first()?), run.len() as u64)))
-        .filter(|(class, _)| *class != Class::Space)
-        .map(|(class, length)| length.div_ceil(class.bytes_per_token()))
-        .sum()
+    let stretches = stretches(text);
+    let together = stretches.iter().map(|it| it.len()).min().unwrap_or(0);
+    let [(one, one_rest), (two, two_rest), (three, three_rest), (four, four_rest)] =
+        stretches.map(|it| it.split_at(together));
+    let mut counts = [Count::BEGINNING; AT_ONCE];
+    for (((one, two), three), four) in one.iter().zip(two).zip(three).zip(four) {
+        let [first, second, third, fourth] = &mut counts;
+        first.take(*one);
+        second.take(*two);
+        third.take(*three);
+        fourth.take(*four);
+    }
+    for (count, rest) in counts.iter_mut().zip([one_rest, two_rest, three_rest, four_rest]) {
+        rest.iter().for_each(|it| count.take(*it));
+    }
+    counts.iter().map(|it| it.tokens).sum()
+}
+
+/// A text in stretches, about as long as each other, none of which ends within a run.
+fn stretches(text: &[u8]) -> [&[u8]; AT_ONCE] {
+    let (mut rest, usual) = (text, text.len() / AT_ONCE);
+    let mut stretches = [&text[..0]; AT_ONCE];
+    let (last, others) = stretches.split_last_mut().expect("there are some");
+    for stretch in others {
+        let class = |at: usize| rest.get(at).map(|it| Class::of(*it));
+        let mut end = usual.min(rest.len());
+        while end > 0 && end < rest.len() && class(end - 1) == class(end) {
+            end += 1;
+        }
+        (*stretch, rest) = rest.split_at(end);
+    }
+    *last = rest;
+    stretches
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[track_caller]
@@ -79,6 +165,17 @@ mod tests {
         check("2026", 2);
         check("{\"a\":1}", 5);
         check("你好", 3);
+    }
+
+    proptest! {
+        /// However a text is cut to be read: as if each run of bytes of one class were counted.
+        #[test]
+        fn a_text_counts_as_its_runs_do(text in "[a-z]{0,20}|([a-z0-9 .é\"]{0,4}|[a-z]{0,20}){0,40}") {
+            let runs = text.as_bytes().chunk_by(|one, next| Class::of(*one) == Class::of(*next));
+            let tokens = |run: &[u8]| run.len().div_ceil(Class::of(run[0]).bytes_per_token()) as u64;
+            let words = runs.filter(|it| Class::of(it[0]) != Class::Space);
+            prop_assert_eq!(super::words(text.as_bytes()), words.map(tokens).sum::<u64>());
+        }
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! bound, and none is overlooked. And what is not known at all (a part, a tool, a parameter) may
 //! be anything that the vendor has thought of since.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memchr2_iter;
 
 use super::{
     Ask,
@@ -13,38 +15,73 @@ use super::{
 /// Spelling a letter by its code is what no program does that has nothing to hide.
 const ESCAPE: &[u8] = b"\\u00";
 
-/// With any of these nobody can say how much the vendor reads.
-const UNBOUNDED_INPUT: [&[u8]; 13] = [
-    b"\"file\"",
-    b"\"file_id\"",
-    b"\"file_url\"",
-    b"\"input_file\"",
-    b"\"document\"",
-    b"\"document_url\"",
-    b"\"input_audio\"",
-    b"\"audio_url\"",
-    b"\"video_url\"",
-    b"\"video\"",
-    b"\"previous_response_id\"",
-    b"\"cached_content\"",
-    b"\"cachedContent\"",
+/// What a name says that stands in a request.
+#[derive(Clone, Copy)]
+enum Mark {
+    /// A turn, a part or a tool.
+    Frame,
+    Tools,
+    Image,
+    /// Nobody can say how much the vendor reads.
+    Input,
+    /// The vendor does work that is paid apart, as often as it likes.
+    Work,
+    /// It searches once.
+    Search,
+    Cache,
+    Hour,
+    Audio,
+    Prediction,
+}
+
+/// Behind their first quotes.
+const NAMES: [(&[u8], Mark); 37] = [
+    (b"role\"", Mark::Frame),
+    (b"type\"", Mark::Frame),
+    (b"tools\"", Mark::Tools),
+    (b"functions\"", Mark::Tools),
+    (b"image_url\"", Mark::Image),
+    (b"image\"", Mark::Image),
+    (b"file\"", Mark::Input),
+    (b"file_id\"", Mark::Input),
+    (b"file_url\"", Mark::Input),
+    (b"input_file\"", Mark::Input),
+    (b"document\"", Mark::Input),
+    (b"document_url\"", Mark::Input),
+    (b"input_audio\"", Mark::Input),
+    (b"audio_url\"", Mark::Input),
+    (b"video_url\"", Mark::Input),
+    (b"video\"", Mark::Input),
+    (b"previous_response_id\"", Mark::Input),
+    (b"cached_content\"", Mark::Input),
+    (b"cachedContent\"", Mark::Input),
+    (b"web_search", Mark::Work),
+    (b"plugins\"", Mark::Work),
+    (b"search_parameters\"", Mark::Work),
+    (b"enable_search\"", Mark::Work),
+    (b"code_interpreter\"", Mark::Work),
+    (b"code_execution\"", Mark::Work),
+    (b"googleSearch\"", Mark::Work),
+    (b"google_search\"", Mark::Work),
+    (b"url_context\"", Mark::Work),
+    (b"urlContext\"", Mark::Work),
+    (b"file_search\"", Mark::Work),
+    (b"mcp_servers\"", Mark::Work),
+    (b"web_search_options\"", Mark::Search),
+    (b"cache_control\"", Mark::Cache),
+    (b"1h\"", Mark::Hour),
+    (b"audio\"", Mark::Audio),
+    (b"input_audio\"", Mark::Audio),
+    (b"prediction\"", Mark::Prediction),
 ];
 
-/// With any of these a vendor does work that is paid apart, as often as it likes.
-const UNBOUNDED_WORK: [&[u8]; 12] = [
-    b"\"web_search",
-    b"\"plugins\"",
-    b"\"search_parameters\"",
-    b"\"enable_search\"",
-    b"\"code_interpreter\"",
-    b"\"code_execution\"",
-    b"\"googleSearch\"",
-    b"\"google_search\"",
-    b"\"url_context\"",
-    b"\"urlContext\"",
-    b"\"file_search\"",
-    b"\"mcp_servers\"",
-];
+/// The names by their first letters: most quotes are before none of these.
+static BY_LETTER: LazyLock<[Vec<(&[u8], Mark)>; 256]> = LazyLock::new(|| {
+    let begins =
+        |name: &[u8], letter: usize| name.first().is_some_and(|it| usize::from(*it) == letter);
+    let of = |letter| NAMES.into_iter().filter(|(name, _)| begins(name, letter)).collect();
+    std::array::from_fn(of)
+});
 
 /// Parameters that change how an answer is written, and not what is read or done for it beyond
 /// what stands in the body; or are looked at elsewhere.
@@ -157,9 +194,6 @@ const OF_PARTS: &[&str] = &[
 /// Tools that the caller runs.
 const TOOLS: [&str; 2] = ["function", "custom"];
 
-/// Searches once.
-const SEARCH: &[u8] = b"\"web_search_options\"";
-
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
     /// No tokenizer makes more tokens of a text than it has bytes.
@@ -181,26 +215,74 @@ pub struct Marks {
 
 impl Marks {
     pub(super) fn of(ask: &Ask) -> Self {
-        let body = &ask.body[..];
-        let has = |name: &[u8]| memmem::find(body, name).is_some();
-        let count = |name: &[u8]| memmem::find_iter(body, name).count() as u64;
-        let searches = count(SEARCH);
-        let works = UNBOUNDED_WORK.iter().map(|it| count(it)).sum::<u64>();
-        let unknown = Unknown::of(ask.text());
+        let (found, unknown) = (Found::in_body(&ask.body), Unknown::of(ask.text()));
         Self {
-            bytes: body.len() as u64,
-            frames: count(b"\"role\"") + count(b"\"type\""),
-            has_tools: has(b"\"tools\"") || has(b"\"functions\""),
-            images: count(b"\"image_url\"") + count(b"\"image\""),
-            is_input_unbounded: unknown.is_read
-                || UNBOUNDED_INPUT.iter().any(|it| has(it))
-                || spells_a_name(body),
-            is_work_unbounded: unknown.is_done || works > searches || spells_a_name(body),
-            searches: searches.min(1),
-            writes_cache: has(b"\"cache_control\""),
-            writes_cache_for_an_hour: has(b"\"cache_control\"") && has(b"\"1h\""),
-            has_audio: has(b"\"audio\"") || has(b"\"input_audio\""),
-            predicts: has(b"\"prediction\""),
+            bytes: ask.body.len() as u64,
+            frames: found.frames,
+            has_tools: found.has_tools,
+            images: found.images,
+            is_input_unbounded: unknown.is_read || found.is_input_unbounded || found.spells_a_name,
+            is_work_unbounded: unknown.is_done
+                || found.works > found.searches
+                || found.spells_a_name,
+            searches: found.searches.min(1),
+            writes_cache: found.writes_cache,
+            writes_cache_for_an_hour: found.writes_cache && found.has_hour,
+            has_audio: found.has_audio,
+            predicts: found.predicts,
+        }
+    }
+}
+
+/// What names stand in a body, wherever they do.
+#[derive(Default)]
+struct Found {
+    frames: u64,
+    has_tools: bool,
+    images: u64,
+    is_input_unbounded: bool,
+    works: u64,
+    searches: u64,
+    writes_cache: bool,
+    has_hour: bool,
+    has_audio: bool,
+    predicts: bool,
+    /// Whether a letter, a digit or a low line is spelled by its code.
+    spells_a_name: bool,
+}
+
+impl Found {
+    /// Reads the body once, however many names there are: it may be long.
+    fn in_body(body: &[u8]) -> Self {
+        let (mut found, names) = (Self::default(), &*BY_LETTER);
+        for at in memchr2_iter(b'"', b'\\', body) {
+            let rest = body.get(at..).unwrap_or_default();
+            let Some((b'"', name)) = rest.split_first() else {
+                found.spells_a_name |= spells_a_name(rest);
+                continue;
+            };
+            let Some(letter) = name.first() else { break };
+            for (is, mark) in &names[usize::from(*letter)] {
+                if name.starts_with(is) {
+                    found.notes(*mark);
+                }
+            }
+        }
+        found
+    }
+
+    fn notes(&mut self, mark: Mark) {
+        match mark {
+            Mark::Frame => self.frames += 1,
+            Mark::Tools => self.has_tools = true,
+            Mark::Image => self.images += 1,
+            Mark::Input => self.is_input_unbounded = true,
+            Mark::Work => self.works += 1,
+            Mark::Search => self.searches += 1,
+            Mark::Cache => self.writes_cache = true,
+            Mark::Hour => self.has_hour = true,
+            Mark::Audio => self.has_audio = true,
+            Mark::Prediction => self.predicts = true,
         }
     }
 }
@@ -295,13 +377,12 @@ fn name<'a>(text: &'a str, member: &Member) -> &'a str {
     text[member.key.clone()].trim_matches('"')
 }
 
-/// Whether a letter, a digit or a low line is spelled by its code.
-fn spells_a_name(body: &[u8]) -> bool {
-    memmem::find_iter(body, ESCAPE).any(|at| {
-        let digits = body.get(at + ESCAPE.len()..at + ESCAPE.len() + 2).unwrap_or_default();
-        let code = std::str::from_utf8(digits).ok().and_then(|it| u8::from_str_radix(it, 16).ok());
-        code.is_some_and(|it| it.is_ascii_alphanumeric() || it == b'_')
-    })
+/// Whether a text begins with a letter, a digit or a low line that is spelled by its code.
+fn spells_a_name(text: &[u8]) -> bool {
+    let digits = text.strip_prefix(ESCAPE).and_then(|it| it.get(..2));
+    let digits = digits.and_then(|it| std::str::from_utf8(it).ok());
+    let code = digits.and_then(|it| u8::from_str_radix(it, 16).ok());
+    code.is_some_and(|it| it.is_ascii_alphanumeric() || it == b'_')
 }
 
 #[cfg(test)]

@@ -67,6 +67,8 @@ pub struct Ask {
     pub service_tier: Option<String>,
     /// When it came, in seconds since 1970: translated answers tell it.
     pub asked_at: u64,
+    /// How many tokens it will be, roughly.
+    input: u64,
     places: Places,
     body: Bytes,
 }
@@ -135,6 +137,7 @@ impl Ask {
             contexts: texts,
             service_tier,
             asked_at: now(),
+            input: estimate::tokens(&body),
             places,
             body,
         })
@@ -142,7 +145,7 @@ impl Ask {
 
     /// How many tokens the request will be, roughly.
     pub fn estimated_input(&self) -> u64 {
-        estimate::tokens(&self.body)
+        self.input
     }
 
     /// How many tokens a choice may have, by the caller's word and ours.

@@ -6,27 +6,28 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    io,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use redis::Pipeline;
-use serde::Deserialize;
 use shared::{
-    counters::{
-        Counted, Hold, Incarnation, LATEST, Looked, Settled, Settlement, Shard, State, Sweeping,
-        Swept,
-    },
+    counters::{Hold, Incarnation, LATEST, Looked, Settled, Shard, State, Sweeping, Swept},
     event::{Event, SettlementId},
     ids::{BudgetId, RequestId},
 };
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use super::{MeterMetrics, tab::Intent};
+use super::{
+    MeterMetrics,
+    newest::{Newest, Said},
+    tab::Intent,
+};
 use crate::{
     journal::{Journal, Unsettled},
     limits::Limiter,
@@ -41,6 +42,7 @@ const IDLE_LOOK: Duration = Duration::from_secs(5);
 
 pub struct Book {
     pub journal: Journal,
+    newest: Arc<Newest>,
     shards: Mutex<BTreeMap<Shard, Page>>,
     flushed: Mutex<Option<Instant>>,
     /// Whether what was under way is settled, where this is of a process that died.
@@ -48,6 +50,9 @@ pub struct Book {
     /// Whether what was held for calls that were never sent is let go of.
     is_let_go: AtomicBool,
 }
+
+/// Settlements with their numbers, behind the number of the first of them.
+type Batch = (u64, Vec<(u64, Arc<Said>)>);
 
 /// What is known of a shard.
 #[derive(Default)]
@@ -71,6 +76,7 @@ impl Book {
     pub fn of(journal: Journal) -> Self {
         Self {
             journal,
+            newest: Arc::default(),
             shards: Mutex::default(),
             flushed: Mutex::default(),
             is_taken_over: AtomicBool::new(true),
@@ -102,10 +108,13 @@ impl Book {
         if let Some(page) = self.shards().get_mut(&shard) {
             page.open.remove(&call);
         }
-        let held = held.to_vec();
+        let (held, newest) = (held.to_vec(), self.newest.clone());
         self.journal.settle((call, shard), !held.is_empty(), move |number| {
             event.settlement = Some(SettlementId { epoch, number });
-            Body { held: &held, event: &event.encode() }.written()
+            let said = Said::new(&event, held.clone());
+            let written = Body { held: &said.held, event: &said.event }.written();
+            newest.put((shard, number), said);
+            written
         });
     }
 
@@ -213,18 +222,15 @@ impl Book {
                 return false;
             }
             let counted = self.shards().entry(shard).or_default().counted;
-            let batch = match self.journal.safe_since(shard, counted, BATCH) {
-                Ok(batch) => batch,
+            let (first, batch) = match self.said_since(shard, counted) {
+                Ok(Some(batch)) => batch,
+                Ok(None) => return true,
                 Err(error) => {
                     error!(%error, "the journal cannot be read: {error}");
                     return false;
                 }
             };
-            let Some((first, _)) = batch.first() else { return true };
-            let first = *first;
-            let read: Vec<_> =
-                batch.iter().filter_map(|(number, it)| Read::of(*number, it)).collect();
-            let said: Vec<_> = read.iter().map(Read::settlement).collect();
+            let said: Vec<_> = batch.iter().map(|(number, it)| it.settlement(*number)).collect();
             let ask = limiter.counters().settle(shard, self.journal.epoch, &said);
             let Some(answer) = limiter.ask(&ask).await else { return false };
             let Some(settled) = Settled::read(answer) else { return false };
@@ -232,6 +238,7 @@ impl Book {
             if settled.state == State::Cold {
                 return false;
             }
+            self.newest.forget(shard, settled.last);
             metrics.settled.inc_by(settled.last.saturating_sub(counted));
             if settled.last <= counted && settled.last + 1 < first {
                 // What it lacks is not here any more: the database has it, and whoever heals
@@ -240,6 +247,22 @@ impl Book {
                 return false;
             }
         }
+    }
+
+    /// What there is behind a number to be said at once: the number of the first, and all of
+    /// those that can be read.
+    fn said_since(&self, shard: Shard, number: u64) -> io::Result<Option<Batch>> {
+        let found = self.journal.safe_since(shard, number, BATCH)?;
+        let Some(first) = found.first().map(|it| it.number) else { return Ok(None) };
+        let mut batch = Vec::with_capacity(found.len());
+        for it in found {
+            let said = match self.newest.get((shard, it.number)) {
+                Some(said) => Some(said),
+                None => Said::read(&it.read()?).map(Arc::new),
+            };
+            batch.extend(said.map(|said| (it.number, said)));
+        }
+        Ok(Some((first, batch)))
     }
 
     async fn say_what_is_held(
@@ -477,23 +500,6 @@ impl Body<'_> {
     }
 }
 
-/// A settlement, read from the journal.
-struct Read<'a> {
-    number: u64,
-    call: String,
-    held: Vec<BudgetId>,
-    counted: Vec<Counted>,
-    event: &'a [u8],
-}
-
-/// What of an event it takes to settle it.
-#[derive(Deserialize)]
-struct Known {
-    request: RequestId,
-    #[serde(default)]
-    counted: Vec<Counted>,
-}
-
 /// Of which budgets a settlement may hold something, and its event.
 pub(super) fn parts(bytes: &[u8]) -> Option<(Vec<BudgetId>, &[u8])> {
     let (few, rest) = bytes.split_first()?;
@@ -510,20 +516,6 @@ pub(super) fn parts(bytes: &[u8]) -> Option<(Vec<BudgetId>, &[u8])> {
     Some((held, event))
 }
 
-impl<'a> Read<'a> {
-    fn of(number: u64, bytes: &'a [u8]) -> Option<Self> {
-        let (held, event) = parts(bytes)?;
-        let known: Known = serde_json::from_slice(event).ok()?;
-        let call = known.request.uuid().simple().to_string();
-        Some(Self { number, call, held, counted: known.counted, event })
-    }
-
-    fn settlement(&self) -> Settlement<'_> {
-        let Self { number, call, held, counted, event } = self;
-        Settlement { number: *number, call, event, held, counted }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -535,8 +527,8 @@ mod tests {
         for count in [0, 1, 254, 255, 256, 1_000] {
             let held: Vec<_> = (0..count).map(|_| BudgetId::generate()).collect();
             let written = Body { held: &held, event: event.as_bytes() }.written();
-            let read = Read::of(7, &written).unwrap();
-            assert_eq!((read.held, read.event), (held, event.as_bytes()), "{count}");
+            let read = Said::read(&written).unwrap();
+            assert_eq!((read.held, &*read.event), (held, event.as_bytes()), "{count}");
         }
     }
 }

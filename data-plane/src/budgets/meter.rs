@@ -41,6 +41,8 @@ const CARRY: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_secs(1);
 /// How often the journal is tended.
 const TEND: Duration = Duration::from_millis(20);
+/// More than most intents take.
+const USUAL_INTENT: usize = 3 * 1024;
 /// How often one who leaves looks whether all answers are heard out.
 const HEARD: Duration = Duration::from_millis(50);
 
@@ -151,7 +153,8 @@ impl Meter {
         shard: Shard,
         intent: &Intent,
     ) -> Result<(), NotWritten> {
-        let bytes = serde_json::to_vec(intent).expect("an intent has only keys that are texts");
+        let mut bytes = Vec::with_capacity(USUAL_INTENT);
+        serde_json::to_writer(&mut bytes, intent).expect("an intent has only keys that are texts");
         let written = self.own.journal.intend(call, shard, &bytes);
         written.inspect_err(|_| self.metrics.unwritten.inc())
     }

@@ -18,6 +18,7 @@ mod gone;
 mod hearing;
 mod meter;
 mod metrics;
+mod newest;
 mod quote;
 mod refusal;
 mod tab;

@@ -21,7 +21,7 @@ use std::{
     io::{self, Read, Write},
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -117,6 +117,20 @@ struct Sequence {
     /// Nothing where it was damaged. Its call is settled again under the same number, and no
     /// other is: it may have been counted.
     kept: VecDeque<Option<Place>>,
+}
+
+/// A settlement in the journal, to be read by whoever does not have it otherwise.
+pub struct Settled {
+    pub number: u64,
+    place: Place,
+    file: Arc<File>,
+}
+
+impl Settled {
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = segments::read(&self.file, self.place)?;
+        Ok(bytes.split_off(HEAD.min(bytes.len())))
+    }
 }
 
 /// That a call cannot be written down, and so must not be sent.
@@ -265,13 +279,8 @@ impl Journal {
     /// The settlements of a shard behind a number, in their order, as many as `most`, that a
     /// power failure would leave. Who comes behind one that was damaged waits until it is
     /// settled again, or is counted.
-    pub fn safe_since(
-        &self,
-        shard: Shard,
-        number: u64,
-        most: usize,
-    ) -> io::Result<Vec<(u64, Vec<u8>)>> {
-        self.read_since(shard, number, most, |kept, it| {
+    pub fn safe_since(&self, shard: Shard, number: u64, most: usize) -> io::Result<Vec<Settled>> {
+        self.find_since(shard, number, most, |kept, it| {
             self.is_passing || kept.segments.is_safe(it)
         })
     }
@@ -279,34 +288,31 @@ impl Journal {
     /// Those that are not safe yet among them.
     #[cfg(test)]
     pub fn since(&self, shard: Shard, number: u64, most: usize) -> io::Result<Vec<(u64, Vec<u8>)>> {
-        self.read_since(shard, number, most, |_, _| true)
+        let found = self.find_since(shard, number, most, |_, _| true)?;
+        found.into_iter().map(|it| Ok((it.number, it.read()?))).collect()
     }
 
-    fn read_since(
+    fn find_since(
         &self,
         shard: Shard,
         number: u64,
         most: usize,
         may_be_read: impl Fn(&Kept, Place) -> bool,
-    ) -> io::Result<Vec<(u64, Vec<u8>)>> {
-        let found: Vec<_> = {
-            let kept = self.kept();
-            let Some(sequence) = kept.shards.get(&shard) else { return Ok(Vec::new()) };
-            let skipped = number.saturating_sub(sequence.forgotten);
-            let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
-            let first = sequence.forgotten + 1;
-            let places = (first..).zip(sequence.kept.iter().copied()).skip(skipped).take(most);
-            places
-                .map_while(|(number, place)| Some((number, place?)))
-                .take_while(|(_, place)| may_be_read(&kept, *place))
-                .map(|(number, place)| Ok((number, place, kept.segments.file(place)?)))
-                .collect::<io::Result<_>>()?
-        };
-        let read = found.into_iter().map(|(number, place, file)| {
-            let mut bytes = segments::read(&file, place)?;
-            Ok((number, bytes.split_off(HEAD.min(bytes.len()))))
-        });
-        read.collect()
+    ) -> io::Result<Vec<Settled>> {
+        let kept = self.kept();
+        let Some(sequence) = kept.shards.get(&shard) else { return Ok(Vec::new()) };
+        let skipped = number.saturating_sub(sequence.forgotten);
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+        let first = sequence.forgotten + 1;
+        // Going through those that are skipped would take as long as there are many.
+        let places =
+            (first.saturating_add(skipped as u64)..).zip(sequence.kept.iter().skip(skipped));
+        places
+            .take(most)
+            .map_while(|(number, place)| Some((number, (*place)?)))
+            .take_while(|(_, place)| may_be_read(&kept, *place))
+            .map(|(number, place)| Ok(Settled { number, place, file: kept.segments.file(place)? }))
+            .collect()
     }
 
     /// That the database has all settlements of a shard up to a number.

@@ -75,19 +75,20 @@ impl Asked<'_> {
     }
 
     fn charge(&self, level: Level, limits: &Limits) -> Charge {
-        let organization = self.organization;
-        let shard = Shard::of(organization);
-        let bucket = match level {
-            Level::Key => format!("rl:{shard}:{organization}:{}", self.key),
-            Level::Project => format!("rl:{shard}:{organization}:{}", self.project),
-            Level::Organization => format!("rl:{shard}:{organization}:all"),
+        let shard = Shard::of(self.organization);
+        let whose = match level {
+            Level::Key => self.key.to_string(),
+            Level::Project => self.project.to_string(),
+            Level::Organization => "all".to_owned(),
         };
-        let calls = format!("{bucket}:calls");
+        let bucket = ["rl:", &shard.to_string(), ":", &self.organization.to_string(), ":", &whose];
+        let bucket = bucket.concat();
+        let calls = [&bucket, ":calls"].concat();
         let limits = Limits {
             tokens_per_minute: limits.tokens_per_minute.map(|it| it.min(CEILING)),
             ..*limits
         };
-        Charge { level, limits, bucket, calls, tokens: fitting(self.tokens, &limits) }
+        Charge { level, limits, shard, bucket, calls, tokens: fitting(self.tokens, &limits) }
     }
 }
 
@@ -97,6 +98,7 @@ impl Asked<'_> {
 pub struct Charge {
     pub level: Level,
     pub limits: Limits,
+    pub shard: Shard,
     /// Where Redis keeps what is used of the minute, and who is under way.
     pub bucket: String,
     pub calls: String,

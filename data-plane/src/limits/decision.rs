@@ -211,6 +211,17 @@ impl Decision {
     pub fn is_passed(&self) -> bool {
         self.verdict == Verdict::Passed
     }
+
+    /// Whether more than half of a limit is used that a call gives something back to.
+    pub fn is_tight(&self, charges: &[Charge]) -> bool {
+        let half = |limit: u64| limit / 2;
+        charges.iter().zip(&self.levels).any(|(charge, level)| {
+            let has_few = |limit| level.under_way > half(limit);
+            let has_little = |limit| level.tokens.remaining(limit) < half(limit);
+            charge.limit(What::Concurrent).is_some_and(has_few)
+                || charge.limit(What::Tokens).is_some_and(has_little)
+        })
+    }
 }
 
 impl Level {

@@ -20,6 +20,7 @@ mod gcra;
 mod leases;
 mod local;
 mod metrics;
+mod near;
 mod patience;
 mod permit;
 mod question;
@@ -311,6 +312,7 @@ impl Limiter {
     }
 
     async fn carry(self: Arc<Self>) -> Result<(), Infallible> {
+        self.settling.gather().await;
         self.settling.carry(&self.store, &self.leases, &self.metrics).await;
         Ok(())
     }
@@ -340,7 +342,8 @@ impl Drop for Unheard<'_> {
     fn drop(&mut self) {
         let Some(lease) = self.lease else { return };
         let charges = self.charges.to_vec();
-        let settlement = Settlement { charges, lease: Some(lease), correction: None };
+        let settlement =
+            Settlement { charges, lease: Some(lease), correction: None, is_urgent: true };
         self.limiter.settling.put(settlement, &self.limiter.metrics);
     }
 }

@@ -40,7 +40,8 @@ impl Permit {
         let standing = LimitStanding::after(decision, &charges);
         let after = decision.levels.iter().map(|it| it.tokens).collect();
         let correction = Some(Correction { tokens: 0, at: decision.now, after });
-        let settlement = Settlement { charges, lease, correction };
+        let is_urgent = decision.is_tight(&charges);
+        let settlement = Settlement { charges, lease, correction, is_urgent };
         Self { standing, held: Some(Held { limiter, by, settlement }) }
     }
 

@@ -9,10 +9,12 @@ use shared::{
     snapshot::Limits,
     wire::History,
 };
+use uuid::Uuid;
 
 use super::{
     charge::{Charge, What},
     gcra::CEILING,
+    leases::Leases,
     question::Question,
     settling::{Correction, Settlement},
 };
@@ -89,8 +91,8 @@ impl Scripts {
         charges.iter().for_each(|it| _ = ask.arg(&it.bucket));
         charges.iter().for_each(|it| _ = ask.arg(&it.calls));
         let has_hard = budgets.iter().any(|it| it.budget.is_hard);
-        ask.arg(call.uuid().simple().to_string())
-            .arg(key.uuid().simple().to_string())
+        ask.arg(&*call.uuid().simple().encode_lower(&mut Uuid::encode_buffer()))
+            .arg(&*key.uuid().simple().encode_lower(&mut Uuid::encode_buffer()))
             .arg(budgets.len())
             .arg(u8::from(has_hard))
             .arg(charges.len())
@@ -108,26 +110,36 @@ impl Scripts {
         ask
     }
 
-    pub fn settle(&self, settlement: &Settlement, call: &str) -> Cmd {
-        let corrections: Vec<_> = settlement.corrections().collect();
-        let places: Vec<_> = settlement.places().collect();
-        let mut ask = self.settle.ask(corrections.len() + places.len());
-        for (charge, ..) in &corrections {
-            ask.arg(&charge.bucket);
+    /// Settles several calls at once, all of one shard, in their order. `leases` name their places.
+    pub fn settle(&self, settlements: &[&Settlement], leases: &Leases) -> Cmd {
+        let (mut buckets, mut calls) = (Vec::<&str>::new(), Vec::<(&str, Vec<String>)>::new());
+        let mut corrections = Vec::new();
+        for settlement in settlements {
+            for (charge, Correction { tokens, at, .. }, after) in settlement.corrections() {
+                let Limits { requests_per_minute, tokens_per_minute, .. } = charge.limits;
+                let place = place_of(&mut buckets, &charge.bucket, |it| it, |it| it) + 1;
+                let all = [
+                    Some(place as u64),
+                    requests_per_minute.map(u64::from),
+                    tokens_per_minute,
+                    Some(charge.tokens),
+                    Some((*tokens).min(CEILING)),
+                    Some(after.0),
+                    Some(*at),
+                ];
+                corrections.extend(all.map(written));
+            }
+            let name = leases.name(settlement.lease);
+            for it in settlement.places() {
+                let place = place_of(&mut calls, it, |it| it.0, |it| (it, Vec::new()));
+                calls[place].1.push(name.clone());
+            }
         }
-        for calls in places {
-            ask.arg(calls);
-        }
-        ask.arg(call).arg(corrections.len());
-        for (charge, Correction { tokens, at, .. }, after) in corrections {
-            let Limits { requests_per_minute, tokens_per_minute, .. } = charge.limits;
-            ask.arg(written(requests_per_minute.map(u64::from)))
-                .arg(written(tokens_per_minute))
-                .arg(charge.tokens)
-                .arg((*tokens).min(CEILING))
-                .arg(after.0)
-                .arg(*at);
-        }
+        let mut ask = self.settle.ask(buckets.len() + calls.len());
+        ask.arg(&buckets);
+        calls.iter().for_each(|(it, _)| _ = ask.arg(*it));
+        ask.arg(buckets.len()).arg(packed(corrections));
+        calls.iter().for_each(|(_, names)| _ = ask.arg(names.len()).arg(names));
         ask
     }
 
@@ -142,6 +154,19 @@ impl Scripts {
         ask.arg(fleet).arg(proxy).arg(milliseconds(BEAT_LIFE));
         ask
     }
+}
+
+/// Where something with that name stands, which is put last if it does nowhere.
+fn place_of<'a, T>(
+    all: &mut Vec<T>,
+    name: &'a str,
+    name_of: impl Fn(&T) -> &'a str,
+    new: impl Fn(&'a str) -> T,
+) -> usize {
+    all.iter().rposition(|it| name_of(it) == name).unwrap_or_else(|| {
+        all.push(new(name));
+        all.len() - 1
+    })
 }
 
 /// As the scripts read a limit.

@@ -1,13 +1,19 @@
 //! Correcting charges and giving places back, without the call waiting for it.
 //!
 //! A call that ends, however it ends, leaves a settlement in a queue, and a task carries
-//! the queue to Redis in batches. Nothing is told twice: a batch that Redis may have heard
+//! the queue to Redis in batches. Where a limit is far from its end it waits a moment for more
+//! to come: what many calls came to is told at the price of one. Nothing is told twice: a batch that Redis may have heard
 //! is not sent again. What is lost that way, or finds the queue full, is counted; its
 //! tokens stay charged as estimated, which a minute heals, and its places come back when
 //! their time is over. So a loss never lets more through.
 
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
 use redis::Pipeline;
-use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::{
+    sync::{Mutex, Notify, mpsc},
+    time::timeout,
+};
 
 use super::{
     charge::Charge,
@@ -21,6 +27,8 @@ use super::{
 const QUEUE: usize = 65_536;
 /// What is told in one breath.
 const BATCH: usize = 256;
+/// How long what nobody waits for is gathered.
+const GATHERING: Duration = Duration::from_millis(5);
 
 /// What is left to do after a call.
 #[derive(Clone, Debug)]
@@ -29,6 +37,8 @@ pub struct Settlement {
     pub lease: Option<Lease>,
     /// Where the tokens are to be corrected.
     pub correction: Option<Correction>,
+    /// Whether others may wait for what is given back.
+    pub is_urgent: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -66,7 +76,9 @@ pub struct Settling {
     queue: mpsc::Sender<Settlement>,
     /// Held while Redis is told, so that a renewal cannot overtake the end of its call.
     queued: Mutex<mpsc::Receiver<Settlement>>,
-    pub nudge: std::sync::Arc<Notify>,
+    pub nudge: Arc<Notify>,
+    /// Told when there is no time to gather more.
+    urgent: Notify,
 }
 
 impl Settling {
@@ -76,7 +88,7 @@ impl Settling {
 
     pub(super) fn with(size: usize) -> Self {
         let (queue, queued) = mpsc::channel(size);
-        Self { queue, queued: Mutex::new(queued), nudge: Default::default() }
+        Self { queue, queued: Mutex::new(queued), nudge: Arc::default(), urgent: Notify::new() }
     }
 
     /// Never waits: it is called from `drop`.
@@ -84,10 +96,21 @@ impl Settling {
         if settlement.is_nothing() {
             return;
         }
+        let is_urgent = settlement.is_urgent;
         match self.queue.try_send(settlement) {
-            Ok(()) => self.nudge.notify_one(),
+            Ok(()) => {
+                if is_urgent {
+                    self.urgent.notify_one();
+                }
+                self.nudge.notify_one();
+            }
             Err(_) => metrics.settlements_lost.inc(),
         }
+    }
+
+    /// Waits for more to come, where there is time.
+    pub async fn gather(&self) {
+        let _ = timeout(GATHERING, self.urgent.notified()).await;
     }
 
     /// Tells Redis until the queue is empty. While Redis is given up the queue is kept.
@@ -98,10 +121,13 @@ impl Settling {
             if batch.is_empty() {
                 return;
             }
+            let mut shards = BTreeMap::<_, Vec<_>>::new();
+            for it in &batch {
+                shards.entry(it.charges.first().map(|it| it.shard)).or_default().push(it);
+            }
             let mut telling = Pipeline::new();
-            for settlement in &batch {
-                let call = leases.name(settlement.lease);
-                telling.add_command(store.scripts.settle(settlement, &call)).ignore();
+            for settlements in shards.values() {
+                telling.add_command(store.scripts.settle(settlements, leases)).ignore();
             }
             if !store.tell(&telling).await {
                 metrics.settlements_lost.inc_by(batch.len() as u64);

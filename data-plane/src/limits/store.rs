@@ -1,5 +1,5 @@
-//! The way to Redis: one connection, shared by all workers, on which every call's question
-//! is in the pipe at once. No question waits longer than our [`Patience`].
+//! The way to Redis: one connection, shared by all, and one of each worker's own, on which every
+//! call's question is in the pipe at once. No question waits longer than our [`Patience`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,14 @@ use shared::{
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
-use super::{Place, breaker::Breaker, metrics::LimitMetrics, patience::Patience, scripts::Scripts};
+use super::{
+    Place,
+    breaker::Breaker,
+    metrics::LimitMetrics,
+    near::{self, Of},
+    patience::Patience,
+    scripts::Scripts,
+};
 
 const CONNECT: Duration = Duration::from_millis(500);
 
@@ -79,7 +86,7 @@ impl Store {
     /// how many proxies do and what the time is. This alone brings a Redis back that was given up.
     pub async fn beat(&self, fleet: &str, proxy: &str) -> Option<(u32, i64)> {
         let beat = self.scripts.beat(fleet, proxy);
-        if let Some(mut connection) = self.present() {
+        if let Some(mut connection) = self.shared().as_deref().cloned() {
             if let Err(error) = self.look_after(&mut connection).await {
                 // One master of a cluster that is away is no reason to give up the others.
                 debug!(%error, "Redis does not say which history it is part of: {error}");
@@ -97,16 +104,31 @@ impl Store {
         Some(alive)
     }
 
+    /// The one that is nearest.
     fn present(&self) -> Option<Wire> {
+        let shared = self.shared()?;
+        let of = Of::new(&shared, self.history.load_full());
+        let near = near::near(self.name(), &of, (&self.address, self.how_patient()));
+        Some(near.unwrap_or_else(|| Wire::clone(&shared)))
+    }
+
+    fn shared(&self) -> Option<Arc<Wire>> {
         if !self.breaker.is_closed() {
             return None;
         }
-        self.connection.load().as_deref().cloned()
+        self.connection.load_full()
+    }
+
+    fn name(&self) -> near::Name {
+        std::ptr::from_ref(&*self.trouble).addr()
+    }
+
+    fn how_patient(&self) -> wire::Patience {
+        wire::Patience { connect: CONNECT, answer: self.patience.longest() }
     }
 
     async fn connect(&self) -> RedisResult<Wire> {
-        let patience = wire::Patience { connect: CONNECT, answer: self.patience.longest() };
-        let mut connection = self.address.connect(patience).await?;
+        let mut connection = self.address.connect(self.how_patient()).await?;
         self.prepare(&mut connection).await?;
         Ok(connection)
     }
@@ -159,6 +181,7 @@ impl Store {
                 Some(answer)
             }
             Err(error) => {
+                near::forget(self.name());
                 self.metrics.redis_failures.inc();
                 if self.breaker.failed() {
                     self.give_up(&error);

@@ -36,7 +36,7 @@ mod tests;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use uuid::{Uuid, fmt::Simple};
 
 pub use self::{
     answer::{Counter, Incarnation, Looked, ReadAnswer, Reading, Settled, State, Window},
@@ -66,6 +66,12 @@ impl Shard {
     pub const fn number(self) -> u8 {
         self.0
     }
+
+    /// As keys have it.
+    fn written(self) -> [u8; 6] {
+        let digit = |of: u8| b'0' + of % 10;
+        [b'{', b's', digit(self.0 / 100), digit(self.0 / 10), digit(self.0), b'}']
+    }
 }
 
 impl From<u8> for Shard {
@@ -76,7 +82,7 @@ impl From<u8> for Shard {
 
 impl fmt::Display for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{{s{:03}}}", self.0)
+        f.write_str(std::str::from_utf8(&self.written()).unwrap_or_default())
     }
 }
 
@@ -117,6 +123,9 @@ impl<'de> Deserialize<'de> for Epoch {
     }
 }
 
+/// What a name has behind its prefix at most: that of a budget.
+const LONGEST_NAME: usize = "b:{s000}:".len() + Simple::LENGTH;
+
 /// The names of all this. Tests put something before them, so as to be apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Places {
@@ -137,7 +146,9 @@ impl Places {
     }
 
     pub fn holds(&self, shard: Shard, epoch: Epoch) -> String {
-        format!("{}{epoch}", self.all_holds(shard))
+        let mut name = self.all_holds(shard);
+        name.push_str(&epoch.to_string());
+        name
     }
 
     pub fn dead_holds(&self, shard: Shard) -> String {
@@ -174,15 +185,26 @@ impl Places {
 
     /// What the names of holds begin with, behind which an epoch follows.
     pub fn all_holds(&self, shard: Shard) -> String {
-        format!("{}:", self.of("h", shard))
+        let mut name = self.of("h", shard);
+        name.push(':');
+        name
     }
 
+    /// Put together by hand, as every call names many.
     fn of(&self, name: &str, shard: Shard) -> String {
-        format!("{}{name}:{shard}", self.prefix)
+        let mut all = String::with_capacity(self.prefix.len() + LONGEST_NAME);
+        all.push_str(&self.prefix);
+        all.push_str(name);
+        all.push(':');
+        all.push_str(std::str::from_utf8(&shard.written()).unwrap_or_default());
+        all
     }
 
     fn of_id(&self, shard: Shard, id: Uuid) -> String {
-        format!("{}b:{shard}:{}", self.prefix, id.simple())
+        let mut name = self.of("b", shard);
+        name.push(':');
+        name.push_str(id.simple().encode_lower(&mut Uuid::encode_buffer()));
+        name
     }
 }
 

@@ -27,6 +27,10 @@ const BOOT: &str = "return 'the store of counters is the one it was'";
 /// No window ends later: what is never reached, and exact in Redis all the same.
 pub const LATEST: i64 = (1 << 53) - 1;
 
+/// How many words a question has that are about no key, and how long a word is, as a rule.
+const OTHERS: usize = 12;
+const BYTES_EACH: usize = 80;
+
 /// A script and the name that Redis has for it.
 pub struct Known {
     code: String,
@@ -41,8 +45,9 @@ impl Known {
     }
 
     pub fn ask(&self, keys: usize) -> Cmd {
-        let mut ask = cmd("EVALSHA");
-        ask.arg(&self.hash).arg(keys);
+        // As much as most questions take: there is at least one for each call.
+        let mut ask = Cmd::with_capacity(OTHERS + 2 * keys, BYTES_EACH * (OTHERS + keys));
+        ask.arg("EVALSHA").arg(&self.hash).arg(keys);
         ask
     }
 
@@ -527,8 +532,14 @@ fn said(caps: Caps) -> [i64; 3] {
 /// Numbers as the scripts read and write them, which costs them less than text: in eight
 /// bytes each, the lowest first.
 pub fn packed(numbers: impl IntoIterator<Item = i64>) -> Vec<u8> {
-    numbers.into_iter().flat_map(i64::to_le_bytes).collect()
+    let numbers = numbers.into_iter();
+    let mut bytes = Vec::with_capacity(MOST_NUMBERS.max(numbers.size_hint().0) * size_of::<i64>());
+    numbers.for_each(|it| bytes.extend_from_slice(&it.to_le_bytes()));
+    bytes
 }
+
+/// So many there is room for, where nobody says how many come.
+const MOST_NUMBERS: usize = 8;
 
 /// What [`packed`] makes, read again; what is too short for a number is left out.
 pub fn unpacked(bytes: &[u8]) -> impl Iterator<Item = i64> {

@@ -164,7 +164,8 @@ async fn check(mut fixture: Fixture, proxy: &Arc<Limiter>, steps: Vec<Step>) {
                 let after = decision.levels.iter().map(|it| it.tokens).collect();
                 let tokens = tokens.min(gcra::CEILING);
                 let correction = Some(Correction { tokens, at: decision.now, after });
-                let settlement = Settlement { charges, lease, correction };
+                let is_urgent = false;
+                let settlement = Settlement { charges, lease, correction, is_urgent };
                 model.settle(&settlement, &proxy.leases.name(lease));
                 proxy.settling.put(settlement, &proxy.metrics);
                 proxy.leave().await;
