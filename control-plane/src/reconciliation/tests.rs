@@ -172,7 +172,7 @@ async fn the_page_shows_both_numbers_and_since_when(root: PgPool) {
     run(db, redis, &meter.places()).await.unwrap();
     // Somebody else was here a moment ago.
     run(db, redis, &meter.places()).await.unwrap();
-    assert_eq!(meter.number("SELECT count(*) FROM reconciliations").await, 6);
+    assert_eq!(meter.number("SELECT count(*) FROM reconciliations").await, 9);
     let page = browser.get(path).await;
     page.says(StatusCode::OK, "Equal");
     assert!(!page.body.contains("differ</span>"), "{}", page.body);

@@ -50,7 +50,10 @@ impl Shown {
             | Equality::Windows
             | Equality::Hours
             | Equality::Days
-            | Equality::Costs => nanos(it),
+            | Equality::Costs
+            | Equality::Charges
+            | Equality::Ledger
+            | Equality::Invoices => nanos(it),
         };
         Self {
             left: said(found.left),
