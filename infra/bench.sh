@@ -12,7 +12,7 @@
 #   SECS              how long each run lasts (10)
 #   REPEATS           how many runs a figure is the median of (3)
 #   ONLY              measures these alone, with commas between: idle, latency, long, refusals,
-#                     limits, streams, mixed, starts, memory, bodies, growth
+#                     limits, budgets, streams, mixed, starts, memory, bodies, growth
 #   GROWTH            full: growth is followed to 1,000,000 keys and 10,000 streams
 #   TURNPIKE_BIN_DIR  measure the programs found there, build nothing
 #
@@ -65,7 +65,7 @@ start_nginx() {
 measure() (
   # shellcheck source=/dev/null
   source $TURNPIKE_RUN/secrets.env
-  export TURNPIKE_API_KEY TURNPIKE_CREDENTIAL_KEY TURNPIKE_SNAPSHOT_PUBLIC_KEYS \
+  export TURNPIKE_CREDENTIAL_KEY TURNPIKE_SNAPSHOT_PUBLIC_KEYS \
     TURNPIKE_{,ADMIN_}DATABASE_URL TURNPIKE_REDIS_URL TURNPIKE_OWNER_EMAIL
   "$(programs)/bench" \
     --simulator "${TURNPIKE_SIMULATOR_URL#http://}" --simulator-pid "$TURNPIKE_SIMULATOR_PID" \

@@ -249,7 +249,9 @@ CONF
   if throwaway; then
     echo 'appendonly no'
   else
-    printf '%s\n' 'appendonly yes' 'appendfsync everysec'
+    # Redis stands still for a moment where it puts a rewritten file in place, and counters
+    # fill the 64 MB that are usual in seconds.
+    printf '%s\n' 'appendonly yes' 'appendfsync everysec' 'auto-aof-rewrite-min-size 1gb'
   fi
 }
 

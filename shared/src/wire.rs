@@ -87,6 +87,10 @@ impl fmt::Debug for Address {
 }
 
 impl Address {
+    pub fn is_cluster(&self) -> bool {
+        self.nodes.len() > 1
+    }
+
     pub async fn connect(&self, patience: Patience) -> RedisResult<Wire> {
         let Patience { connect, answer } = patience;
         if let [server] = self.nodes.as_slice() {

@@ -47,7 +47,9 @@ impl Bench {
         self.stage.published()?;
         let many_keys = self.stage.freeze(database)?;
         let files = self.ready(&[calls::small()])?;
-        let load = Load { seconds: self.half(), ..self.load(&files) };
+        // Where a snapshot was copied to, no counters are.
+        let key = self.keys.free.expose_secret();
+        let load = Load { key, seconds: self.half(), ..self.load(&files) };
         let (fewer, more) = (self.proxy_at(&self.few_keys)?, self.proxy_at(&many_keys)?);
         let memory = more.subject.process.memory()?;
         let costs = self.take_turns([&fewer, &more].map(|it| Run { subject: it.subject, load }))?;
@@ -67,7 +69,7 @@ impl Bench {
 
     fn proxy_at(&self, redis: &SecretString) -> io::Result<Proxy> {
         let mut proxy = self.proxies.start(redis.expose_secret(), None)?;
-        proxy.answers(&self.request(&calls::small().body))?;
+        proxy.answers(&self.free_request(&calls::small().body))?;
         Ok(proxy)
     }
 
@@ -109,7 +111,7 @@ impl Bench {
     }
 }
 
-fn grown(what: &str, growth: Vec<f64>) -> Figure {
+pub fn grown(what: &str, growth: Vec<f64>) -> Figure {
     let name = format!("growth of that, {what}");
     Figure { target: at_most(25.0, 10.0), ..of_ours(name, Unit::Percent, growth) }
 }

@@ -38,7 +38,7 @@ use open_loop::{Delays, revision};
 use process::Process;
 use proxy::Proxies;
 use report::{Line, Machine, Report};
-use stage::{LimitedKeys, Stage};
+use stage::{GovernedKeys, Stage};
 
 /// Measures direct calls, nginx and our proxy side by side; `make bench` runs it.
 #[derive(Parser)]
@@ -58,8 +58,6 @@ struct Arguments {
     ours_pid: u32,
     #[arg(long)]
     redis_pid: u32,
-    #[arg(long, env = "TURNPIKE_API_KEY", hide_env_values = true)]
-    key: SecretString,
     /// How long each run lasts. Runs of ours that nothing else is compared with last half of it.
     #[arg(long, default_value_t = 10, value_parser = value_parser!(u64).range(1..))]
     seconds: u64,
@@ -102,6 +100,7 @@ enum Part {
     Long,
     Refusals,
     Limits,
+    Budgets,
     Streams,
     Mixed,
     Starts,
@@ -113,16 +112,18 @@ enum Part {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match Bench::new(arguments).and_then(|it| it.run()) {
-        Ok(report) => {
+        Ok((report, failed)) => {
             // There is nobody to tell that standard output is closed.
             let _ = io::stdout().write_all(report.table().as_bytes());
-            ExitCode::SUCCESS
+            failed.map_or(ExitCode::SUCCESS, |error| fail(&error))
         }
-        Err(error) => {
-            eprintln!("bench: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&error),
     }
+}
+
+fn fail(error: &io::Error) -> ExitCode {
+    eprintln!("bench: {error}");
+    ExitCode::FAILURE
 }
 
 /// nginx's CPU time for a small request on the machine that the targets were set on.
@@ -148,7 +149,7 @@ struct Bench {
     redis: Process,
     stage: Stage,
     proxies: Proxies,
-    limited: LimitedKeys,
+    keys: GovernedKeys,
     /// An address of Redis where what is published stays as it was with few keys.
     few_keys: SecretString,
 }
@@ -165,7 +166,7 @@ impl Bench {
         fs::create_dir_all(arguments.out.join("calls"))?;
         let stage = Stage::new(&arguments.stage)?;
         stage.add_dialects(arguments.simulator)?;
-        let limited = stage.add_limited_keys()?;
+        let keys = stage.add_governed_keys()?;
         stage.bring_to(growth::FEW_KEYS)?;
         stage.published()?;
         let few_keys = stage.freeze(1)?;
@@ -173,10 +174,11 @@ impl Bench {
         let newest = stage.published()?;
         serves(arguments.ours, newest)?;
         let (redis, proxies) = (Process(arguments.redis_pid), Proxies::found()?);
-        Ok(Self { arguments, subjects, redis, stage, proxies, limited, few_keys })
+        Ok(Self { arguments, subjects, redis, stage, proxies, keys, few_keys })
     }
 
-    fn run(&self) -> io::Result<Report> {
+    /// What was measured, and why not all of it was.
+    fn run(&self) -> io::Result<(Report, Option<io::Error>)> {
         let mut machine = Machine::describe();
         // What a proxy keeps before any call has to be seen first.
         let mut figures = self.measure(Part::Idle)?;
@@ -187,9 +189,10 @@ impl Bench {
             target(Measure::TimesNginxAtLeast, 0.4, 0.65),
             target(Measure::TimesNginxAtMost, 4.0, 2.4),
         ));
-        for part in &Part::value_variants()[1..] {
-            figures.extend(self.measure(*part)?);
-        }
+        // What was measured before a run failed is told all the same.
+        let failed = Part::value_variants()[1..]
+            .iter()
+            .find_map(|part| self.measure(*part).map(|it| figures.extend(it)).err());
         machine.note_load_after();
 
         let Arguments { commit, seconds, repeats, out, .. } = &self.arguments;
@@ -203,7 +206,7 @@ impl Bench {
             figures: figures.into_iter().map(judged).collect(),
         };
         report.write(out)?;
-        Ok(report)
+        Ok((report, failed))
     }
 
     fn measure(&self, part: Part) -> io::Result<Vec<Figure>> {
@@ -219,7 +222,8 @@ impl Bench {
                 Ok(long.figures("100 KB prompt", None, of_cpu(250.0, 120.0)))
             }
             Part::Refusals => self.refusals(),
-            Part::Limits => self.governance(),
+            Part::Limits => self.limits(),
+            Part::Budgets => self.budgets(),
             Part::Streams => self.streams(),
             Part::Mixed => {
                 Ok(self.saturate("mixed", &calls::mixed())?.figures("mixed calls", None, None))

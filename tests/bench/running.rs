@@ -89,10 +89,10 @@ impl Bench {
         per_second: u32,
         seconds: u64,
     ) -> io::Result<Vec<[Delays; 3]>> {
-        let Arguments { repeats, key, .. } = &self.arguments;
+        let repeats = self.arguments.repeats;
         let run = |subject: Subject, seconds| {
             let length = Duration::from_secs(seconds);
-            call_at_rate(subject.address, key.expose_secret(), call, per_second, length)
+            call_at_rate(subject.address, self.keys.usual(), call, per_second, length)
                 .map_err(|error| failed(subject, error))
         };
         tell(name);
@@ -101,7 +101,7 @@ impl Bench {
             run(subject, WARM_UP)?;
         }
         let [direct, nginx, ours] = self.subjects;
-        (0..*repeats)
+        (0..repeats)
             .map(|_| Ok([run(direct, seconds)?, run(nginx, seconds)?, run(ours, seconds)?]))
             .collect()
     }
@@ -113,13 +113,20 @@ impl Bench {
         answer.and_then(|it| it.check(streams)).map_err(|error| failed(subject, error))
     }
 
+    /// With the key of which everything is measured that says nothing else: it has limits on
+    /// three levels and five hard budgets.
     pub fn request(&self, body: &str) -> Vec<u8> {
-        request("/v1/chat/completions", self.arguments.key.expose_secret(), body)
+        request("/v1/chat/completions", self.keys.usual(), body)
+    }
+
+    /// With a key that nothing bears, for proxies that are cut off from counters.
+    pub fn free_request(&self, body: &str) -> Vec<u8> {
+        request("/v1/chat/completions", self.keys.free.expose_secret(), body)
     }
 
     pub fn load<'a>(&'a self, calls: &'a [PathBuf]) -> Load<'a> {
-        let Arguments { script, key, seconds, .. } = &self.arguments;
-        let (key, seconds, connections) = (key.expose_secret(), *seconds, CONNECTIONS);
+        let Arguments { script, seconds, .. } = &self.arguments;
+        let (key, seconds, connections) = (self.keys.usual(), *seconds, CONNECTIONS);
         Load { script, calls, key, connections, seconds, meant: Meant::Answered }
     }
 

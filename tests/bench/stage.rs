@@ -1,5 +1,5 @@
-//! What the demo lacks for being measured: more keys, limits, upstreams that speak other
-//! dialects than OpenAI's. Made through the verbs that people use, but for the keys, of
+//! What the demo lacks for being measured: more keys, limits, budgets, upstreams that speak
+//! other dialects than OpenAI's. Made through the verbs that people use, but for the keys, of
 //! which there are too many.
 
 use std::{error::Error, io, net::SocketAddr, time::Duration};
@@ -8,12 +8,13 @@ use clap::Args;
 use control_plane::{
     access::{Actor, Origin, Work},
     audit,
+    budgets::{self, NewBudget},
     config::Stores,
     egress::Egress,
     identity::{EmailAddress, people},
     keys::{self, Mode, NewApiKey, Terms},
     limits::{self, Limits},
-    organizations, projects,
+    organizations, projects, teams,
     upstreams::{self, Declared, Draft, known_models},
 };
 use redis::Commands;
@@ -21,9 +22,10 @@ use secrecy::{ExposeSecret, SecretString};
 use shared::{
     config::store_url,
     ids::{OrganizationId, PersonId, ProjectId},
+    money::{Money, Period, Zone},
     reach::Reach,
     seal::MasterKey,
-    snapshot::Places,
+    snapshot::{BudgetScope, Caps, OnRedisLoss, OnTight, Places, Thresholds},
 };
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::{
@@ -57,6 +59,10 @@ const PLENTY: Limits = Limits {
     tokens_per_minute: Some(1_000_000_000_000_000),
     concurrent_requests: Some(i32::MAX),
 };
+/// Of the budgets that never refuse: more than any run spends.
+const RICHES: Money = Money::from_nanos(1_000_000 * 1_000_000_000);
+/// By how much what a call costs is followed as its budgets grow.
+const HOW_MANY_BUDGETS: [usize; 3] = [1, 5, 15];
 /// As long as a change may take until it is published.
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -69,12 +75,25 @@ pub struct Stage {
     owner: PersonId,
 }
 
-/// Secrets of keys with limits.
-pub struct LimitedKeys {
-    /// It has limits on every level, and never comes near them.
-    pub governed: SecretString,
+/// Secrets of keys with limits and budgets, each in an organization of its own.
+pub struct GovernedKeys {
+    /// It has none.
+    pub free: SecretString,
+    /// It has limits on every level, and never comes near them,
+    pub limited: SecretString,
+    /// and hard budgets besides, so many.
+    pub budgeted: [(usize, SecretString); HOW_MANY_BUDGETS.len()],
     /// It may make one call a minute.
     pub exhausted: SecretString,
+    /// It may spend nothing.
+    pub broke: SecretString,
+}
+
+impl GovernedKeys {
+    /// The one that has all of what a customer who cares has.
+    pub fn usual(&self) -> &str {
+        self.budgeted[1].1.expose_secret()
+    }
 }
 
 impl Stage {
@@ -114,23 +133,53 @@ impl Stage {
         added.map_err(failed)
     }
 
-    pub fn add_limited_keys(&self) -> io::Result<LimitedKeys> {
-        self.runtime.block_on(self.limited_keys()).map_err(failed)
+    pub fn add_governed_keys(&self) -> io::Result<GovernedKeys> {
+        self.runtime.block_on(self.governed_keys()).map_err(failed)
     }
 
-    async fn limited_keys(&self) -> Made<LimitedKeys> {
-        let mut work = self.found("Bench with limits").await?;
-        let project = projects::create(&mut work, &"limited".parse()?, None).await?;
-        limits::set_of_organization(&mut work, PLENTY).await?;
-        limits::set_of_project(&mut work, project, PLENTY).await?;
-        let governed = issue(&mut work, Some(project), PLENTY).await?;
-        work.commit().await?;
-
-        let mut work = self.found("Bench at its limit").await?;
+    async fn governed_keys(&self) -> Made<GovernedKeys> {
         let one = Limits { requests_per_minute: Some(1), ..Limits::default() };
-        let exhausted = issue(&mut work, None, one).await?;
+        let none = Limits::default();
+        let mut budgeted = Vec::new();
+        for count in HOW_MANY_BUDGETS {
+            budgeted.push((count, self.governed(PLENTY, count, RICHES).await?));
+        }
+        Ok(GovernedKeys {
+            free: self.governed(none, 0, RICHES).await?,
+            limited: self.governed(PLENTY, 0, RICHES).await?,
+            budgeted: budgeted.try_into().map_err(|_| "a number of budgets is missing")?,
+            exhausted: self.governed(one, 0, RICHES).await?,
+            broke: self.governed(none, 5, Money::ZERO).await?,
+        })
+    }
+
+    /// A key that has these limits, as have its project and organization, and whose calls so
+    /// many hard budgets bear.
+    async fn governed(&self, limits: Limits, count: usize, cap: Money) -> Made<SecretString> {
+        let mut work = self.found("Bench").await?;
+        let team = teams::create(&mut work, &"bench".parse()?).await?;
+        let project = projects::create(&mut work, &"bench".parse()?, Some(team)).await?;
+        limits::set_of_organization(&mut work, limits).await?;
+        limits::set_of_project(&mut work, project, limits).await?;
+        let issued = issue(&mut work, project, limits).await?;
+        let (key, team) = (BudgetScope::Key(issued.key), BudgetScope::Team(team));
+        let scopes = [key, BudgetScope::Project(project), team, BudgetScope::Organization];
+        let all = Period::ALL.iter().flat_map(|period| scopes.map(|scope| (scope, *period)));
+        for (nth, (scope, period)) in all.take(count).enumerate() {
+            let name = format!("bench {nth}").parse()?;
+            let terms = budgets::Terms {
+                caps: Caps { money: Some(cap), ..Caps::default() },
+                is_hard: true,
+                thresholds: Thresholds::try_from(vec![80, 100])?,
+                on_tight: OnTight::Deny,
+                on_redis_loss: OnRedisLoss::Closed,
+                alert_roles: budgets::ALERTED.to_vec(),
+            };
+            let new = NewBudget { name, scope, period, zone: Zone::UTC, terms };
+            budgets::create(&mut work, &new).await?;
+        }
         work.commit().await?;
-        Ok(LimitedKeys { governed, exhausted })
+        Ok(issued.secret)
     }
 
     async fn found(&self, name: &str) -> Made<Work> {
@@ -212,13 +261,13 @@ impl Stage {
     }
 }
 
-async fn issue(work: &mut Work, project: Option<ProjectId>, limits: Limits) -> Made<SecretString> {
+async fn issue(work: &mut Work, project: ProjectId, limits: Limits) -> Made<keys::Issued> {
     let mut terms = Terms::named("bench".parse()?);
     terms.requests_per_minute = limits.requests_per_minute;
     terms.tokens_per_minute = limits.tokens_per_minute;
     terms.concurrent_requests = limits.concurrent_requests;
-    let key = NewApiKey { project, mode: Mode::Live, owner: None, terms };
-    Ok(keys::issue(work, &key, None).await?.secret)
+    let key = NewApiKey { project: Some(project), mode: Mode::Live, owner: None, terms };
+    Ok(keys::issue(work, &key, None).await?)
 }
 
 fn failed(error: Box<dyn Error>) -> io::Error {

@@ -20,7 +20,7 @@ impl Bench {
     /// PostgreSQL and the control plane cannot be reached: a proxy is told of no other.
     pub fn starts(&self) -> io::Result<Vec<Figure>> {
         tell("starts");
-        let request = self.request(&calls::small().body);
+        let request = self.free_request(&calls::small().body);
         let redis = self.stage.redis_url().expose_secret();
         let place = self.arguments.out.join("copy");
         let took = |redis_url: &str, place| {

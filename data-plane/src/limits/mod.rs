@@ -6,7 +6,7 @@
 //! nothing up; a call is settled once, whichever way it ends ([`Permit`]); a call without
 //! limits asks nobody; no key in Redis outlives its use.
 //!
-//! A Redis that does not answer costs a call at most 100 ms, and after three such failures
+//! A Redis that answers nobody costs a call at most 100 ms, and after three such failures
 //! nothing: until a beat succeeds, each proxy gives out its share of each limit, which is
 //! the limit divided by the number of proxies last seen alive ([`Limiter::state`] says so).
 //!
@@ -20,6 +20,7 @@ mod gcra;
 mod leases;
 mod local;
 mod metrics;
+mod patience;
 mod permit;
 mod question;
 mod scripts;

@@ -1,5 +1,5 @@
 //! The way to Redis: one connection, shared by all workers, on which every call's question
-//! is in the pipe at once. No question waits longer than our patience.
+//! is in the pipe at once. No question waits longer than our [`Patience`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,12 +8,12 @@ use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, S
 use secrecy::ExposeSecret;
 use shared::{
     counters::{self, Incarnation},
-    wire::{Address, BadAddress, Patience, Wire},
+    wire::{self, Address, BadAddress, Wire},
 };
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use super::{Place, breaker::Breaker, metrics::LimitMetrics, scripts::Scripts};
+use super::{Place, breaker::Breaker, metrics::LimitMetrics, patience::Patience, scripts::Scripts};
 
 const CONNECT: Duration = Duration::from_millis(500);
 
@@ -22,8 +22,8 @@ pub struct Store {
     connection: ArcSwapOption<Wire>,
     breaker: Breaker,
     pub scripts: Scripts,
-    /// The most that a Redis which does not answer costs a call, before the breaker opens.
-    patience: Duration,
+    /// With a Redis that does not answer, before the breaker opens.
+    patience: Patience,
     /// Told when Redis is to be looked after at once.
     pub trouble: Arc<Notify>,
     metrics: Arc<LimitMetrics>,
@@ -36,12 +36,14 @@ impl Store {
         scripts: Scripts,
         metrics: Arc<LimitMetrics>,
     ) -> Result<Self, BadAddress> {
+        let address: Address = place.redis_url.expose_secret().parse()?;
+        let patience = if address.is_cluster() { Patience::with_each } else { Patience::in_line };
         Ok(Self {
-            address: place.redis_url.expose_secret().parse()?,
+            address,
             connection: ArcSwapOption::empty(),
             breaker: Breaker::open(),
             scripts,
-            patience: place.patience,
+            patience: patience(place.patience),
             trouble: Arc::default(),
             metrics,
         })
@@ -62,7 +64,7 @@ impl Store {
     /// Says several things at once. Answers whether all were heard, as far as one knows.
     pub async fn tell(&self, what: &Pipeline) -> bool {
         let Some(mut connection) = self.present() else { return false };
-        let mut told: RedisResult<()> = what.exec_async(&mut connection).await;
+        let mut told = self.patience.wait(what.exec_async(&mut connection)).await;
         if told.as_ref().is_err_and(has_forgotten) {
             // What was told is lost, since some of it may have been heard.
             told = told.and(self.prepare(&mut connection).await);
@@ -96,7 +98,7 @@ impl Store {
     }
 
     async fn connect(&self) -> RedisResult<Wire> {
-        let patience = Patience { connect: CONNECT, answer: self.patience };
+        let patience = wire::Patience { connect: CONNECT, answer: self.patience.longest() };
         let mut connection = self.address.connect(patience).await?;
         self.prepare(&mut connection).await?;
         Ok(connection)
@@ -107,7 +109,7 @@ impl Store {
     /// anything can be counted there.
     async fn prepare(&self, connection: &mut Wire) -> RedisResult<()> {
         let counters = &self.scripts.counters;
-        let booted = counters.is_booted().query_async(connection).await?;
+        let booted = self.patience.wait(counters.is_booted().query_async(connection)).await?;
         if counters::Scripts::is_another(booted) {
             warn!("Redis was restarted or is another one: budgets are counted again first");
             let () = counters.chill_all(Incarnation::fresh()).exec_async(connection).await?;
@@ -120,10 +122,10 @@ impl Store {
         connection: &mut Wire,
         question: &Cmd,
     ) -> RedisResult<T> {
-        match question.query_async(connection).await {
+        match self.patience.wait(question.query_async(connection)).await {
             Err(error) if has_forgotten(&error) => {
                 self.prepare(connection).await?;
-                question.query_async(connection).await
+                self.patience.wait(question.query_async(connection)).await
             }
             answer => answer,
         }
@@ -171,7 +173,7 @@ mod tests {
         let scripts = Scripts::with(&clock, Duration::from_secs(30), Places::default());
         let metrics = Metrics::new().unwrap().limits.clone();
         let store = Store::new(&Place::standard(redis_url(), 1), scripts, metrics).unwrap();
-        let patience = Patience { connect: CONNECT, answer: Duration::from_secs(10) };
+        let patience = wire::Patience { connect: CONNECT, answer: Duration::from_secs(10) };
         let connection = store.address.connect(patience).await.unwrap();
         store.connection.store(Some(Arc::new(connection)));
         store.breaker.close();
