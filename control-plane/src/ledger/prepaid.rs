@@ -5,12 +5,13 @@
 //! charged makes no difference to it, and what is charged changes both alike.
 
 use shared::{
-    ids::BudgetId,
+    ids::{BudgetId, OrganizationId},
     money::{Cents, Money},
     snapshot::Caps,
 };
 use sqlx::PgPool;
 use time::OffsetDateTime;
+use tracing::error;
 
 use super::{Account, LedgerError, balances, begin, credits, store};
 use crate::{
@@ -52,9 +53,17 @@ pub async fn follow_all(db: &PgPool) -> Result<(), LedgerError> {
         store::prepaid(&mut conn).await?
     };
     for organization in all {
-        let mut work = begin(db, organization).await?;
-        follow(&mut work).await?;
-        work.commit().await?;
+        // One that cannot follow keeps no other from it.
+        if let Err(error) = follow_one(db, organization).await {
+            error!(organization.id = %organization, "a prepaid balance was not followed: {error}");
+        }
     }
+    Ok(())
+}
+
+async fn follow_one(db: &PgPool, organization: OrganizationId) -> Result<(), LedgerError> {
+    let mut work = begin(db, organization).await?;
+    follow(&mut work).await?;
+    work.commit().await?;
     Ok(())
 }
