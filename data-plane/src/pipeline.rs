@@ -67,8 +67,7 @@ pub async fn ask(
     let body = gateway.calling.unless_leaving(receive(&gateway.limits, memory, sending)).await;
     let ask = Ask::parse(form, body.unwrap_or(Err(NotReceived::Leaving))?)?;
     story.asks(&ask.model);
-    let mut plan = gateway
-        .with_snapshot(|snapshot| Ok(route(snapshot, caller, ask, &mut fastrand::Rng::new())?))?;
+    let mut plan = gateway.route(caller, ask)?;
     story.routed(plan.reason.name(), plan.reason.policy());
     gateway.admit(&mut plan, seat, story).await?;
     story.intends(plan.candidates.first())?;
@@ -93,8 +92,7 @@ pub async fn quote(
     let memory = gateway.room.memory(caller.organization());
     let ask = Ask::parse(form, receive(&gateway.limits, memory, sending).await?)?;
     let bearings = gateway.bearings(&caller);
-    let plan = gateway
-        .with_snapshot(|snapshot| Ok(route(snapshot, caller, ask, &mut fastrand::Rng::new())?))?;
+    let plan = gateway.route(caller, ask)?;
     let quote = budgets::quote(&gateway.meter, &plan.ask, &plan.candidates, &bearings).await;
     Ok(Answer::Json(quote))
 }
@@ -106,13 +104,15 @@ fn said<'a>(knock: Knock<'a>, header: &str) -> Option<&'a str> {
 pub fn models(gateway: &Gateway, knock: Knock<'_>) -> Result<Answer, Refused> {
     let caller = gateway.authenticate(knock, Scope::Models)?;
     let wanted = models::Wanted::parse(knock.query)?;
-    let list = gateway.with_snapshot(|it| Ok(models::list(it, &caller, &wanted)))?;
+    let now_ms = gateway.meter.clock().now_ms();
+    let list = gateway.with_snapshot(|it| Ok(models::list(it, &caller, &wanted, now_ms)))?;
     Ok(Answer::Tagged(Tagged::new(list, said(knock, "if-none-match"))))
 }
 
 pub fn model(gateway: &Gateway, knock: Knock<'_>, name: &str) -> Result<Answer, Refused> {
     let caller = gateway.authenticate(knock, Scope::Models)?;
-    let one = gateway.with_snapshot(|it| Ok(models::one(it, &caller, name)?))?;
+    let now_ms = gateway.meter.clock().now_ms();
+    let one = gateway.with_snapshot(|it| Ok(models::one(it, &caller, name, now_ms)?))?;
     Ok(Answer::Tagged(Tagged::new(one, said(knock, "if-none-match"))))
 }
 
@@ -158,6 +158,11 @@ impl Gateway {
         let permit = budgets::admit(&self.meter.limiter, asked, asks, story.opens(tab)).await?;
         story.admits(Admitted::new(permit, seat));
         Ok(())
+    }
+
+    fn route(&self, caller: Caller, ask: Ask) -> Result<Plan, Refused> {
+        let (now_ms, mut dice) = (self.meter.clock().now_ms(), fastrand::Rng::new());
+        self.with_snapshot(|it| Ok(route(it, caller, ask, now_ms, &mut dice)?))
     }
 
     fn bearings(&self, caller: &Caller) -> Vec<Bearing> {

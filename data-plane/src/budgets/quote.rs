@@ -36,7 +36,7 @@ struct Quoted {
 pub async fn quote(meter: &Meter, ask: &Ask, to: &[Candidate], bearings: &[Bearing]) -> Vec<u8> {
     let marks = ask.marks();
     let weights: Vec<_> = to.iter().map(|it| Weight::of(ask, &marks, it)).collect();
-    let usable = to.iter().zip(&weights).filter(|(it, _)| it.model.price.is_some());
+    let usable = to.iter().zip(&weights).filter(|(it, _)| it.price.is_some());
     let worst = usable.map(|(_, it)| it.cost).max();
     let expected = to.first().and_then(|it| expected(ask, it));
     let mut whole = Amounts { requests: 1, ..Amounts::default() };
@@ -52,10 +52,10 @@ pub async fn quote(meter: &Meter, ask: &Ask, to: &[Candidate], bearings: &[Beari
             model: it.model.name.clone(),
             provider: it.model.upstream.provider.clone(),
             not_usable: not_priced(&marks, weight, it),
-            price: it.model.price.as_ref().and_then(|it| serde_json::to_value(it).ok()),
+            price: it.price.as_ref().and_then(|it| serde_json::to_value(&**it).ok()),
             most_input_tokens: weight.bound.input_tokens,
             most_output_tokens: weight.bound.output_tokens(),
-            worst_case_usd: it.model.price.as_ref().map(|_| weight.cost.exact()),
+            worst_case_usd: it.price.as_ref().map(|_| weight.cost.exact()),
             expected_usd: expected_of(ask, it),
         })
         .collect();
@@ -139,7 +139,7 @@ fn expected(ask: &Ask, at: &Candidate) -> Option<Money> {
         output: ask.estimated_output(Some(at.model.max_output_tokens.into())),
         ..Usage::default()
     };
-    let price = at.model.price.as_ref()?;
+    let price = at.price.as_ref()?;
     Some(price.price.cost(&usage, None).to_money())
 }
 

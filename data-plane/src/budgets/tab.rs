@@ -241,7 +241,7 @@ impl Tab {
         let intent = Intent {
             event: Event { billed_at_ms: self.billed_at_ms, ..event.clone() },
             line,
-            price: first.and_then(|it| it.model.price.clone()),
+            price: first.and_then(|it| it.price.as_deref().cloned()),
             bearings: self.bearings.iter().zip(&self.windows).map(borne).collect(),
         };
         self.meter.intends(self.call, self.shard, &intent)?;
@@ -401,7 +401,7 @@ impl Tab {
         service_tier: Option<String>,
     ) -> Line {
         let model = &at.model;
-        let price = model.price.as_ref();
+        let price = at.price.as_ref();
         let cost = price.map(|it| it.price.cost(&usage, service_tier.as_deref()));
         let unpriced =
             price.is_some_and(|it| !it.price.unpriced(&usage, service_tier.as_deref()).is_empty());

@@ -51,7 +51,7 @@ impl Whose {
             Entity::Organization => Some(Self::Organization(OrganizationId::from_uuid(id.id))),
             Entity::Project => Some(Self::Project(ProjectId::from_uuid(id.id))),
             Entity::Policy | Entity::Budget => organization_in(content).map(Self::Organization),
-            Entity::Key | Entity::Upstream | Entity::Unknown(_) => None,
+            Entity::Key | Entity::Upstream | Entity::PriceBook | Entity::Unknown(_) => None,
         }
     }
 }

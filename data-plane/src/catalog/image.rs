@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use shared::{
-    ids::{ApiKeyId, BudgetId, OrganizationId, PolicyId, ProjectId, UpstreamId},
+    ids::{ApiKeyId, BudgetId, OrganizationId, PolicyId, PriceBookId, ProjectId, UpstreamId},
     snapshot::{Change, Entity, RecordId},
 };
 use time::OffsetDateTime;
@@ -30,6 +30,8 @@ pub(super) struct Image<'a> {
     projects: Vec<&'a RawValue>,
     #[serde(borrow, default)]
     budgets: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
+    books: Vec<&'a RawValue>,
 }
 
 /// What of a record says which it is.
@@ -52,6 +54,7 @@ impl<'a> Image<'a> {
             (Entity::Organization, &self.tenants),
             (Entity::Project, &self.projects),
             (Entity::Budget, &self.budgets),
+            (Entity::PriceBook, &self.books),
             (Entity::Key, &self.keys),
         ];
         let changes = lists.into_iter().flat_map(|(entity, records)| {
@@ -74,6 +77,7 @@ fn id_of(entity: Entity, record: &str) -> Option<Uuid> {
         Entity::Organization => organization?.parse().ok().map(OrganizationId::uuid),
         Entity::Project => id?.parse().ok().map(ProjectId::uuid),
         Entity::Budget => id?.parse().ok().map(BudgetId::uuid),
+        Entity::PriceBook => id?.parse().ok().map(PriceBookId::uuid),
         Entity::Key => id?.parse().ok().map(ApiKeyId::uuid),
         Entity::Unknown(_) => None,
     }

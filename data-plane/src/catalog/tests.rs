@@ -6,7 +6,7 @@ use shared::{
     keys::{Brand, NewKey},
     reach::Reach,
     seal::MasterKey,
-    snapshot::{Dialect, Limits, Policy, Scope, Secret, Snapshot as Image, Tenant},
+    snapshot::{Dialect, Limits, Policy, PriceBook, Scope, Secret, Snapshot as Image, Tenant},
 };
 use time::macros::datetime;
 
@@ -14,6 +14,7 @@ use super::*;
 use crate::config::Timeouts;
 
 mod chain;
+mod prices;
 
 /// What an image is made of, and the key that opens its secrets.
 pub struct Fixture {
@@ -22,6 +23,7 @@ pub struct Fixture {
     pub keys: Vec<Key>,
     pub policies: Vec<Policy>,
     pub tenants: Vec<Tenant>,
+    pub books: Vec<PriceBook>,
     pub master: MasterKey,
 }
 
@@ -33,6 +35,7 @@ impl Default for Fixture {
             keys: vec![],
             policies: vec![],
             tenants: vec![],
+            books: vec![],
             master: MasterKey::generate(),
         }
     }
@@ -73,6 +76,7 @@ impl Fixture {
             tenants: self.tenants.clone(),
             projects: vec![],
             budgets: vec![],
+            books: self.books.clone(),
         };
         serde_json::to_value(image).unwrap()
     }
@@ -231,7 +235,7 @@ fn what_an_organization_disabled_is_the_others_still() {
     };
     let mut names = |organization, disabled: &[published::Disabled]| -> Vec<String> {
         let (limits, disabled) = (Limits::default(), disabled.to_vec());
-        fixture.tenants = vec![Tenant { organization: mine, limits, disabled }];
+        fixture.tenants = vec![Tenant { organization: mine, limits, disabled, books: vec![] }];
         let snapshot = snapshot(&fixture);
         let listed: Vec<_> = snapshot.models(organization).map(|it| it.name.clone()).collect();
         let is_served = |name: &&str| snapshot.serving(organization, name).next().is_some();

@@ -47,7 +47,7 @@ fn routed(allowed: Option<&[&str]>, body: &str) -> Result<Plan, NoRoute> {
     let mut key = key(&NewKey::generate(Brand::Live));
     key.allowed_models = allowed.map(|it| it.iter().map(|&it| it.to_owned()).collect());
     let ask = Ask::parse(Form::Chat, Bytes::copy_from_slice(body.as_bytes())).unwrap();
-    route(&snapshot(&fixture()), Caller { key: Arc::new(key) }, ask, &mut Loaded)
+    route(&snapshot(&fixture()), Caller { key: Arc::new(key) }, ask, 0, &mut Loaded)
 }
 
 #[track_caller]
@@ -115,7 +115,7 @@ proptest! {
         fixture.policies = vec![Policy { id, organization: None, name, version: 1, tiers }];
         let ask = Ask::parse(Form::Chat, Bytes::from(r#"{"model":"auto"}"#)).unwrap();
         let caller = Caller { key: Arc::new(key(&NewKey::generate(Brand::Live))) };
-        let plan = route(&snapshot(&fixture), caller, ask, &mut Loaded).unwrap();
+        let plan = route(&snapshot(&fixture), caller, ask, 0, &mut Loaded).unwrap();
         let mut names: Vec<_> = plan.candidates.iter().map(|it| it.model.name.clone()).collect();
         prop_assert_eq!(names.len(), secrets.iter().sum::<usize>().min(MOST_CANDIDATES));
         names.dedup();
@@ -152,12 +152,13 @@ fn what_the_organization_disabled_is_neither_served_nor_led_to() {
     };
     let disabled = vec![disabled(0, "gpt-5-mini"), disabled(0, "gpt-5")];
     let limits = Limits::default();
-    fixture.tenants = vec![Tenant { organization: key.organization, limits, disabled }];
+    fixture.tenants =
+        vec![Tenant { organization: key.organization, limits, disabled, books: vec![] }];
     let (snapshot, key) = (snapshot(&fixture), Arc::new(key));
     let routed = |model: &str| {
         let ask = format!(r#"{{"model":"{model}"}}"#);
         let ask = Ask::parse(Form::Chat, Bytes::from(ask)).unwrap();
-        let plan = route(&snapshot, Caller { key: key.clone() }, ask, &mut Loaded)?;
+        let plan = route(&snapshot, Caller { key: key.clone() }, ask, 0, &mut Loaded)?;
         let first = plan.candidates.first().unwrap();
         Ok::<_, NoRoute>(format!("{}@{}", first.model.name, first.model.upstream.provider))
     };

@@ -275,6 +275,7 @@ fn image_of(master: &MasterKey, key: &NewKey, addresses: &[SocketAddr]) -> Snaps
         policies: vec![],
         tenants: vec![],
         budgets: Vec::new(),
+        books: Vec::new(),
         projects: vec![],
     }
 }

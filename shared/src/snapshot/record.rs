@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Budget, Key, Policy, Project, Snapshot, Tenant, Upstream};
+use super::{Budget, Key, Policy, PriceBook, Project, Snapshot, Tenant, Upstream};
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,19 +13,21 @@ pub enum Entity {
     Project,
     Key,
     Budget,
+    PriceBook,
     /// What a newer control plane publishes and we do not know: the checksum of its name.
     /// We carry it, so that our sum agrees with everybody's, and make nothing of it.
     Unknown(u32),
 }
 
 impl Entity {
-    const KNOWN: [(Self, &'static str); 6] = [
+    const KNOWN: [(Self, &'static str); 7] = [
         (Self::Upstream, "upstream"),
         (Self::Policy, "policy"),
         (Self::Organization, "organization"),
         (Self::Project, "project"),
         (Self::Key, "key"),
         (Self::Budget, "budget"),
+        (Self::PriceBook, "price_book"),
     ];
 
     pub fn named(name: &str) -> Self {
@@ -41,6 +43,7 @@ impl Entity {
             Self::Project => "project",
             Self::Key => "key",
             Self::Budget => "budget",
+            Self::PriceBook => "price_book",
             Self::Unknown(_) => "unknown",
         }
     }
@@ -54,7 +57,8 @@ impl Entity {
             | Self::Organization
             | Self::Project
             | Self::Key
-            | Self::Budget => crc32fast::hash(self.name().as_bytes()),
+            | Self::Budget
+            | Self::PriceBook => crc32fast::hash(self.name().as_bytes()),
         }
     }
 }
@@ -112,6 +116,9 @@ impl Snapshot {
         }
         for it in &self.budgets {
             add(Entity::Budget, it.id.uuid(), serde_json::to_string::<Budget>(it))?;
+        }
+        for it in &self.books {
+            add(Entity::PriceBook, it.id.uuid(), serde_json::to_string::<PriceBook>(it))?;
         }
         for it in &self.keys {
             add(Entity::Key, it.id.uuid(), serde_json::to_string::<Key>(it))?;

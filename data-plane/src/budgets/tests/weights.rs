@@ -13,7 +13,11 @@ fn candidate(change: impl FnOnce(&mut Published)) -> Candidate {
     catalogue.upstream(None, &[]).models = vec![model];
     let snapshot = snapshot(&catalogue);
     let model = snapshot.serving(shared::ids::OrganizationId::generate(), "gpt-5").next().unwrap();
-    Candidate::new(model.clone(), model.upstream.credentials[0].clone())
+    Candidate::new(
+        model.clone(),
+        model.upstream.credentials[0].clone(),
+        model.prices.at(0).cloned(),
+    )
 }
 
 #[track_caller]
