@@ -10,8 +10,10 @@ use shared::{
     money::{BadPrice, BadUnitPrice, Class, ContextTier, Price, Rates, ServiceTier, Terms},
     snapshot::{Capability, Modality, Model},
 };
+use time::OffsetDateTime;
 
 use super::prices;
+use crate::web;
 
 const FILES: [&str; 20] = [
     include_str!("../../catalogue/openai.json"),
@@ -123,6 +125,10 @@ pub struct Source<'a> {
     pub page: &'a str,
     pub as_of: &'a str,
     pub had: &'a str,
+    /// Where it holds, if not everywhere.
+    pub region: Option<&'a str>,
+    /// What there is to know about it, and about all of its vendor's.
+    pub notes: [Option<&'a str>; 2],
 }
 
 /// The models of a vendor that we know; none of one that we do not.
@@ -139,7 +145,21 @@ pub fn source_of<'a>(vendor: &str, model: &str) -> Option<Source<'a>> {
         page: fact.source.as_ref().unwrap_or(&file.source),
         as_of: fact.as_of.as_ref()?,
         had: fact.had.as_ref()?,
+        region: fact.region.as_deref(),
+        notes: [fact.note.as_deref(), file.note.as_deref()],
     })
+}
+
+/// What the vendor said a model will cost, and from when on.
+pub(super) fn planned(vendor: &str, model: &str) -> Vec<(OffsetDateTime, Price)> {
+    let file = CATALOGUE.iter().find(|it| it.vendor == vendor);
+    let fact = file.and_then(|it| it.models.iter().find(|it| it.name == model));
+    let Some(fact) = fact else { return Vec::new() };
+    let dated = |it: &Then| {
+        let from = web::instant(&format!("{}T00:00", it.from), "UTC")?;
+        Some((from, typed_price(&it.price, &[], &fact.services).ok()?))
+    };
+    fact.then.iter().filter_map(dated).collect()
 }
 
 fn model(fact: &Fact) -> Model {
@@ -258,7 +278,8 @@ mod tests {
             let typed = typed.chain(fact.above.iter().map(|it| &it.price));
             let tiers = &price.standard().context_tiers;
             assert_eq!(tiers.len(), fact.above.len(), "{named}");
-            let kept = std::iter::once(&price.standard().rates).chain(tiers.iter().map(|it| &it.rates));
+            let kept =
+                std::iter::once(&price.standard().rates).chain(tiers.iter().map(|it| &it.rates));
             for (typed, kept) in typed.zip(kept) {
                 for (name, text) in typed {
                     let class = Class::ALL.into_iter().find(|it| it.name() == name).unwrap();
@@ -273,7 +294,8 @@ mod tests {
             assert!(!source.had.is_empty(), "{named}");
             let day = format!("{}-01", source.as_of);
             let format = time::macros::format_description!("[year]-[month]-[day]");
-            let is_dated = [source.as_of, &day].iter().any(|it| time::Date::parse(it, format).is_ok());
+            let is_dated =
+                [source.as_of, &day].iter().any(|it| time::Date::parse(it, format).is_ok());
             assert!(is_dated, "{named}: {}", source.as_of);
         }
     }
@@ -300,20 +322,25 @@ mod tests {
     fn what_is_planned_can_be_read_and_lies_ahead_of_what_is() {
         let format = time::macros::format_description!("[year]-[month]-[day]");
         let mut seen = 0;
-        for fact in all().map(|it| it.1) {
+        for (file, fact) in all() {
             for then in &fact.then {
                 seen += 1;
                 let from = time::Date::parse(&then.from, format).unwrap();
-                assert!(from.to_string().as_str() > fact.as_of.as_deref().unwrap(), "{}", fact.name);
-                rates(&then.price).unwrap();
+                assert!(
+                    from.to_string().as_str() > fact.as_of.as_deref().unwrap(),
+                    "{}",
+                    fact.name
+                );
             }
+            assert_eq!(planned(&file.vendor, &fact.name).len(), fact.then.len());
         }
         assert!(seen > 0);
     }
 
     #[test]
     fn a_known_model_costs_what_its_vendor_says() {
-        let sonnet = known_models("anthropic").into_iter().find(|it| it.name == "claude-sonnet-4-5");
+        let sonnet =
+            known_models("anthropic").into_iter().find(|it| it.name == "claude-sonnet-4-5");
         let price = sonnet.unwrap().price.unwrap().price;
         assert_eq!(price.standard().at(200_001).output.to_string(), "22.50");
         assert_eq!(price.standard().rates.search.unwrap().dollars_each(), "0.01");
@@ -329,7 +356,9 @@ mod tests {
         };
         assert!(typed(&[("input", "1"), ("output", "2")]).is_ok());
         assert!(typed(&[("input", "1")]).unwrap_err().contains("output"));
-        assert!(typed(&[("input", "1"), ("output", "2"), ("fee", "3")]).unwrap_err().contains("fee"));
+        assert!(
+            typed(&[("input", "1"), ("output", "2"), ("fee", "3")]).unwrap_err().contains("fee")
+        );
         let long = typed(&[("input", "0.0000001"), ("output", "2")]).unwrap_err();
         assert!(long.contains("input"), "{long}");
     }
