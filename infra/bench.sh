@@ -12,7 +12,8 @@
 #   SECS              how long each run lasts (10)
 #   REPEATS           how many runs a figure is the median of (3)
 #   ONLY              measures these alone, with commas between: idle, latency, long, refusals,
-#                     limits, budgets, streams, mixed, starts, memory, bodies, growth
+#                     limits, budgets, overload, streams, mixed, starts, memory, bodies,
+#                     growth
 #   GROWTH            full: growth is followed to 1,000,000 keys and 10,000 streams
 #   TURNPIKE_BIN_DIR  measure the programs found there, build nothing
 #

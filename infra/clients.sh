@@ -13,6 +13,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 source infra/lib/say.sh
+source infra/lib/processes.sh
 
 readonly CLIENTS=tests/clients
 readonly INSTALLED=target/clients
@@ -50,6 +51,16 @@ start_turnpike() {
   set +a
   TURNPIKE_LIMITED_KEY=$(/usr/bin/python3 $CLIENTS/limited_key.py) || fail 'no key with a limit could be made'
   export TURNPIKE_LIMITED_KEY
+  eventually 30 is_served || fail 'the demo is not served'
+}
+
+# Where Redis was started anew, budgets are counted again before they let anybody through,
+# and that is not what is tried here. The key goes in by a pipe: arguments are everybody's to read.
+is_served() {
+  local call='{"model":"auto","messages":[{"role":"user","content":"hello"}]}'
+  printf 'header = "authorization: Bearer %s"\n' "$TURNPIKE_API_KEY" |
+    curl --config - --silent --fail --output /dev/null --max-time 5 --noproxy '*' \
+      --header 'content-type: application/json' --data "$call" "$TURNPIKE_DATA_URL/v1/chat/completions"
 }
 
 try() { # NAME

@@ -2,26 +2,29 @@
 //! short.
 
 use std::{
-    any::Any,
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
+    thread,
     time::Duration,
 };
 
+use actix_http::{HttpServiceBuilder, error::DispatchError};
+use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::{
     App, HttpServer,
-    dev::{Server, ServerHandle},
+    dev::{AppConfig, Server, ServerHandle},
     rt::net::TcpStream,
     web::Data,
 };
+use futures::future::ready;
 use shared::{
     counters,
     tasks::Supervisor,
     wire::{self, Pool},
 };
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use tracing::{info, warn};
 
 use crate::{
@@ -33,9 +36,10 @@ use crate::{
         Catalog, Opener,
         feed::{Feed, FeedError, Proxy, Rest, Source},
     },
-    config::Config,
+    config::{Config, Timeouts},
+    connection::Connection,
     egress::Egress,
-    health,
+    files, health,
     limits::{Limiter, Place},
     metrics::Metrics,
     pipeline::Gateway,
@@ -43,12 +47,14 @@ use crate::{
     web,
 };
 
-/// How long a client may take to send a request's head.
-const REQUEST_HEAD: Duration = Duration::from_secs(5);
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a client may take to close its end.
 const DISCONNECT: Duration = Duration::from_secs(1);
+/// A worker's connections at most, however many files there are.
+const MOST_CONNECTIONS: usize = 25_600;
+/// Connections that wait until a worker takes them.
+const BACKLOG: i32 = 1_024;
 /// What waits for a client that takes it slowly. Beyond, the upstream has to wait.
 const WRITE_BUFFER: usize = 16 * 1024;
 /// Calls are told so long before the end of the drain, beside what a silence of a stream
@@ -207,6 +213,7 @@ fn gateway(
     let meter = Meter::begin(directory.as_deref(), most, limiter, metrics.meter.clone())
         .map_err(|source| NotStarted::Journal { directory, source })?;
     let calling = Calling::new(config.timeouts, config.breaker_calls, &metrics.call);
+    let patience = Patience { grace: config.timeouts.body, ..Patience::default() };
     let dashboard = config.dashboard_url.as_str().trim_end_matches('/');
     Ok(Gateway {
         catalog,
@@ -216,7 +223,7 @@ fn gateway(
         last_used: Arc::default(),
         refusals: Arc::default(),
         proxies: TrustedProxies(config.trusted_proxies.clone()),
-        limits: Limits { bytes: config.body_limit_bytes, patience: Patience::default() },
+        limits: Limits { bytes: config.body_limit_bytes, patience },
         calling: calling.into(),
         error_docs: format!("{dashboard}/docs/errors/"),
         draining: false.into(),
@@ -229,38 +236,73 @@ fn listen(
     egress: Egress,
 ) -> Result<(SocketAddr, Server), NotStarted> {
     let address = config.floor.listen;
-    let patience = config.timeouts.write;
-    let server = HttpServer::new(move || {
+    let not_listening = |source| NotStarted::Listen { address, source };
+    let listener = listener(address).map_err(not_listening)?;
+    let bound = listener.local_addr().map_err(not_listening)?;
+    let workers = config
+        .floor
+        .workers
+        .unwrap_or_else(|| thread::available_parallelism().map_or(2, Into::into));
+    let server = Server::build()
+        .workers(workers)
+        .max_concurrent_connections(connections_each(config.max_connections, workers))
+        .shutdown_timeout(config.floor.drain_seconds)
+        .disable_signals();
+    let (leaving, timeouts) = (server.graceful_shutdown_signal(), config.timeouts);
+    let serve = move || {
         // Built on the worker's thread: each worker has connections of its own.
         let client = Data::new(egress.client());
-        App::new().app_data(gateway.clone()).app_data(client).configure(web::routes)
-    })
-    .tcp_nodelay(true)
-    .on_connect(move |connection, _| limit_waiting(connection, patience))
-    .h1_write_buffer_size(WRITE_BUFFER)
-    // A client that has closed its end is gone, and its call with it.
-    .h1_allow_half_closed(false)
-    .client_request_timeout(REQUEST_HEAD)
-    .client_disconnect_timeout(DISCONNECT)
-    .keep_alive(KEEP_ALIVE)
-    .shutdown_timeout(config.floor.drain_seconds)
-    .disable_signals();
-    let server = match config.floor.workers {
-        Some(workers) => server.workers(workers),
-        None => server,
+        let app = App::new().app_data(gateway.clone()).app_data(client).configure(web::routes);
+        let leaving = leaving.clone();
+        let http = HttpServiceBuilder::default()
+            .graceful_shutdown_signal(move || {
+                let leaving = leaving.clone();
+                async move { leaving.notified().await }
+            })
+            .on_connect_ext(|connection: &Connection, data| {
+                data.insert(connection.visits().clone());
+            })
+            .h1_write_buffer_size(WRITE_BUFFER)
+            // A client that has closed its end is gone, and its call with it.
+            .h1_allow_half_closed(false)
+            .client_request_timeout(timeouts.head)
+            .client_disconnect_timeout(DISCONNECT)
+            .keep_alive(KEEP_ALIVE)
+            .local_addr(bound)
+            .h1(map_config(app, |()| AppConfig::default()));
+        fn_service(move |stream| ready(Ok::<_, DispatchError>(accepted(stream, &timeouts))))
+            .and_then(http)
     };
-    let server = server.bind(address).map_err(|source| NotStarted::Listen { address, source })?;
-    let bound = server.addrs().first().copied().unwrap_or(address);
+    let server = server.listen("calls", listener, serve).map_err(not_listening)?;
     Ok((bound, server.run()))
 }
 
-/// A client that takes nothing of what waits for it is dropped by the kernel, which sees
-/// it though we are not asked for more.
-fn limit_waiting(connection: &dyn Any, patience: Duration) {
-    let Some(connection) = connection.downcast_ref::<TcpStream>() else { return };
-    if let Err(error) = SockRef::from(connection).set_tcp_user_timeout(Some(patience)) {
+/// How many connections each worker may have.
+fn connections_each(most: Option<u32>, workers: usize) -> usize {
+    let most = most.map_or_else(files::clients, u64::from);
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    most.div_ceil(workers).min(MOST_CONNECTIONS)
+}
+
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// What goes out goes at once, and a client that takes nothing of what waits for it is
+/// dropped by the kernel, which sees it though we are not asked for more.
+fn accepted(stream: TcpStream, timeouts: &Timeouts) -> (Connection, Option<SocketAddr>) {
+    let limited = stream
+        .set_nodelay(true)
+        .and_then(|()| SockRef::from(&stream).set_tcp_user_timeout(Some(timeouts.write)));
+    if let Err(error) = limited {
         warn!(%error, "could not limit how long a client may take nothing");
     }
+    let peer = stream.peer_addr().ok();
+    (Connection::new(stream, timeouts.head), peer)
 }
 
 fn listen_privately(

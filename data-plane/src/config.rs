@@ -75,6 +75,11 @@ pub struct Config {
     #[arg(long, env = "TURNPIKE_MAX_IN_FLIGHT", value_parser = clap::value_parser!(u32).range(2..), default_value_t = 20_000)]
     pub max_in_flight: u32,
 
+    /// How many connections clients may have; who comes then waits until one is closed. As many
+    /// as there are files for, where nothing is said; 25,600 for each worker at most.
+    #[arg(long, env = "TURNPIKE_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: Option<u32>,
+
     /// How many bytes of memory the bodies of all calls under way may take, with the answers that
     /// are no streams. One organization alone gets half of them.
     #[arg(long, env = "TURNPIKE_BODY_MEMORY_BYTES", value_parser = clap::value_parser!(u64).range(1..), default_value_t = 1 << 30)]
@@ -130,6 +135,15 @@ pub struct Timeouts {
     #[arg(long = "total-timeout-seconds", env = "TURNPIKE_TOTAL_TIMEOUT_SECONDS", value_parser = seconds, default_value = "900")]
     pub total: Duration,
 
+    /// Seconds that a client may take for a request's head.
+    #[arg(long = "head-timeout-seconds", env = "TURNPIKE_HEAD_TIMEOUT_SECONDS", value_parser = seconds, default_value = "5")]
+    pub head: Duration,
+
+    /// Seconds that a client has for a request's body, and one more for each kilobyte that has
+    /// come, up to a minute in all.
+    #[arg(long = "body-timeout-seconds", env = "TURNPIKE_BODY_TIMEOUT_SECONDS", value_parser = seconds, default_value = "10")]
+    pub body: Duration,
+
     /// Seconds that a client may take nothing of what is sent to it.
     #[arg(long = "write-timeout-seconds", env = "TURNPIKE_WRITE_TIMEOUT_SECONDS", value_parser = seconds, default_value = "60")]
     pub write: Duration,
@@ -161,6 +175,8 @@ impl Default for Timeouts {
             first_byte: Duration::from_secs(120),
             idle: Duration::from_secs(60),
             total: Duration::from_secs(15 * 60),
+            head: Duration::from_secs(5),
+            body: Duration::from_secs(10),
             write: Duration::from_secs(60),
             ping: Duration::from_secs(15),
         }

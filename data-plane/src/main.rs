@@ -6,12 +6,12 @@ use clap::Parser;
 use data_plane::{
     app::{Running, start},
     config::Config,
-    panics,
+    files, panics,
 };
 use shared::{config::complaint, telemetry};
 use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::error;
+use tracing::{error, warn};
 
 /// glibc keeps what a burst of large bodies took. This gives it back within seconds, on a
 /// thread of its own; `.cargo/config.toml` says so when it is built.
@@ -29,6 +29,9 @@ fn main() -> ExitCode {
         Err(error) => return fail(&format!("error: {error}\n")),
     };
     panics::install_hook();
+    if let Err(error) = files::take_all() {
+        warn!(%error, "could not have as many files as we may");
+    }
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -19,6 +19,7 @@ use crate::{
     answer::{Answer, Gathered, Streamed, Tagged},
     budgets::{self, Delivered, Tab},
     call::{Open, Reply, Served},
+    connection::{UnderWay, Visits},
     emit::Story,
     endpoints::Endpoint,
     metrics::{Outcome, Passage},
@@ -41,6 +42,7 @@ pub struct Visit {
     dialect: Dialect,
     gateway: Data<Gateway>,
     passage: Passage,
+    _under_way: Option<UnderWay>,
     began: Instant,
     /// What the request log is told.
     pub story: Story,
@@ -56,6 +58,7 @@ impl Visit {
             dialect: Dialect::of(request.path()),
             gateway: gateway.clone(),
             passage: gateway.metrics.begin(endpoint),
+            _under_way: request.conn_data().map(Visits::begin),
             began: Instant::now(),
         }
     }

@@ -1,5 +1,7 @@
 //! The calls that are measured, and how the simulator answers them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 /// How a model that the demo serves is to behave, in the words of the simulator's
@@ -29,6 +31,10 @@ const PROMPT: Behaviour =
 /// Streams that are open for ten seconds.
 const LASTING: Behaviour =
     Behaviour { model: "echo", length: STREAM_CHUNKS, first_token_ms: 0, every_ms: 200 };
+/// An answer that takes so long that a machine has time left beside many of them.
+const UNHURRIED: Behaviour =
+    Behaviour { model: "echo", length: 1, first_token_ms: 200, every_ms: 0 };
+pub const UNHURRIED_ANSWER: Duration = Duration::from_millis(UNHURRIED.first_token_ms as u64);
 /// An answer that nobody waits for.
 const HOLDING: Behaviour =
     Behaviour { model: "echo", length: 1, first_token_ms: 60_000, every_ms: 0 };
@@ -73,6 +79,11 @@ pub fn long() -> Call {
 /// A body of a hundred and fifty kilobytes, whose answer is long in coming.
 pub fn held() -> Call {
     asking("held", HOLDING.model, &document(150), 256, Some((false, HOLDING)))
+}
+
+/// A small call whose answer takes its time.
+pub fn unhurried() -> Call {
+    asking("unhurried", UNHURRIED.model, QUESTION, 256, Some((false, UNHURRIED)))
 }
 
 pub fn fast_stream() -> Call {

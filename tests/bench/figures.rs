@@ -38,7 +38,7 @@ pub enum Unit {
     Microseconds,
     Seconds,
     Megabytes,
-    /// How much more it is than what it is compared with.
+    /// How much more it is than what it is compared with, or how much of that.
     Percent,
 }
 
@@ -58,6 +58,8 @@ pub enum Measure {
     TimesNginxAtMost,
     /// At least so many times nginx's.
     TimesNginxAtLeast,
+    /// At least so much.
+    AtLeast,
     /// At most so much. `of_cpu` time depends on the machine's speed.
     AtMost { of_cpu: bool },
 }
@@ -95,6 +97,7 @@ impl Figure {
         let is = |limit: f64| match measure {
             Measure::TimesNginxAtMost => self.times_nginx.is_some_and(|it| it.median <= limit),
             Measure::TimesNginxAtLeast => self.times_nginx.is_some_and(|it| it.median >= limit),
+            Measure::AtLeast => ours >= limit,
             Measure::AtMost { .. } => ours <= limit,
         };
         let is_faster_than_none = self.direct.is_some_and(|it| ours < -0.1 * it.median);
@@ -171,6 +174,13 @@ mod tests {
         let at = |times| Figure { target: Some(more), ..figure(1.0, times, more.measure) };
         assert_eq!(at(0.5).verdict(1.0), Some(Verdict::Met));
         assert_eq!(at(0.3).verdict(1.0), Some(Verdict::Missed));
+        let kept = |ours| Figure {
+            target: Some(Target { measure: Measure::AtLeast, asked: 90.0, goal: 97.0 }),
+            ..figure(ours, 1.0, Measure::AtLeast)
+        };
+        assert_eq!(kept(97.0).verdict(1.0), Some(Verdict::GoalMet));
+        assert_eq!(kept(90.0).verdict(1.0), Some(Verdict::Met));
+        assert_eq!(kept(89.9).verdict(1.0), Some(Verdict::Missed));
         assert_eq!(Figure { target: None, ..at(1.0) }.verdict(1.0), None);
     }
 }

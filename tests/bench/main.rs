@@ -11,6 +11,7 @@ mod growth;
 mod holding;
 mod load;
 mod open_loop;
+mod overload;
 mod process;
 mod proxy;
 mod report;
@@ -101,6 +102,7 @@ enum Part {
     Refusals,
     Limits,
     Budgets,
+    Overload,
     Streams,
     Mixed,
     Starts,
@@ -224,6 +226,7 @@ impl Bench {
             Part::Refusals => self.refusals(),
             Part::Limits => self.limits(),
             Part::Budgets => self.budgets(),
+            Part::Overload => self.overload(),
             Part::Streams => self.streams(),
             Part::Mixed => {
                 Ok(self.saturate("mixed", &calls::mixed())?.figures("mixed calls", None, None))

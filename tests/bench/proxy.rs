@@ -35,6 +35,21 @@ impl Proxies {
     /// One that follows what is published in that database of Redis, and keeps a copy in
     /// `place`. It has as many threads as nginx has workers.
     pub fn start(&self, redis_url: &str, place: Option<&Path>) -> io::Result<Proxy> {
+        self.start_with(redis_url, |command| {
+            if let Some(place) = place {
+                command.env("TURNPIKE_STATE_DIR", place);
+            }
+        })
+    }
+
+    /// The same with room for so many calls.
+    pub fn with_seats(&self, redis_url: &str, seats: u32) -> io::Result<Proxy> {
+        self.start_with(redis_url, |command| {
+            command.env("TURNPIKE_MAX_IN_FLIGHT", seats.to_string());
+        })
+    }
+
+    fn start_with(&self, redis_url: &str, change: impl FnOnce(&mut Command)) -> io::Result<Proxy> {
         let address = free_address()?;
         let mut command = Command::new(&self.program);
         command
@@ -47,9 +62,7 @@ impl Proxies {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        if let Some(place) = place {
-            command.env("TURNPIKE_STATE_DIR", place);
-        }
+        change(&mut command);
         let began = Instant::now();
         let process = command.spawn()?;
         let subject = Subject { name: "ours", address, process: Process(process.id()) };

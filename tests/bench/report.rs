@@ -133,6 +133,7 @@ fn limit(target: Target, limit: f64, unit: Unit) -> String {
     match target.measure {
         Measure::TimesNginxAtMost => format!("≤ {limit} ×"),
         Measure::TimesNginxAtLeast => format!("≥ {limit} ×"),
+        Measure::AtLeast => format!("≥ {}", amount(limit, unit)),
         Measure::AtMost { .. } => format!("≤ {}", amount(limit, unit)),
     }
 }

@@ -3,8 +3,13 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
+use http::Request;
+use serde_json::Value;
+use shared::snapshot::Dialect;
+
 use crate::{
-    plane::{Answer, Plane},
+    plane::{Answer, Plane, send},
     upstream::{EVENTS, JSON, LAST_CHUNK, Step, Upstream, answer, chunk, staying},
 };
 
@@ -12,7 +17,16 @@ const CALL: &str = r#"{"model":"auto","stream":true}"#;
 
 /// A plane that goes on asking an upstream that does nothing but fail.
 async fn patient(upstream: &Upstream) -> Plane {
-    Plane::with(upstream.address, |it| it.breaker_calls = u32::MAX).await
+    listening(upstream, Dialect::OpenAi).await
+}
+
+/// The same to an upstream that speaks so.
+async fn listening(upstream: &Upstream, dialect: Dialect) -> Plane {
+    let plane = Plane::bare(|it| it.breaker_calls = u32::MAX).await;
+    plane.serve_changed(upstream.address, |image| {
+        image.upstreams.iter_mut().for_each(|it| it.dialect = dialect);
+    });
+    plane
 }
 
 #[track_caller]
@@ -97,67 +111,243 @@ async fn a_stream_that_falls_silent_ends_with_an_error() {
     }
 }
 
-/// The last event of a stream as a client reads it.
-fn last_event(body: &str) -> &str {
-    body.trim_end().rsplit("\n\n").next().unwrap_or_default()
+/// What a client asks, and whom we ask then.
+#[derive(Clone, Copy)]
+struct Asked {
+    path: &'static str,
+    body: &'static str,
+    dialect: Dialect,
 }
 
-/// The first event is whole after `first_event` bytes of `body`.
-async fn check_cuts(head: &str, body: &[u8], first_event: usize) {
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{head}\r\n");
-    let upstream = Upstream::start([]).await;
-    let plane = patient(&upstream).await;
-    for end in 0..=body.len() {
-        let piece = [head.as_bytes(), &body[..end]].concat();
-        upstream.then(vec![Step::Send(piece)]);
-        let answer = plane.chat(CALL).await;
-        let text = std::str::from_utf8(&answer.body).unwrap();
-        if answer.status == 502 {
-            assert_eq!(answer.code(), "upstream_error");
-            assert!(end < first_event, "{end} bytes hold an event");
-        } else if last_event(text).starts_with("data: {\"error\":{") {
-            assert!(!text.contains("\ndata: [DONE]\n"), "after {end} bytes: {text}");
-            assert!(end < body.len(), "all of it was there: {text}");
-        } else {
-            assert_eq!(last_event(text), "data: [DONE]", "after {end} bytes");
-            assert!(end + 10 > body.len(), "after {end} bytes: {text}");
+const CHAT: Asked = Asked {
+    path: "/v1/chat/completions",
+    body: r#"{"model":"auto","stream":true,"messages":[{"role":"user","content":"x"}]}"#,
+    dialect: Dialect::OpenAi,
+};
+const COMPLETION: Asked = Asked {
+    path: "/v1/completions",
+    body: r#"{"model":"auto","stream":true,"prompt":"x"}"#,
+    dialect: Dialect::OpenAi,
+};
+const EMBEDDING: Asked = Asked {
+    path: "/v1/embeddings",
+    body: r#"{"model":"auto","input":["x"]}"#,
+    dialect: Dialect::OpenAi,
+};
+const MODERATION: Asked =
+    Asked { path: "/v1/moderations", body: r#"{"model":"auto","input":"x"}"#, ..EMBEDDING };
+
+impl Asked {
+    async fn of(self, plane: &Plane) -> Answer {
+        let request = Request::post(format!("http://{}{}", plane.address, self.path));
+        send(request.header("authorization", plane.bearer()), self.body).await
+    }
+}
+
+/// What a client takes a stream for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    /// None at all.
+    Refused,
+    Broken,
+    Complete,
+}
+
+/// Every event has to be whole, and only a stream that is complete may say so.
+#[track_caller]
+fn seen(answer: &Answer) -> Seen {
+    if answer.status == 502 {
+        assert_eq!(answer.code(), "upstream_error");
+        return Seen::Refused;
+    }
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let text = std::str::from_utf8(&answer.body).unwrap();
+    let events: Vec<_> = text.split("\n\n").map(str::trim).filter(|it| !it.is_empty()).collect();
+    let (last, before) = events.split_last().unwrap();
+    for event in before {
+        let chunk = serde_json::from_str::<Value>(event.strip_prefix("data: ").unwrap());
+        assert!(chunk.is_ok_and(|it| it["error"].is_null()), "{text}");
+    }
+    match last.strip_prefix("data: ").unwrap() {
+        "[DONE]" => Seen::Complete,
+        error => {
+            let error: Value = serde_json::from_str(error).unwrap();
+            assert_eq!(error["error"]["code"], "upstream_error", "{text}");
+            Seen::Broken
         }
+    }
+}
+
+/// How the end of a body is told, or is not.
+#[derive(Clone, Copy)]
+enum Framing {
+    Chunked,
+    Length,
+    Close,
+}
+
+impl Framing {
+    const ALL: [Self; 3] = [Self::Chunked, Self::Length, Self::Close];
+
+    /// The head of an answer that has these pieces for a body, and its body.
+    fn of(self, kind: &str, pieces: &[&str]) -> (String, Vec<u8>) {
+        let body = pieces.concat();
+        let (header, body) = match self {
+            Self::Chunked => {
+                let mut chunks: Vec<_> = pieces.iter().map(|it| chunk(it)).collect();
+                chunks.push(LAST_CHUNK.into());
+                ("transfer-encoding: chunked\r\n".to_owned(), chunks.concat())
+            }
+            Self::Length => (format!("content-length: {}\r\n", body.len()), body.into_bytes()),
+            Self::Close => (String::new(), body.into_bytes()),
+        };
+        (format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n{header}\r\n"), body)
+    }
+}
+
+/// So many go on at once: a call that failed waits before it is tried again.
+const LANES: usize = 16;
+
+/// What is answered where the upstream ends behind each byte of `rest`, and behind none.
+async fn cut_everywhere(asked: Asked, begins: &[u8], rest: &[u8]) -> Vec<Answer> {
+    let lane = async |first: usize| {
+        let upstream = Upstream::start([]).await;
+        let plane = listening(&upstream, asked.dialect).await;
+        let mut answers = vec![];
+        for end in (first..=rest.len()).step_by(LANES) {
+            upstream.then(vec![Step::Send([begins, &rest[..end]].concat())]);
+            answers.push((end, asked.of(&plane).await));
+        }
+        answers
+    };
+    let lanes = join_all((0..LANES).map(lane)).await;
+    let mut all: Vec<_> = lanes.into_iter().flatten().collect();
+    all.sort_by_key(|(end, _)| *end);
+    all.into_iter().map(|(_, answer)| answer).collect()
+}
+
+/// Cuts the stream behind each of its bytes. The first of its events begins the answer, and
+/// the last one says that it is complete.
+async fn check_cuts(asked: Asked, framings: &[Framing], events: &[&str]) {
+    for framing in framings {
+        let (head, body) = framing.of("text/event-stream", events);
+        let first = framing.of("", &events[..1]).1.len();
+        let answers = cut_everywhere(asked, head.as_bytes(), &body).await;
+        let all: Vec<_> = answers.iter().map(seen).collect();
+        for (answer, seen) in answers.iter().zip(&all) {
+            // Only where we translate it is we who say why an answer ended.
+            if *seen != Seen::Complete && asked.dialect != Dialect::OpenAi {
+                let text = String::from_utf8_lossy(&answer.body);
+                assert!(!text.contains(r#""finish_reason":""#), "{text}");
+            }
+        }
+        let of = |wanted| all.iter().filter(|it| **it == wanted).count();
+        assert!(all.is_sorted_by_key(|it| *it as u8), "{all:?}");
+        assert!(of(Seen::Refused) <= first, "{first} bytes hold an event");
+        // What follows the last event's own line is an empty one, and how the body ends.
+        assert!((1..=10).contains(&of(Seen::Complete)), "{all:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_cut_at_any_byte_never_looks_complete() {
-    let (one, two) = ("data: {\"a\":\"data: [DONE]\"}\n\n", "data: {\"b\":2}\n\ndata: [DONE]\n\n");
-    let chunked = [&chunk(one)[..], &chunk(two), LAST_CHUNK].concat();
-    check_cuts("transfer-encoding: chunked\r\n", &chunked, chunk(one).len()).await;
-    check_cuts("", format!("{one}{two}").as_bytes(), one.len()).await;
+    let events = [
+        "data: {\"a\":\"data: [DONE]\"}\n\n",
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{}\"}}]}}]}\n\n",
+        "data: {\"b\":2}\n\ndata: [DONE]\n\n",
+    ];
+    check_cuts(CHAT, &Framing::ALL, &events).await;
+    let events = ["data: {\"choices\":[{\"text\":\"[DONE]\"}]}\n\n", "data: [DONE]\n\n"];
+    check_cuts(COMPLETION, &Framing::ALL, &events).await;
 }
 
-async fn check_whole_cuts(head: &str, body: &[u8]) {
-    const REPLY: &str = r#"{"choices":[1,"x"]}"#;
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{head}\r\n");
-    let whole = [head.as_bytes(), body].concat();
-    let upstream = Upstream::start([]).await;
-    let plane = patient(&upstream).await;
-    for end in 0..=whole.len() {
-        upstream.then(vec![Step::Send(whole[..end].into())]);
-        let answer = plane.chat(CALL).await;
-        if answer.status == 200 {
-            assert_eq!((&answer.body[..], end), (REPLY.as_bytes(), whole.len()));
-        } else {
-            check(&answer, 502, "upstream_error");
-            assert!(end < whole.len(), "all of it was there: {answer:?}");
+/// A text, and a call of a tool whose arguments come in pieces.
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_does_one_that_is_translated_from_anthropics_words() {
+    let of =
+        |kind: &str, rest: &str| format!("event: {kind}\ndata: {{\"type\":\"{kind}\"{rest}}}\n\n");
+    let delta = |index: u32, kind: &str, rest: &str| {
+        let delta = format!(r#","index":{index},"delta":{{"type":"{kind}",{rest}}}"#);
+        of("content_block_delta", &delta)
+    };
+    let tool = r#","index":1,"content_block":{"type":"tool_use","id":"t","name":"f"}"#;
+    let events = [
+        of("message_start", r#","message":{"id":"1","model":"m"}"#),
+        delta(0, "text_delta", r#""text":"[DONE]""#),
+        of("content_block_start", tool),
+        delta(1, "input_json_delta", r#""partial_json":"{\"a\":""#),
+        delta(1, "input_json_delta", r#""partial_json":"1}""#),
+        of("content_block_stop", r#","index":1"#),
+        of("message_delta", r#","delta":{"stop_reason":"tool_use"}"#),
+        of("message_stop", ""),
+    ];
+    let asked = Asked { dialect: Dialect::Anthropic, ..CHAT };
+    check_cuts(asked, &[Framing::Chunked, Framing::Close], &events.each_ref().map(|it| &it[..]))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_does_one_that_is_translated_from_geminis_words() {
+    let of = |parts: &str, rest: &str| {
+        format!("data: {{\"candidates\":[{{\"content\":{{\"parts\":[{parts}]}}{rest}}}]}}\r\n\r\n")
+    };
+    let events = [
+        of(r#"{"text":"[DONE]"}"#, ""),
+        of(r#"{"functionCall":{"name":"f","args":{"a":1}}}"#, ""),
+        of(r#"{"functionCall":{"name":"g","args":{}}}"#, r#","finishReason":"STOP""#),
+    ];
+    let asked = Asked { dialect: Dialect::Gemini, ..CHAT };
+    check_cuts(asked, &[Framing::Chunked, Framing::Close], &events.each_ref().map(|it| &it[..]))
+        .await;
+}
+
+/// The same of an answer that is no stream: each byte of its head and its body.
+async fn check_whole_cuts(asked: Asked, framings: &[Framing], (one, two): (&str, &str)) {
+    for framing in framings {
+        let (head, body) = framing.of("application/json", &[one, two]);
+        let whole = [head.as_bytes(), &body].concat();
+        let answers = cut_everywhere(asked, b"", &whole).await;
+        let (all_of_it, cut) = answers.split_last().unwrap();
+        for answer in cut {
+            check(answer, 502, "upstream_error");
         }
+        assert_eq!(all_of_it.status, 200, "{all_of_it:?}");
+        let is_as_it_was = all_of_it.body == format!("{one}{two}");
+        assert!(is_as_it_was || asked.dialect != Dialect::OpenAi, "{all_of_it:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_cut_at_any_byte_is_an_error() {
-    let (one, two) = (r#"{"choices":[1,"#, r#""x"]}"#);
-    check_whole_cuts("content-length: 19\r\n", format!("{one}{two}").as_bytes()).await;
-    let chunked = [&chunk(one)[..], &chunk(two), LAST_CHUNK].concat();
-    check_whole_cuts("transfer-encoding: chunked\r\n", &chunked).await;
-    check_whole_cuts("", format!("{one}{two}").as_bytes()).await;
+    check_whole_cuts(CHAT, &Framing::ALL, (r#"{"choices":[1,"#, r#""x"]}"#)).await;
+    let ends_with_its_connection = &[Framing::Close];
+    for (asked, halves) in [
+        (COMPLETION, (r#"{"choices":["#, "]}")),
+        (EMBEDDING, (r#"{"data":["#, "]}")),
+        (MODERATION, (r#"{"results":["#, "]}")),
+    ] {
+        check_whole_cuts(asked, ends_with_its_connection, halves).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_translated_and_cut_at_any_byte_is_an_error() {
+    let ends_with_its_connection = &[Framing::Close];
+    let anthropics = (
+        r#"{"id":"1","model":"m","content":[{"type":"tool_use","id":"t","name":"f","#,
+        r#""input":{"a":1}}],"stop_reason":"tool_use"}"#,
+    );
+    let geminis = (
+        r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","#,
+        r#""args":{"a":1}}}]},"finishReason":"STOP"}]}"#,
+    );
+    for (asked, dialect, halves) in [
+        (CHAT, Dialect::Anthropic, anthropics),
+        (CHAT, Dialect::Gemini, geminis),
+        (EMBEDDING, Dialect::Gemini, (r#"{"embeddings":[{"#, r#""values":[0.5,-1]}]}"#)),
+    ] {
+        check_whole_cuts(Asked { dialect, ..asked }, ends_with_its_connection, halves).await;
+    }
 }
 
 /// Whatever was answered on a connection, the next call on it, or instead of it, gets its

@@ -6,6 +6,7 @@ mod breaking;
 mod budgets;
 mod costs;
 mod counting;
+mod crowding;
 mod failing_over;
 mod feed;
 mod forms;

@@ -3,9 +3,13 @@
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -31,6 +35,7 @@ pub struct Upstream {
     pub address: SocketAddr,
     pub events: mpsc::UnboundedReceiver<Event>,
     scripts: Arc<Mutex<VecDeque<Vec<Step>>>>,
+    flooded: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
@@ -55,16 +60,18 @@ impl Upstream {
         let scripts = Arc::new(Mutex::new(scripts.into_iter().collect()));
         let (sender, events) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
-        let taken = scripts.clone();
+        let (taken, flooded) = (scripts.clone(), Arc::<AtomicUsize>::default());
+        let counted = flooded.clone();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 stream.set_nodelay(true).unwrap();
-                connections.spawn(serve(stream, taken.clone(), sender.clone()));
+                let (taken, counted) = (taken.clone(), counted.clone());
+                connections.spawn(serve(stream, taken, counted, sender.clone()));
             }
         });
-        Self { address, events, scripts, _tasks: tasks }
+        Self { address, events, scripts, flooded, _tasks: tasks }
     }
 
     pub fn then(&self, script: Vec<Step>) {
@@ -73,6 +80,11 @@ impl Upstream {
 
     pub async fn event(&mut self) -> Event {
         crate::soon(self.events.recv()).await.unwrap()
+    }
+
+    /// How many bytes of all floods were taken so far.
+    pub fn flooded(&self) -> usize {
+        self.flooded.load(Ordering::Relaxed)
     }
 
     /// How many requests have come since the last look.
@@ -85,6 +97,7 @@ impl Upstream {
 async fn serve(
     mut stream: TcpStream,
     scripts: Arc<Mutex<VecDeque<Vec<Step>>>>,
+    flooded: Arc<AtomicUsize>,
     events: mpsc::UnboundedSender<Event>,
 ) {
     let next = || {
@@ -104,8 +117,11 @@ async fn serve(
             }
             Step::Flood => {
                 let (piece, mut taken) = (chunk(&format!("data: {}\n\n", "x".repeat(8_000))), 0);
+                // So that what is taken is what the other end took.
+                SockRef::from(&stream).set_send_buffer_size(piece.len()).unwrap();
                 while stream.write_all(&piece).await.is_ok() {
                     taken += piece.len();
+                    flooded.fetch_add(piece.len(), Ordering::Relaxed);
                 }
                 let _ = events.send(Event::Flooded(taken));
                 return;
