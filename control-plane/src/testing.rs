@@ -68,6 +68,14 @@ impl Fixture {
         Self::with(root, Config { reach: Reach::with_this_machine(), ..config() }).await
     }
 
+    /// One whose Redis is away.
+    pub async fn without_redis(root: PgPool) -> Self {
+        let mut config = config();
+        // Nobody listens there.
+        config.stores.redis_url = "redis://127.0.0.1:1/".into();
+        Self::with(root, config).await
+    }
+
     async fn with(root: PgPool, config: Config) -> Self {
         let options = root.connect_options().as_ref().clone();
         let db = PgPoolOptions::new()

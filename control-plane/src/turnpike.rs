@@ -19,7 +19,7 @@ use control_plane::{
     reconciliation::{self, Extent},
     snapshots::{Listed, Publisher, Verdict},
     tokens,
-    upstreams::{self, Declared, Draft, TypedTimeouts, Upstream, books, known_models},
+    upstreams::{self, Declared, Draft, SaidTimeouts, Upstream, books, known_models},
 };
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
@@ -118,18 +118,18 @@ struct NewProvider {
     #[arg(long, default_value = "")]
     region: String,
 
-    /// Seconds until an answer begins, where it is not what the proxies were configured with;
-    /// so for the two that follow.
-    #[arg(long, default_value = "")]
-    first_byte_seconds: String,
+    /// Seconds until an answer begins. Left out it stays as it was, which at first is what the
+    /// proxies were configured with, as it is again when this is empty; so for the two that follow.
+    #[arg(long)]
+    first_byte_seconds: Option<String>,
 
     /// Seconds between two pieces of an answer.
-    #[arg(long, default_value = "")]
-    idle_seconds: String,
+    #[arg(long)]
+    idle_seconds: Option<String>,
 
     /// Seconds for an answer as a whole.
-    #[arg(long, default_value = "")]
-    total_seconds: String,
+    #[arg(long)]
+    total_seconds: Option<String>,
 
     #[command(flatten)]
     reach: Reach,
@@ -480,22 +480,25 @@ async fn for_the_platform(stores: &Stores) -> Result<Work, sqlx::Error> {
 }
 
 async fn put_provider(new: &NewProvider) -> Result<(), Box<dyn std::error::Error>> {
-    let draft = Draft {
+    let egress = Egress::new(new.reach.clone());
+    let said = SaidTimeouts {
+        first_byte: new.first_byte_seconds.clone(),
+        idle: new.idle_seconds.clone(),
+        total: new.total_seconds.clone(),
+    };
+    let mut draft = Draft {
         vendor: new.vendor.clone(),
         name: new.name.clone(),
-        dialect: None,
         base_url: new.base_url.clone(),
         region: new.region.clone(),
-        timeouts: TypedTimeouts {
-            first_byte: new.first_byte_seconds.clone(),
-            idle: new.idle_seconds.clone(),
-            total: new.total_seconds.clone(),
-        },
+        ..Draft::default()
     };
-    let place = draft.place(&Egress::new(new.reach.clone()))?;
+    let name = draft.place(&egress)?.name;
     let models = known_models(&new.vendor);
     let sealer = new.credential_key.sealer("credentials");
     let mut work = for_the_platform(&new.stores).await?;
+    draft.timeouts = said.over(upstreams::timeouts(&mut work, &name).await?);
+    let place = draft.place(&egress)?;
     let declared = Declared { place, secret: new.secret.clone(), models };
     let upstream = upstreams::put(&mut work, &sealer, &declared).await?;
     work.commit().await?;

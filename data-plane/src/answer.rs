@@ -16,6 +16,7 @@ use shared::snapshot::Digest;
 
 use crate::{
     admit::Memory,
+    budgets::Tab,
     call::{CallFailed, Open, Relay, Served},
     metrics::Outcome,
     refused::Refused,
@@ -88,18 +89,26 @@ pub struct Streamed {
     relay: Relay<Incoming>,
     served: Served,
     visit: Visit,
+    is_delivered: bool,
 }
 
 impl Streamed {
     pub fn new(relay: Relay<Incoming>, served: Served, visit: Visit) -> Self {
-        Self { relay, served, visit }
+        Self { relay, served, visit, is_delivered: false }
+    }
+
+    /// What went to the client is all that will.
+    fn is_over(&mut self) {
+        if !std::mem::replace(&mut self.is_delivered, true) {
+            self.visit.story.delivers(&self.relay.delivered());
+        }
     }
 }
 
 /// However the stream ended, if only because the client hung up, it has been served.
 impl Drop for Streamed {
     fn drop(&mut self) {
-        self.visit.story.delivers(&self.relay.delivered());
+        self.is_over();
     }
 }
 
@@ -123,7 +132,10 @@ impl MessageBody for Streamed {
                 Some(Ok(bytes))
             }
             Some(Err(why)) => {
-                let broken = Refused::from(CallFailed { served: this.served.clone().into(), why });
+                this.is_over();
+                let cost = this.visit.story.tab().map(Tab::cost).unwrap_or_default();
+                let served = this.served.clone().into();
+                let broken = Refused::from(CallFailed { served, why, cost });
                 Some(Ok(this.visit.breaks(&broken).into()))
             }
             None => {

@@ -44,6 +44,7 @@ use crate::{
     metrics::Metrics,
     pipeline::Gateway,
     receive::{Limits, Patience},
+    refused::Pages,
     web,
 };
 
@@ -214,7 +215,6 @@ fn gateway(
         .map_err(|source| NotStarted::Journal { directory, source })?;
     let calling = Calling::new(config.timeouts, config.breaker_calls, &metrics.call);
     let patience = Patience { grace: config.timeouts.body, ..Patience::default() };
-    let dashboard = config.dashboard_url.as_str().trim_end_matches('/');
     Ok(Gateway {
         catalog,
         meter,
@@ -225,7 +225,7 @@ fn gateway(
         proxies: TrustedProxies(config.trusted_proxies.clone()),
         limits: Limits { bytes: config.body_limit_bytes, patience },
         calling: calling.into(),
-        error_docs: format!("{dashboard}/docs/errors/"),
+        pages: Pages::of(&config.dashboard_url),
         draining: false.into(),
     })
 }

@@ -1,5 +1,7 @@
 //! The models a caller can use, in one shape that clients of several APIs understand.
 
+mod codex;
+
 use std::{cmp::Reverse, collections::BTreeSet, sync::Arc};
 
 use serde::Serialize;
@@ -7,12 +9,13 @@ use shared::{
     money::{Rates, UnitPrice},
     snapshot::{Capability, Modality, Policy},
 };
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use url::form_urlencoded;
 
 use crate::{
     ask::NotAnAsk,
     authenticate::Caller,
-    catalog::{Model, Snapshot},
+    catalog::{Model, Snapshot, allows},
     route::{NoRoute, find, led_to},
 };
 
@@ -23,16 +26,24 @@ struct List<'a> {
     first_id: Option<&'a str>,
     last_id: Option<&'a str>,
     data: Vec<Item<'a>>,
+    /// The same in Codex's words, for who says its version: nobody else has need of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    models: Option<Vec<codex::Info<'a>>>,
 }
 
 /// A model as OpenAI, Anthropic and OpenRouter describe one, all at once: each client reads
-/// what it knows and passes over the rest. Since when there is one nobody told us, and so we
-/// do not say.
+/// what it knows and passes over the rest.
 #[derive(Serialize)]
 struct Item<'a> {
     id: &'a str,
     object: &'static str,
     r#type: &'static str,
+    /// Since when it is served here, in seconds since 1970, and in Anthropic's form. Of some
+    /// nobody wrote it down, and of a policy it would say nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<String>,
     owned_by: &'a str,
     name: &'a str,
     display_name: &'a str,
@@ -122,6 +133,8 @@ pub struct Wanted {
     /// Of its input.
     most_price: Option<UnitPrice>,
     order: Order,
+    /// Codex's name for the list is looked for beside the usual one.
+    is_codex: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -142,6 +155,7 @@ impl Wanted {
             let each = || value.split(',').map(str::trim).filter(|it| !it.is_empty());
             match &*name {
                 "supported_parameters" => wanted.parameters.extend(each().map(str::to_owned)),
+                "client_version" => wanted.is_codex = true,
                 "providers" => wanted.providers.extend(each().map(str::to_owned)),
                 "input_modalities" => wanted.input = modalities("input_modalities", each())?,
                 "output_modalities" => wanted.output = modalities("output_modalities", each())?,
@@ -211,12 +225,16 @@ pub fn list(snapshot: &Snapshot, caller: &Caller, wanted: &Wanted, now_ms: i64) 
     let organization = caller.organization();
     let models = snapshot.models(organization).map(|it| it.name.as_str());
     let policies = snapshot.policies(organization).map(|it| it.name.as_str());
-    let names: BTreeSet<_> = models.chain(policies).collect();
+    // Why others are not on the list nobody asks, and finding out takes long.
+    let is_in_question =
+        |it: &&str| allows(&caller.key, it) || snapshot.policy(organization, it).is_some();
+    let names: BTreeSet<_> = models.chain(policies).filter(is_in_question).collect();
     let items = names.into_iter().filter_map(|it| item(snapshot, caller, it, now_ms).ok());
     let mut data: Vec<_> = items.filter(|it| wanted.wants(it)).collect();
     wanted.sort(&mut data);
     let (first_id, last_id) = (data.first().map(|it| it.id), data.last().map(|it| it.id));
-    written(&List { object: "list", has_more: false, first_id, last_id, data })
+    let models = wanted.is_codex.then(|| codex::infos(&data));
+    written(&List { object: "list", has_more: false, first_id, last_id, data, models })
 }
 
 pub fn one(
@@ -255,6 +273,7 @@ fn of_policy<'a>(policy: &'a Policy, models: &[&'a Arc<Model>]) -> Item<'a> {
     let mut item = of_models(models);
     item.id = &policy.name;
     item.owned_by = "turnpike";
+    (item.created, item.created_at) = (None, None);
     (item.name, item.display_name) = (&policy.name, &policy.name);
     (item.context_length, item.max_output_tokens) = (context_length, max_output_tokens);
     item.top_provider = TopProvider { context_length, max_completion_tokens: max_output_tokens };
@@ -276,10 +295,13 @@ fn of_models<'a>(models: &[&'a Arc<Model>]) -> Item<'a> {
         names.sort_unstable();
         names.dedup();
     }
+    let created = model.created.and_then(|it| OffsetDateTime::from_unix_timestamp(it).ok());
     Item {
         id: &model.name,
         object: "model",
         r#type: "model",
+        created: created.map(OffsetDateTime::unix_timestamp),
+        created_at: created.and_then(|it| it.format(&Rfc3339).ok()),
         owned_by: &model.upstream.provider,
         name: &model.display_name,
         display_name: &model.display_name,
@@ -388,6 +410,78 @@ mod tests {
             "turnpike": { "providers": ["example"], "regions": [], "policy": null },
         });
         assert_eq!(serde_json::from_slice::<Value>(&one).unwrap(), expected);
+    }
+
+    #[test]
+    fn since_when_a_model_is_served_is_told_where_it_is_known() {
+        let mut fixture = Fixture::default();
+        let models = &mut fixture.upstream(None, &["a", "b"]).models;
+        models[0].created = Some(1_763_712_000);
+        let snapshot = snapshot(&fixture);
+        let told = |name| -> Value {
+            serde_json::from_slice(&one(&snapshot, &caller(None), name).unwrap()).unwrap()
+        };
+        let a = told("a");
+        assert_eq!(
+            (&a["created"], &a["created_at"]),
+            (&1_763_712_000.into(), &"2025-11-21T08:00:00Z".into())
+        );
+        assert!(told("b").get("created").is_none());
+    }
+
+    /// What Codex 0.150 cannot read the list without: one field less of one model, and it takes
+    /// none.
+    #[test]
+    fn codex_finds_its_own_list_beside_the_usual_one() {
+        let mut fixture = Fixture::default();
+        let models = &mut fixture.upstream(None, &["a", "b", "vectors"]).models;
+        models[0].capabilities = vec![Capability::Reasoning, Capability::ParallelTools];
+        models[0].input = vec![Modality::Text, Modality::Image, Modality::Audio];
+        models[2].max_output_tokens = 0;
+        let snapshot = snapshot(&fixture);
+        let listed = |query: &str| -> Value {
+            let wanted = Wanted::parse(query).unwrap();
+            serde_json::from_slice(&list(&snapshot, &caller(None), &wanted)).unwrap()
+        };
+        assert!(listed("limit=9").get("models").is_none());
+        let list = listed("client_version=0.169.0");
+        assert_eq!(list["data"].as_array().unwrap().len(), 3);
+        let models = list["models"].as_array().unwrap();
+        let slugs: Vec<_> = models.iter().map(|it| it["slug"].as_str().unwrap()).collect();
+        assert_eq!(slugs, ["a", "b"], "what does not write is not for it");
+        for field in [
+            "slug",
+            "display_name",
+            "description",
+            "supported_reasoning_levels",
+            "shell_type",
+            "visibility",
+            "supported_in_api",
+            "priority",
+            "upgrade",
+            "base_instructions",
+            "supports_reasoning_summaries",
+            "support_verbosity",
+            "default_verbosity",
+            "apply_patch_tool_type",
+            "truncation_policy",
+            "supports_parallel_tool_calls",
+            "context_window",
+            "experimental_supported_tools",
+            "input_modalities",
+        ] {
+            assert!(models.iter().all(|it| it.get(field).is_some()), "{field}");
+        }
+        let (a, b) = (&models[0], &models[1]);
+        assert_eq!(a["supported_reasoning_levels"][1]["effort"], "medium");
+        assert_eq!(a["default_reasoning_level"], "medium");
+        assert_eq!(a["input_modalities"], serde_json::json!(["text", "image"]));
+        assert_eq!(
+            (&a["context_window"], &a["supports_parallel_tool_calls"]),
+            (&8_000.into(), &true.into())
+        );
+        assert_eq!(b["supported_reasoning_levels"], serde_json::json!([]));
+        assert_eq!((&a["priority"], &b["priority"]), (&0.into(), &1.into()));
     }
 
     #[test]

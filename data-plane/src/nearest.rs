@@ -1,5 +1,7 @@
 //! "Did you mean …?"
 
+use std::cmp::Reverse;
+
 /// Longer texts are not mistyped names, and comparing them would cost more than it helps.
 const LONGEST: usize = 64;
 
@@ -15,6 +17,28 @@ pub fn nearest<'a>(wanted: &str, candidates: impl Iterator<Item = &'a str>) -> O
         .filter(|(distance, _)| *distance <= tolerated)
         .min()
         .map(|(_, it)| it)
+}
+
+/// So many of the candidates at most, those first that are most like `wanted`: that begin as it
+/// does, for names of one family do, and then those that one comes to with the fewest changes.
+pub fn likest<'a>(
+    wanted: &str,
+    candidates: impl Iterator<Item = &'a str>,
+    most: usize,
+) -> Vec<&'a str> {
+    let beginning = |it: &str| {
+        let same = |(a, b): &(u8, u8)| a.eq_ignore_ascii_case(b);
+        wanted.bytes().zip(it.bytes()).take_while(same).count()
+    };
+    // What is too long to be compared is like nothing.
+    let distance = |it: &str| match wanted.len().max(it.len()) > LONGEST {
+        true => usize::MAX,
+        false => distance(wanted.as_bytes(), it.as_bytes()),
+    };
+    let likeness = |it| (Reverse(beginning(it)), distance(it), it);
+    let mut all: Vec<_> = candidates.map(likeness).collect();
+    all.sort_unstable();
+    all.into_iter().take(most).map(|(_, _, it)| it).collect()
 }
 
 /// How many characters to insert, delete or replace to come from one text to the other.
@@ -52,6 +76,16 @@ mod tests {
         check("GPT-5", Some("gpt-5"));
         check("claude-sonet-5", Some("claude-sonnet-5"));
         check("autp", Some("auto"));
+    }
+
+    #[test]
+    fn the_likest_come_first() {
+        let names = ["zeta", "gpt-5", "claude-sonnet-5", "gpt-5-mini", "alfa"];
+        let likest = |wanted: &str, most| likest(wanted, names.into_iter(), most);
+        assert_eq!(likest("gpt-5-nano", 2), ["gpt-5-mini", "gpt-5"]);
+        assert_eq!(likest("claude-opus-5", 1), ["claude-sonnet-5"]);
+        assert_eq!(likest(&"x".repeat(1_000), 2), ["alfa", "claude-sonnet-5"]);
+        assert_eq!(likest("gpt-5", 9).len(), 5);
     }
 
     #[test]

@@ -31,7 +31,7 @@ use crate::{
     models,
     receive::{Limits, NotReceived, Sending, receive},
     refusals::Refusals,
-    refused::Refused,
+    refused::{Pages, Refused},
     route::{Plan, route},
 };
 
@@ -46,8 +46,8 @@ pub struct Gateway {
     pub limits: Limits,
     pub room: Arc<Room>,
     pub calling: Arc<Calling>,
-    /// Where the pages about error codes are; ends with a slash.
-    pub error_docs: String,
+    /// Where errors lead to.
+    pub pages: Pages,
     pub draining: AtomicBool,
 }
 

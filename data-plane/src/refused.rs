@@ -5,11 +5,12 @@
 
 use actix_web::http::StatusCode;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::{
     failure::{Classified, Code, Kind},
-    ids::RequestId,
+    ids::{ApiKeyId, RequestId},
 };
+use url::Url;
 
 use crate::{
     admit::Overloaded, ask::NotAnAsk, authenticate::NotLetIn, budgets::NotAdmitted,
@@ -86,12 +87,34 @@ impl Refused {
     }
 
     /// What the caller may read of it.
-    fn message(&self) -> String {
-        if self.kind().is_for_caller() {
-            return self.to_string();
+    fn message(&self, pages: &Pages) -> String {
+        match (self, self.key()) {
+            (Self::Call(it), _) => it.message(),
+            // Their own names and models, whoever has to act.
+            (Self::Route(it), None) => it.to_string(),
+            (_, Some(key)) => format!("{self} See {}", pages.key(key)),
+            (_, None) if self.kind().is_for_caller() => self.to_string(),
+            (_, None) => {
+                let Code { what, fix, .. } = self.code();
+                format!("{what} {fix}")
+            }
         }
-        let Code { what, fix, .. } = self.code();
-        format!("{what} {fix}")
+    }
+
+    /// The key that is at fault, which its holder can look up in the dashboard.
+    fn key(&self) -> Option<ApiKeyId> {
+        match self {
+            Self::Key(it) => it.key(),
+            Self::Route(it) => it.key(),
+            Self::Endpoint(_)
+            | Self::Room(_)
+            | Self::Admission(_)
+            | Self::Body(_)
+            | Self::Ask(_)
+            | Self::Journal(_)
+            | Self::Call(_)
+            | Self::Panicked(_) => None,
+        }
     }
 
     /// What an answer's head says of it beside its status.
@@ -111,24 +134,49 @@ impl Refused {
     }
 
     /// The same for programs, where there is more to say.
-    fn details(&self) -> Option<Value> {
+    fn details(&self, pages: &Pages) -> Option<Value> {
         match self {
             Self::Admission(NotAdmitted::Exceeded(it)) => Some(it.details()),
+            Self::Key(it) => {
+                let key = it.key()?;
+                Some(json!({ "key": key, "page": pages.key(key) }))
+            }
+            Self::Route(it) => it.details(),
+            Self::Call(it) => Some(it.details()),
             Self::Admission(_)
             | Self::Endpoint(_)
-            | Self::Key(_)
             | Self::Room(_)
             | Self::Body(_)
             | Self::Ask(_)
-            | Self::Route(_)
             | Self::Journal(_)
-            | Self::Call(_)
             | Self::Panicked(_) => None,
         }
     }
 
     fn param(&self) -> Option<&'static str> {
         self.stage().problems().first().map(|it| it.field)
+    }
+}
+
+/// The pages of the dashboard that errors lead to.
+#[derive(Clone, Debug)]
+pub struct Pages {
+    /// Ends without a slash.
+    dashboard: String,
+}
+
+impl Pages {
+    pub fn of(dashboard: &Url) -> Self {
+        Self { dashboard: dashboard.as_str().trim_end_matches('/').to_owned() }
+    }
+
+    fn about(&self, code: Code) -> String {
+        format!("{}/docs/errors/{}", self.dashboard, code.name)
+    }
+
+    /// Leads to the key's page in whichever organization it is in, if the reader is in it too.
+    fn key(&self, key: ApiKeyId) -> String {
+        format!("{}/keys/{key}", self.dashboard)
     }
 }
 
@@ -147,11 +195,11 @@ impl Dialect {
         if is_messages { Self::Anthropic } else { Self::OpenAi }
     }
 
-    /// The body of an error. `docs` is where the pages about codes are.
-    pub fn error(self, refused: &Refused, id: RequestId, docs: &str) -> String {
-        let (code, message) = (refused.code().name, refused.message());
-        let docs_url = format!("{docs}{code}");
-        let (kind, param, details) = (refused.kind(), refused.param(), refused.details());
+    /// The body of an error.
+    pub fn error(self, refused: &Refused, id: RequestId, pages: &Pages) -> String {
+        let (code, message) = (refused.code().name, refused.message(pages));
+        let docs_url = pages.about(refused.code());
+        let (kind, param, details) = (refused.kind(), refused.param(), refused.details(pages));
         let told = match self {
             Self::OpenAi => {
                 let r#type = openai_type(kind);
@@ -174,8 +222,8 @@ impl Dialect {
     }
 
     /// The same as the last event of a stream that broke.
-    pub fn error_event(self, refused: &Refused, id: RequestId, docs: &str) -> String {
-        let error = self.error(refused, id, docs);
+    pub fn error_event(self, refused: &Refused, id: RequestId, pages: &Pages) -> String {
+        let error = self.error(refused, id, pages);
         // The stream may have broken within a line, or within an event.
         match self {
             Self::OpenAi => format!("\n\ndata: {error}\n\n"),
@@ -272,18 +320,18 @@ fn anthropic_type(kind: Kind) -> &'static str {
 mod tests {
     use std::time::Duration;
 
-    use serde_json::{Value, json};
-
     use super::*;
     use crate::limits::{Level, LimitReached, LimitStanding, What};
 
-    const DOCS: &str = "https://dashboard/docs/errors/";
+    fn pages() -> Pages {
+        Pages::of(&"https://dashboard".parse().unwrap())
+    }
 
     #[track_caller]
     fn check(refused: impl Into<Refused>, status: u16, dialect: Dialect, expected: Value) {
         let (refused, id) = (refused.into(), RequestId::generate());
         assert_eq!(refused.status().as_u16(), status);
-        let error = dialect.error(&refused, id, DOCS);
+        let error = dialect.error(&refused, id, &pages());
         let mut error: Value = serde_json::from_str(&error).unwrap();
         let told = error.pointer_mut("/error/request_id").map(Value::take);
         let told = told.or_else(|| error.get_mut("request_id").map(Value::take));
@@ -346,16 +394,38 @@ mod tests {
     }
 
     #[test]
+    fn whoever_holds_a_revoked_key_reads_when_it_was_and_where_to_go() {
+        let (hint, key) = ("tpk_live_…9f3c".to_owned(), ApiKeyId::generate());
+        let at = time::macros::datetime!(2026-11-20 11:00 UTC);
+        let page = format!("https://dashboard/keys/{key}");
+        let expected = json!({ "error": {
+            "message": format!(
+                "The key tpk_live_…9f3c was revoked on 20 Nov 2026 11:00 UTC by its owner. \
+                 Create another. See {page}"
+            ),
+            "type": "authentication_error",
+            "code": "invalid_api_key",
+            "param": null,
+            "request_id": null,
+            "docs_url": "https://dashboard/docs/errors/invalid_api_key",
+            "details": { "key": key, "page": page },
+        }});
+        let by = shared::snapshot::RevokedBy::Owner;
+        check(NotLetIn::Revoked { hint, key, at, by }, 401, Dialect::OpenAi, expected);
+    }
+
+    #[test]
     fn a_full_room_is_no_limit_of_the_callers() {
         let refused = Refused::from(Overloaded::Full { seats: 20_000 });
         assert_eq!((refused.status().as_u16(), refused.code().name), (503, "overloaded"));
-        assert!(!refused.message().contains("20000"), "{}", refused.message());
+        let message = refused.message(&pages());
+        assert!(!message.contains("20000"), "{message}");
     }
 
     #[test]
     fn what_is_ours_is_told_in_general() {
         let refused = Refused::from(Panicked);
-        let told = Dialect::OpenAi.error(&refused, RequestId::generate(), DOCS);
+        let told = Dialect::OpenAi.error(&refused, RequestId::generate(), &pages());
         assert!(told.contains("The fault is ours") && !told.contains("panic"), "{told}");
         assert_eq!(refused.status().as_u16(), 500);
     }

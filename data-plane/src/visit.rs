@@ -79,7 +79,7 @@ impl Visit {
         self.ends(Outcome::Broken, StatusCode::OK);
         self.story.fails(why.code());
         self.record(why, "broken");
-        self.dialect.error_event(why, self.id, &self.gateway.error_docs)
+        self.dialect.error_event(why, self.id, &self.gateway.pages)
     }
 
     pub fn ends(&mut self, outcome: Outcome, status: StatusCode) {
@@ -193,8 +193,9 @@ impl Visit {
         }
         if let Refused::Call(it) = refused {
             self.tell_served(&mut response, &it.served);
+            response.insert_header(("x-turnpike-cost-usd", it.cost.exact()));
         }
-        let error = self.dialect.error(refused, self.id, &self.gateway.error_docs);
+        let error = self.dialect.error(refused, self.id, &self.gateway.pages);
         response.content_type(JSON).body(error)
     }
 
@@ -309,7 +310,7 @@ mod tests {
             metrics: metrics.into(),
             proxies: crate::authenticate::TrustedProxies::default(),
             limits: Limits { bytes: 1_000, patience: Patience::default() },
-            error_docs: "https://dashboard/docs/errors/".into(),
+            pages: crate::refused::Pages::of(&"https://dashboard".parse().unwrap()),
             draining: false.into(),
         })
     }

@@ -217,7 +217,7 @@ codes! {
         "The data plane needs a key with each call.",
         "Send your key as Authorization: Bearer, or as x-api-key.";
     INVALID_API_KEY = "invalid_api_key", "The API key is not valid",
-        "The key is unknown, revoked, expired, or not a key of ours.",
+        "The key is unknown, revoked, expired, or not a key of ours. Of a key that was revoked in the last thirty days the answer says when.",
         "Create a key in the dashboard and use that.";
     CONFLICTING_API_KEYS = "conflicting_api_keys", "Two different API keys were sent",
         "The request carries different keys in different headers.",
@@ -233,12 +233,12 @@ codes! {
         "Call from an address on the key's list, or change the list.";
     MODEL_NOT_ALLOWED = "model_not_allowed", "The key may not use this model",
         "The key's list of models does not include the one asked for.",
-        "Use a model that GET /v1/models lists.";
+        "Use one of those that the answer names, or another that GET /v1/models lists.";
     MODEL_NOT_FOUND = "model_not_found", "There is no such model",
         "No model of that name is served here.",
         "Use a model that GET /v1/models lists.";
     NO_ELIGIBLE_MODEL = "no_eligible_model", "No model can take the call",
-        "None of the models that the name leads to is served at present.",
+        "None of the models that the name leads to can take the call. The answer says of each why.",
         "Name another model, or ask an admin of your organization to look at the routing policy.";
     UNKNOWN_ENDPOINT = "unknown_endpoint", "There is no such endpoint",
         "The path is not one this API has.",

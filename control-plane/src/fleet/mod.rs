@@ -10,19 +10,19 @@ mod web;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
 use shared::{
     failure::{Classified, Kind},
     ids::{ApiKeyId, CredentialId},
-    snapshot::Report,
+    snapshot::{Places, Report},
 };
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::{access::Doors, platform::Platform};
+use crate::{access::Doors, platform::Platform, snapshots};
 
 pub fn doors(doors: &mut Doors) {
     web::doors(doors);
@@ -61,8 +61,54 @@ pub struct Refusal {
     pub refused: usize,
     /// of those that live.
     pub live: usize,
-    /// Until the last of them did.
-    pub after: Duration,
+    /// Until the last of them did, where the fast lane carried it.
+    pub after: Option<Duration>,
+}
+
+/// What is known of how far a key's revocation has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    Told(Refusal),
+    /// What was published last still lets the key in.
+    Untold,
+    /// The store where proxies look does not answer.
+    Unknown,
+}
+
+impl Revocation {
+    /// Whether there is nothing more to come.
+    pub fn is_complete(&self) -> bool {
+        match self {
+            Self::Told(refusal) => refusal.is_complete(),
+            Self::Untold | Self::Unknown => false,
+        }
+    }
+
+    /// What whoever looks at the key has to know.
+    pub fn warning(&self) -> Option<&'static str> {
+        match self {
+            Self::Told(_) => None,
+            Self::Untold => Some(
+                "The proxies have not been told yet that this key is revoked: calls with it may \
+                 still be let in. They are told as soon as the store where they look answers.",
+            ),
+            Self::Unknown => Some(
+                "The store where proxies look does not answer. A proxy that has not heard of the \
+                 revocation goes on letting the key in until it does, and refuses it within \
+                 seconds of that.",
+            ),
+        }
+    }
+}
+
+impl std::fmt::Display for Revocation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Told(refusal) => refusal.fmt(f),
+            Self::Untold => f.write_str("Not told yet"),
+            Self::Unknown => f.write_str("Not known"),
+        }
+    }
 }
 
 impl Refusal {
@@ -76,7 +122,10 @@ impl std::fmt::Display for Refusal {
         let Self { refused, live, after } = self;
         let proxies = if *live == 1 { "proxy" } else { "proxies" };
         write!(f, "Refused on {refused} of {live} {proxies}")?;
-        if *refused > 0 { write!(f, " after {} ms", after.as_millis()) } else { Ok(()) }
+        match after {
+            Some(after) if *refused > 0 => write!(f, " after {} ms", after.as_millis()),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
@@ -146,9 +195,12 @@ pub async fn known_left_alone(platform: &Platform) -> HashMap<CredentialId, Left
 
 /// Every proxy heard of within a day, by name.
 pub async fn proxies(platform: &Platform) -> Result<Vec<Proxy>, FleetError> {
+    proxies_in(&platform.redis, &platform.publisher.places).await
+}
+
+async fn proxies_in(store: &shared::wire::Pool, places: &Places) -> Result<Vec<Proxy>, FleetError> {
     let said = async {
-        let mut conn = platform.redis.get().await?;
-        let places = &platform.publisher.places;
+        let mut conn = store.get().await?;
         let mut ask = redis::pipe();
         ask.hgetall(places.reports()).cmd("TIME");
         let (said, now): (HashMap<String, String>, (i64, i64)) = ask.query_async(&mut conn).await?;
@@ -169,17 +221,54 @@ fn read(name: String, text: &str, now_ms: i64) -> Option<Proxy> {
     Some(Proxy { name, report, silent_for }).filter(|it| it.silent_for < KNOWN)
 }
 
-/// How far the fast lane has carried what stopped a key, within the last day. Nothing
-/// where that is not known: the page is about the key, not about Redis.
-pub async fn refusal(platform: &Platform, key: ApiKeyId) -> Option<Refusal> {
-    match timeout(PATIENCE, heard(platform, key)).await {
-        Ok(Ok(refusal)) => refusal,
+/// How many of the proxies that live have heard all of these entries of the fast lane, and how
+/// many live.
+pub async fn heard_all(
+    store: &shared::wire::Pool,
+    places: &Places,
+    entries: &[String],
+) -> Result<(usize, usize), FleetError> {
+    let proxies = proxies_in(store, places).await?;
+    let mut ask = redis::pipe();
+    for entry in entries {
+        ask.hkeys(places.heard(entry));
+    }
+    let heard: Vec<HashSet<String>> = ask.query_async(&mut store.get().await?).await?;
+    let live = proxies.iter().filter(|it| it.is_live());
+    let has_heard = |it: &&Proxy| heard.iter().all(|names| names.contains(&it.name));
+    Ok((live.clone().filter(has_heard).count(), live.count()))
+}
+
+/// How far a key's revocation has come: as the fast lane carried it, within the last day, or else
+/// the chain. Nothing where there is no proxy to refuse it.
+pub async fn revocation(platform: &Platform, key: ApiKeyId) -> Option<Revocation> {
+    let known = async {
+        match heard(platform, key).await? {
+            Some(refusal) => Ok(Revocation::Told(refusal)),
+            None => by_revision(platform, key).await,
+        }
+    };
+    match timeout(PATIENCE, known).await {
+        Ok(Ok(Revocation::Told(refusal))) if refusal.live == 0 => None,
+        Ok(Ok(revocation)) => Some(revocation),
         Ok(Err(error)) => {
             warn!(%error, "could not ask which proxies refuse {key}");
-            None
+            Some(Revocation::Unknown)
         }
-        Err(_) => None,
+        Err(_) => Some(Revocation::Unknown),
     }
+}
+
+/// Who serves the newest revision lets in what that lets in.
+async fn by_revision(platform: &Platform, key: ApiKeyId) -> Result<Revocation, FleetError> {
+    if snapshots::lets_in(&platform.db, key).await? {
+        return Ok(Revocation::Untold);
+    }
+    let newest = snapshots::newest(&platform.db).await?.map_or(0, |it| it.0);
+    let proxies = proxies(platform).await?;
+    let live = proxies.iter().filter(|it| it.is_live());
+    let refused = live.clone().filter(|it| it.is_behind_by(newest) == 0).count();
+    Ok(Revocation::Told(Refusal { refused, live: live.count(), after: None }))
 }
 
 async fn heard(platform: &Platform, key: ApiKeyId) -> Result<Option<Refusal>, FleetError> {
@@ -201,7 +290,7 @@ async fn heard(platform: &Platform, key: ApiKeyId) -> Result<Option<Refusal>, Fl
     let at: Vec<_> = live.iter().filter_map(|it| heard.get(&it.name)).collect();
     let last = at.iter().map(|it| **it).max().unwrap_or(began);
     let after = Duration::from_millis(last.saturating_sub(began));
-    Ok(Some(Refusal { refused: at.len(), live: live.len(), after }))
+    Ok(Some(Refusal { refused: at.len(), live: live.len(), after: Some(after) }))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -212,10 +301,15 @@ pub enum FleetError {
     NoConnection(#[from] shared::wire::PoolError),
     #[error("Redis failed")]
     Redis(#[from] redis::RedisError),
+    #[error("the chain of revisions could not be read")]
+    Store(#[from] sqlx::Error),
 }
 
 impl Classified for FleetError {
     fn kind(&self) -> Kind {
-        Kind::Unavailable
+        match self {
+            Self::TooSlow | Self::NoConnection(_) | Self::Redis(_) => Kind::Unavailable,
+            Self::Store(error) => error.kind(),
+        }
     }
 }

@@ -46,9 +46,12 @@ fn a_proxy_is_behind_by_what_it_lacks() {
 
 #[test]
 fn a_refusal_says_how_far_it_has_come() {
-    let refusal = |refused, live, ms| Refusal { refused, live, after: Duration::from_millis(ms) };
+    let refusal =
+        |refused, live, ms| Refusal { refused, live, after: Some(Duration::from_millis(ms)) };
     assert_eq!(refusal(2, 2, 84).to_string(), "Refused on 2 of 2 proxies after 84 ms");
     assert_eq!(refusal(0, 1, 0).to_string(), "Refused on 0 of 1 proxy");
+    let by_revision = Refusal { after: None, ..refusal(2, 2, 0) };
+    assert_eq!(by_revision.to_string(), "Refused on 2 of 2 proxies");
     assert!(refusal(2, 2, 84).is_complete() && !refusal(1, 2, 84).is_complete());
 }
 
@@ -105,7 +108,15 @@ fn a_site_is_left_alone_by_those_that_live() {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_key_that_nothing_stopped_has_no_refusal(root: PgPool) {
+async fn where_no_proxy_runs_none_refuses(root: PgPool) {
     let fixture = Fixture::new(root).await;
-    assert_eq!(refusal(&fixture.platform, ApiKeyId::generate()).await, None);
+    assert_eq!(revocation(&fixture.platform, ApiKeyId::generate()).await, None);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn without_a_store_nobody_knows_who_refuses_a_key(root: PgPool) {
+    let fixture = Fixture::without_redis(root).await;
+    let known = revocation(&fixture.platform, ApiKeyId::generate()).await;
+    assert_eq!(known, Some(Revocation::Unknown));
+    assert!(known.unwrap().warning().is_some() && !known.unwrap().is_complete());
 }

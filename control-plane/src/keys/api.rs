@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     access::{Doors, Grant, Work, may},
-    web::{Created, Failure, Input, Json, Problems, Search, Span, given, optional},
+    web::{Created, Failure, Input, Json, Problems, Search, Span, Stopped, given, optional},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -249,7 +249,7 @@ async fn create(
     let new = input.0.new_key(&grant, OffsetDateTime::now_utc())?;
     let mut work = grant.begin().await?;
     let issued = super::create(&mut work, Reach::of(&grant), &new).await?;
-    let issued = told(&mut work, issued).await?;
+    let issued = shown(&mut work, issued).await?;
     commit(&grant, work).await?;
     Ok(Created(issued))
 }
@@ -283,42 +283,42 @@ async fn renew(
     grant: Grant<may::CreateKeys>,
     path: Path<(String, String)>,
     input: Input<Rotation>,
-) -> Result<Json<IssuedKey>, Failure> {
+) -> Result<Stopped<IssuedKey>, Failure> {
     let key = key_in(&path.1)?;
     let overlap = input.overlap_hours.map_or(Ok(Overlap::USUAL), Overlap::of_hours);
     let overlap = overlap.map_err(|error| Problems::one("overlap_hours", error))?;
     let mut work = grant.begin().await?;
     let issued = rotate(&mut work, Reach::of(&grant), key, overlap).await?;
-    let issued = told(&mut work, issued).await?;
-    commit(&grant, work).await?;
-    Ok(Json(issued))
+    let issued = shown(&mut work, issued).await?;
+    let told = commit(&grant, work).await?;
+    Ok(Stopped(issued, told))
 }
 
 async fn end_old(
     grant: Grant<may::CreateKeys>,
     path: Path<(String, String)>,
-) -> Result<Json<ApiKey>, Failure> {
+) -> Result<Stopped<ApiKey>, Failure> {
     let key = key_in(&path.1)?;
     let mut work = grant.begin().await?;
     end_overlap(&mut work, Reach::of(&grant), key).await?;
     let key = find(&mut work, key).await?;
-    commit(&grant, work).await?;
-    Ok(Json(key))
+    let told = commit(&grant, work).await?;
+    Ok(Stopped(key, told))
 }
 
 async fn close(
     grant: Grant<may::CreateKeys>,
     path: Path<(String, String)>,
-) -> Result<Json<ApiKey>, Failure> {
+) -> Result<Stopped<ApiKey>, Failure> {
     let key = key_in(&path.1)?;
     let mut work = grant.begin().await?;
     revoke(&mut work, Reach::of(&grant), key).await?;
     let key = find(&mut work, key).await?;
-    commit(&grant, work).await?;
-    Ok(Json(key))
+    let told = commit(&grant, work).await?;
+    Ok(Stopped(key, told))
 }
 
-async fn told(work: &mut Work, issued: Issued) -> Result<IssuedKey, KeyError> {
+async fn shown(work: &mut Work, issued: Issued) -> Result<IssuedKey, KeyError> {
     let key = find(work, issued.key).await?;
     Ok(IssuedKey { secret: issued.secret.expose_secret().to_owned(), key })
 }

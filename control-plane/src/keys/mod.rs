@@ -22,6 +22,7 @@ use shared::{
     ids::{ApiKeyId, PersonId, ProjectId},
     keys::NewKey,
 };
+use sqlx::PgPool;
 use time::OffsetDateTime;
 
 pub use listing::{Filter, Which, list};
@@ -33,7 +34,7 @@ pub use uses::{UsesError, note_uses};
 use crate::{
     access::{AccessError, Authority, Doors, Grant, Permission, Work},
     audit::{self, Entry},
-    snapshots,
+    snapshots::{self, Told},
     web::Problems,
 };
 
@@ -244,11 +245,19 @@ async fn find_changeable(work: &mut Work, reach: Reach, key: ApiKeyId) -> Result
     }
 }
 
-/// Ends `work` and has the proxies told.
-async fn commit<P>(grant: &Grant<P>, work: Work) -> Result<(), sqlx::Error> {
+/// Ends `work`, has the proxies told, and says how far that has come.
+async fn commit<P>(grant: &Grant<P>, work: Work) -> Result<Told, sqlx::Error> {
     work.commit().await?;
-    snapshots::tell(&grant.platform).await;
-    Ok(())
+    Ok(snapshots::tell(&grant.platform).await)
+}
+
+/// The organization that a key is in, by its name in addresses, if the person is in it too.
+async fn place(
+    db: &PgPool,
+    key: ApiKeyId,
+    person: PersonId,
+) -> Result<Option<String>, sqlx::Error> {
+    store::place(&mut *db.acquire().await?, key, person).await
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -374,3 +374,14 @@ pub(super) async fn note_uses(
     sqlx::query!("SELECT app.keys_used($1, $2)", keys, ats).fetch_one(conn).await?;
     Ok(())
 }
+
+/// Looks across organizations, for those that the person is a member of.
+pub(super) async fn place(
+    conn: &mut PgConnection,
+    key: ApiKeyId,
+    person: PersonId,
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!("SELECT app.place_of_key($1, $2)", key as ApiKeyId, person as PersonId,)
+        .fetch_one(conn)
+        .await
+}

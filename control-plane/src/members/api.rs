@@ -9,7 +9,7 @@ use super::{Member, MemberError, change_role, remove};
 use crate::{
     access::{Doors, Grant, Role, may},
     snapshots,
-    web::{After, Deleted, Failure, Input, Json, Search, Span},
+    web::{After, Failure, Input, Json, Removed, Search, Span, Stopped},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -54,25 +54,23 @@ async fn change(
     grant: Grant<may::ManageMembers>,
     path: Path<(String, String)>,
     input: Input<MemberChange>,
-) -> Result<Json<Member>, Failure> {
+) -> Result<Stopped<Member>, Failure> {
     let person = person_in(&path.1)?;
     let mut work = grant.begin().await?;
     change_role(&mut work, grant.authority, person, input.role).await?;
     let member = super::find(&mut work, person).await?;
     work.commit().await?;
-    snapshots::tell(&grant.platform).await;
-    Ok(Json(member))
+    Ok(Stopped(member, snapshots::tell(&grant.platform).await))
 }
 
 async fn delete(
     grant: Grant<may::ManageMembers>,
     path: Path<(String, String)>,
-) -> Result<Deleted, Failure> {
+) -> Result<Removed, Failure> {
     let mut work = grant.begin().await?;
     remove(&mut work, grant.authority, person_in(&path.1)?).await?;
     work.commit().await?;
-    snapshots::tell(&grant.platform).await;
-    Ok(Deleted)
+    Ok(Removed(snapshots::tell(&grant.platform).await))
 }
 
 /// An id that is none of ours is a person whom nobody knows.

@@ -112,8 +112,9 @@ async fn change(
     match or_problems(outcome.await)? {
         Ok(()) => {
             work.commit().await?;
-            snapshots::tell(&grant.platform).await;
-            Ok(see_other_saying(&grant.path(&format!("/members/{person}")), "Role changed"))
+            let told = snapshots::tell(&grant.platform).await;
+            let notice = told.beside("Role changed");
+            Ok(see_other_saying(&grant.path(&format!("/members/{person}")), &notice))
         }
         Err(problems) => {
             drop(work);
@@ -132,9 +133,9 @@ async fn take_out(
     match or_problems(remove(&mut work, grant.authority, person).await)? {
         Ok(()) => {
             work.commit().await?;
-            snapshots::tell(&grant.platform).await;
-            let notice = "Member removed, and their keys and tokens revoked";
-            Ok(see_other_saying(&grant.path("/members"), notice))
+            let told = snapshots::tell(&grant.platform).await;
+            let notice = told.beside("Member removed, and their keys and tokens revoked");
+            Ok(see_other_saying(&grant.path("/members"), &notice))
         }
         Err(problems) => {
             drop(work);
@@ -151,8 +152,9 @@ async fn leave(
     match or_problems(super::leave(&mut work).await)? {
         Ok(()) => {
             work.commit().await?;
-            snapshots::tell(&grant.platform).await;
-            Ok(see_other_saying("/orgs", &format!("You left {}", grant.membership.name)))
+            let told = snapshots::tell(&grant.platform).await;
+            let notice = told.beside(&format!("You left {}", grant.membership.name));
+            Ok(see_other_saying("/orgs", &notice))
         }
         Err(problems) => {
             drop(work);

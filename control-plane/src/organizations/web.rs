@@ -294,8 +294,8 @@ async fn put_away(
     let mut work = grant.begin().await?;
     super::archive(&mut work).await?;
     work.commit().await?;
-    snapshots::tell(&grant.platform).await;
-    Ok(see_other_saying(&grant.path("/settings"), "Organization archived"))
+    let told = snapshots::tell(&grant.platform).await;
+    Ok(see_other_saying(&grant.path("/settings"), &told.beside("Organization archived")))
 }
 
 async fn bring_back(

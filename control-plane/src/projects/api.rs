@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 use super::{Change, Project, archive, project_in, restore};
 use crate::{
     access::{Doors, Grant, may},
-    snapshots,
-    web::{After, Created, Failure, Input, Json, Search, Span, given},
+    snapshots::{self, Told},
+    web::{After, Created, Failure, Input, Json, Search, Span, Stopped, given},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -82,7 +82,7 @@ async fn change(
     grant: Grant<may::ManageProjects>,
     path: Path<(String, String)>,
     input: Input<ProjectChange>,
-) -> Result<Json<Project>, Failure> {
+) -> Result<Stopped<Project>, Failure> {
     let project = project_in(&path.1)?;
     let name = input.name.as_deref().map(str::parse).transpose()?;
     let mut work = grant.begin().await?;
@@ -97,8 +97,9 @@ async fn change(
     }
     let project = super::find(&mut work, project).await?;
     work.commit().await?;
-    if input.archived.is_some() {
-        snapshots::tell(&grant.platform).await;
-    }
-    Ok(Json(project))
+    let told = match input.archived {
+        Some(_) => snapshots::tell(&grant.platform).await,
+        None => Told::Nothing,
+    };
+    Ok(Stopped(project, told))
 }

@@ -174,8 +174,8 @@ async fn put_away(
     let mut work = grant.begin().await?;
     archive(&mut work, project).await?;
     work.commit().await?;
-    snapshots::tell(&grant.platform).await;
-    Ok(back(&grant, project, "Project archived: its keys stop working within a second"))
+    let told = snapshots::tell(&grant.platform).await;
+    Ok(back(&grant, project, &told.beside("Project archived, and its keys with it")))
 }
 
 async fn bring_back(

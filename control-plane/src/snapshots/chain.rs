@@ -165,10 +165,15 @@ pub(super) async fn touched(conn: &mut PgConnection) -> Result<Vec<RecordId>, sq
         sqlx::query!(r#"SELECT entity AS "entity!", id AS "id!" FROM app.snapshot_touched()"#)
             .fetch_all(conn)
             .await?;
-    Ok(rows
+    let mut touched: Vec<_> = rows
         .into_iter()
         .map(|row| RecordId { entity: Entity::named(&row.entity), id: row.id })
-        .collect())
+        .collect();
+    // A key that is gone may have been revoked.
+    let keys = touched.iter().filter(|it| it.entity == Entity::Key);
+    let revoked: Vec<_> = keys.map(|it| RecordId { entity: Entity::Revoked, id: it.id }).collect();
+    touched.extend(revoked);
+    Ok(touched)
 }
 
 /// What was published of these records; of all where none are named.

@@ -13,7 +13,7 @@ mod store;
 
 use shared::{
     failure::{Classified, Kind},
-    ids::{BudgetId, OrganizationId, PolicyId, PriceBookId, ProjectId, UpstreamId},
+    ids::{ApiKeyId, BudgetId, OrganizationId, PolicyId, PriceBookId, ProjectId, UpstreamId},
     snapshot::{Entity, RecordId, Snapshot},
 };
 use sqlx::{PgConnection, PgPool};
@@ -23,7 +23,7 @@ use uuid::Uuid;
 pub use self::{
     chain::Listed,
     publisher::{Publisher, Verdict},
-    stops::tell,
+    stops::{Told, tell},
 };
 use crate::{budgets, limits, platform::Platform, policies, upstreams};
 
@@ -39,6 +39,13 @@ pub async fn newest(db: &PgPool) -> Result<Option<(i64, OffsetDateTime)>, sqlx::
     Ok(end.map(|it| (it.revision, it.published_at)))
 }
 
+/// Whether what was published last still lets a key in.
+pub async fn lets_in(db: &PgPool, key: ApiKeyId) -> Result<bool, sqlx::Error> {
+    let record = RecordId { entity: Entity::Key, id: key.uuid() };
+    let found = chain::records(&mut *db.acquire().await?, Some(&[record])).await?;
+    Ok(!found.is_empty())
+}
+
 /// What proxies are to hold, seen at one instant: everything, or those of the records in
 /// `wanted` that there are. Where the records come from is here and nowhere else.
 async fn gather(
@@ -46,6 +53,7 @@ async fn gather(
     wanted: Option<&[RecordId]>,
 ) -> Result<Snapshot, SnapshotError> {
     let keys = wanted.map(|it| ids(it, Entity::Key, |id| id));
+    let revoked = wanted.map(|it| ids(it, Entity::Revoked, |id| id));
     let upstreams = wanted.map(|it| ids(it, Entity::Upstream, UpstreamId::from_uuid));
     let policies = wanted.map(|it| ids(it, Entity::Policy, PolicyId::from_uuid));
     let organizations = wanted.map(|it| ids(it, Entity::Organization, OrganizationId::from_uuid));
@@ -62,6 +70,7 @@ async fn gather(
         projects: limits::published_projects(conn, projects.as_deref()).await?,
         budgets: budgets::published(conn, budgets.as_deref()).await?,
         books: upstreams::books::published(conn, books.as_deref()).await?,
+        revoked: store::revoked(conn, revoked.as_deref()).await?,
     })
 }
 

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use shared::{
     ids::{ApiKeyId, OrganizationId, ProjectId},
-    snapshot::{Key, Limits, Secret},
+    snapshot::{Key, Limits, Revoked, RevokedBy, Secret, SecretHash},
 };
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -52,4 +52,35 @@ pub(super) async fn keys(
         },
     });
     Ok(keys.collect())
+}
+
+/// Keys that were revoked of late, a bounded number of them, or those that are wanted.
+pub(super) async fn revoked(
+    conn: &mut PgConnection,
+    wanted: Option<&[Uuid]>,
+) -> Result<Vec<Revoked>, sqlx::Error> {
+    if wanted.is_some_and(<[Uuid]>::is_empty) {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query!(
+        r#"
+        SELECT id AS "id!: ApiKeyId", revoked_at AS "revoked_at!", revoked_by AS "revoked_by!",
+               hashes AS "hashes!"
+          FROM app.snapshot_revoked($1)
+        "#,
+        wanted,
+    )
+    .fetch_all(conn)
+    .await?;
+    let revoked = rows.into_iter().map(|row| Revoked {
+        id: row.id,
+        hashes: row.hashes.into_iter().map(SecretHash).collect(),
+        at: row.revoked_at.unix_timestamp(),
+        by: match row.revoked_by.as_str() {
+            "owner" => RevokedBy::Owner,
+            "member" => RevokedBy::Member,
+            _ => RevokedBy::Program,
+        },
+    });
+    Ok(revoked.collect())
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use futures::StreamExt;
 use secrecy::{ExposeSecret, SecretString};
 use shared::snapshot::{
-    Change, Entity, Form, Genuine, Places, SetSum, Signed, Signer, Verifier, unpack,
+    Change, Entity, Form, Genuine, Places, RevokedBy, SecretHash, SetSum, Signed, Signer, Verifier,
+    unpack,
 };
 use sqlx::PgPool;
 
@@ -349,5 +350,100 @@ async fn a_key_whose_owner_may_not_use_it_is_not_published(root: PgPool) {
         sqlx::query(back).bind(owner).execute(&fixture.root).await.unwrap();
         assert_eq!(published().await, 1, "{back}");
     }
+    corner.forget().await;
+}
+
+/// For a month, with those of its secrets that opened it until then, and by whom without a name.
+#[sqlx::test(migrations = "../migrations")]
+async fn a_revoked_key_is_published_as_such_for_a_while(root: PgPool) {
+    let fixture = Fixture::new(root).await;
+    let corner = Corner::new(&fixture);
+    let (own, removed) = (issue(&fixture, "web").await, issue(&fixture, "worker").await);
+    corner.publisher.publish().await.unwrap();
+    let revoked = async || -> Vec<shared::snapshot::Revoked> {
+        let records = corner.records().await;
+        let revoked = records.iter().filter(|(id, _)| id.entity == Entity::Revoked);
+        revoked.map(|(_, content)| serde_json::from_str(content).unwrap()).collect()
+    };
+    assert!(revoked().await.is_empty());
+    sqlx::query(
+        "UPDATE api_keys SET revoked_at = now(),
+                revoked_by = CASE WHEN id = $1 THEN owner_id ELSE $2 END",
+    )
+    .bind(own.key)
+    .bind(fixture.ours.person(Role::Admin))
+    .execute(&fixture.root)
+    .await
+    .unwrap();
+    assert_eq!(corner.publisher.publish().await.unwrap(), Some(2));
+    assert_eq!(keys_in(&corner.records().await).len(), 0);
+    for (issued, by) in [(&own, RevokedBy::Owner), (&removed, RevokedBy::Member)] {
+        let all = revoked().await;
+        let it = all.iter().find(|it| it.id == issued.key).unwrap();
+        let hash = shared::keys::KeyHash::of(issued.secret.expose_secret());
+        assert_eq!((it.hashes.as_slice(), it.by), (&[SecretHash(hash.0.to_vec())][..], by));
+        assert!((OffsetDateTime::now_utc().unix_timestamp() - it.at).abs() < 60);
+    }
+    sqlx::query("UPDATE api_keys SET revoked_at = now() - interval '31 days' WHERE id = $1")
+        .bind(own.key)
+        .execute(&fixture.root)
+        .await
+        .unwrap();
+    corner.publisher.republish(None).await.unwrap();
+    let left: Vec<_> = revoked().await.iter().map(|it| it.id).collect();
+    assert_eq!(left, [removed.key]);
+    corner.forget().await;
+}
+
+/// An answer says that something has stopped when every proxy that lives has said so.
+#[sqlx::test(migrations = "../migrations")]
+async fn an_answer_waits_a_moment_for_the_proxies(root: PgPool) {
+    let fixture = Fixture::new(root).await;
+    let corner = Corner::new(&fixture);
+    let places = &corner.publisher.places;
+    let stop = async || {
+        let issued = issue(&fixture, &shared::random::base62(8)).await;
+        corner.publisher.publish().await.unwrap();
+        sqlx::query("UPDATE api_keys SET revoked_at = now() WHERE id = $1")
+            .bind(issued.key)
+            .execute(&fixture.root)
+            .await
+            .unwrap();
+    };
+    assert_eq!(stops::told(&corner.publisher).await, Told::Nothing);
+    stop().await;
+    assert_eq!(stops::told(&corner.publisher).await, Told::Everybody, "nobody runs");
+
+    let report = r#"{"revision":1,"refuses":null,"published_at":1,"lag_ms":1,"quarantined":0,
+                     "version":"0.1.0","address":"127.0.0.1:7401"}"#;
+    let now: (i64, i64) = corner.ask(&mut redis::cmd("TIME")).await;
+    let said = format!("{} {report}", now.0 * 1_000);
+    let _: i64 = corner.ask(redis::cmd("HSET").arg(places.reports()).arg("one").arg(said)).await;
+    stop().await;
+    let told = stops::told(&corner.publisher).await;
+    assert_eq!(told, Told::Some { heard: 0, live: 1 });
+    assert!(!told.is_effective() && told.beside("Key revoked").contains("0 of 1 have said"));
+
+    // The proxy hears of each entry as it comes.
+    stop().await;
+    let hears = async {
+        type Entry = (String, Vec<Vec<u8>>);
+        loop {
+            let stopped = places.stopped();
+            let mut ask = redis::cmd("XRANGE");
+            let entries: Vec<Entry> = corner.ask(ask.arg(stopped).arg("-").arg("+")).await;
+            for (entry, _) in entries {
+                let mut tell = redis::cmd("HSETNX");
+                let _: i64 = corner.ask(tell.arg(places.heard(&entry)).arg("one").arg(1)).await;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let told = tokio::select! {
+        told = stops::told(&corner.publisher) => told,
+        _ = hears => panic!("it hears for ever"),
+    };
+    assert_eq!(told, Told::Everybody);
+    let _: i64 = corner.ask(redis::cmd("DEL").arg(places.reports())).await;
     corner.forget().await;
 }

@@ -39,7 +39,9 @@ pub use credentials::{Credential, NewCredential};
 pub use disabled::DisabledBy;
 pub use known::{Source, known_models, source_of};
 pub use models::OfferedModel;
-pub use place::{BadPlace, BaseUrl, Draft, Place, Region, Slug, TypedTimeouts, UpstreamName};
+pub use place::{
+    BadPlace, BaseUrl, Draft, Place, Region, SaidTimeouts, Slug, TypedTimeouts, UpstreamName,
+};
 pub use published::published;
 
 use crate::{
@@ -271,6 +273,15 @@ pub struct Declared {
     pub place: Place,
     pub secret: SecretString,
     pub models: Vec<Model>,
+}
+
+/// The timeouts of the upstream of that name, if there is one.
+pub async fn timeouts(work: &mut Work, name: &UpstreamName) -> Result<Timeouts, UpstreamError> {
+    let organization = work.organization;
+    match store::named(work, organization, name).await? {
+        Some(upstream) => Ok(find(work, upstream).await?.timeouts),
+        None => Ok(Timeouts::default()),
+    }
 }
 
 /// Makes the upstream of that name what is declared. Does nothing where nothing is

@@ -74,9 +74,9 @@ pub async fn put(
     prices::put(work, &place, &offered.model.name, kept.as_ref(), Some(&price.price)).await
 }
 
-/// Prices are kept apart, and told of apart.
+/// Prices are kept apart, and told of apart; and when it came nobody says.
 fn without_price(offered: &OfferedModel) -> OfferedModel {
-    let model = Model { price: None, planned: Vec::new(), ..offered.model.clone() };
+    let model = Model { price: None, planned: Vec::new(), created: None, ..offered.model.clone() };
     OfferedModel { model, ..*offered }
 }
 

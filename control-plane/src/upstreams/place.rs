@@ -73,6 +73,27 @@ impl TypedTimeouts {
     }
 }
 
+/// What is said of timeouts anew. What is not stays as it was; what is said to be empty is what
+/// the proxies were configured with.
+#[derive(Clone, Debug, Default)]
+pub struct SaidTimeouts {
+    pub first_byte: Option<String>,
+    pub idle: Option<String>,
+    pub total: Option<String>,
+}
+
+impl SaidTimeouts {
+    pub fn over(&self, kept: Timeouts) -> TypedTimeouts {
+        let kept = TypedTimeouts::of(kept);
+        let said = |said: &Option<String>, kept| said.clone().unwrap_or(kept);
+        TypedTimeouts {
+            first_byte: said(&self.first_byte, kept.first_byte),
+            idle: said(&self.idle, kept.idle),
+            total: said(&self.total, kept.total),
+        }
+    }
+}
+
 fn seconds(typed: &str) -> Result<u32, BadPlace> {
     let seconds = typed.parse().ok().filter(|it| Timeouts::RANGE.contains(it));
     seconds.ok_or(BadPlace::Seconds)
@@ -302,6 +323,27 @@ mod tests {
         for bad in ["0", "-1", "1.5", "86401", "99999999999", "a minute"] {
             assert!(place(bad).unwrap_err().of("idle_seconds").is_some(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn what_is_not_said_of_timeouts_stays() {
+        let kept =
+            Timeouts { idle_seconds: Some(7), total_seconds: Some(9), ..Timeouts::default() };
+        let none = SaidTimeouts::default().over(kept);
+        assert_eq!(
+            (none.first_byte.as_str(), none.idle.as_str(), none.total.as_str()),
+            ("", "7", "9")
+        );
+        let some = SaidTimeouts {
+            first_byte: Some("3".to_owned()),
+            idle: Some(String::new()),
+            total: None,
+        };
+        let some = some.over(kept);
+        assert_eq!(
+            (some.first_byte.as_str(), some.idle.as_str(), some.total.as_str()),
+            ("3", "", "9")
+        );
     }
 
     #[test]

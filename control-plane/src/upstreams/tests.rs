@@ -86,7 +86,11 @@ async fn a_secret_is_sealed_for_its_place(root: PgPool) {
     let seen = scene.published(&mut work).await.unwrap();
     assert_eq!((seen.organization, seen.provider.as_str()), (Some(work.organization), "acme"));
     assert_eq!(seen.base_url, BASE);
-    assert_eq!(seen.models, declared("Acme", BASE, SECRET).models);
+    let described = |it: &Model| Model { created: None, ..it.clone() };
+    let models: Vec<_> = seen.models.iter().map(described).collect();
+    assert_eq!(models, declared("Acme", BASE, SECRET).models);
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    assert!(seen.models.iter().all(|it| it.created.is_some_and(|at| (now - at).abs() < 60)));
     let [credential] = &seen.credentials[..] else { panic!("one credential") };
     let opens = |organization, base_url: &str| {
         let purpose = shared::snapshot::Upstream::purpose(credential.id, organization, base_url);
@@ -126,6 +130,21 @@ async fn what_is_declared_again_changes_nothing(root: PgPool) {
     let after = scene.published(&mut work).await.unwrap();
     assert_ne!(before.credentials[0].sealed_secret, after.credentials[0].sealed_secret);
     assert_eq!(before.credentials[0].id, after.credentials[0].id);
+}
+
+/// So that who declares it again need not say them again.
+#[sqlx::test(migrations = "../migrations")]
+async fn timeouts_are_found_by_a_name(root: PgPool) {
+    let scene = Scene::new(root).await;
+    let mut work = scene.work().await;
+    let mut place = declared("Acme", BASE, SECRET).place;
+    assert_eq!(timeouts(&mut work, &place.name).await.unwrap(), Timeouts::default());
+    place.timeouts.idle_seconds = Some(7);
+    change(&mut work, scene.upstream, &place).await.unwrap();
+    assert_eq!(timeouts(&mut work, &place.name).await.unwrap(), place.timeouts);
+    let nobody = "Nobody".parse().unwrap();
+    assert_eq!(timeouts(&mut work, &nobody).await.unwrap(), Timeouts::default());
+    work.commit().await.unwrap();
 }
 
 #[sqlx::test(migrations = "../migrations")]

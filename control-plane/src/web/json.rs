@@ -14,13 +14,16 @@ use shared::failure::{Classified, Kind, Problem};
 use utoipa::{
     IntoParams, PartialSchema, ToSchema,
     openapi::{
-        ContentBuilder, Ref, RefOr, Required, ResponseBuilder, Schema, path::ParameterIn,
-        request_body::RequestBodyBuilder,
+        AllOfBuilder, ContentBuilder, Ref, RefOr, Required, ResponseBuilder, Schema,
+        path::ParameterIn, request_body::RequestBodyBuilder,
     },
 };
 
 use super::Failure;
-use crate::access::{Describe, Sheet};
+use crate::{
+    access::{Describe, Sheet},
+    snapshots::Told,
+};
 
 /// A body of JSON. What it does not know it refuses.
 pub struct Input<T>(pub T);
@@ -144,6 +147,37 @@ pub struct Created<T>(pub T);
 /// 204: done, and nothing to say.
 pub struct Deleted;
 
+/// 200 with what it is now; 202 where something has stopped with it that not every proxy is known
+/// to refuse yet. The body says which.
+pub struct Stopped<T>(pub T, pub Told);
+
+/// 204; or 202 and why, where not every proxy is known to refuse yet what has stopped with it.
+pub struct Removed(pub Told);
+
+/// How far a change has come that stops something.
+#[derive(Serialize, ToSchema)]
+pub struct Effect {
+    /// Whether no proxy lets in any more what has stopped.
+    effective: bool,
+    /// What to know where that is not so.
+    note: Option<String>,
+}
+
+impl From<Told> for Effect {
+    fn from(told: Told) -> Self {
+        Self { effective: told.is_effective(), note: told.note() }
+    }
+}
+
+/// A thing with how far its change has come.
+#[derive(Serialize)]
+struct WithEffect<'a, T> {
+    #[serde(flatten)]
+    thing: &'a T,
+    #[serde(flatten)]
+    effect: Effect,
+}
+
 fn answer<T: Serialize>(status: StatusCode, value: &T) -> HttpResponse {
     HttpResponse::build(status).json(value)
 }
@@ -161,6 +195,27 @@ impl<T: Serialize> Responder for Created<T> {
 
     fn respond_to(self, _: &HttpRequest) -> HttpResponse {
         answer(StatusCode::CREATED, &self.0)
+    }
+}
+
+impl<T: Serialize> Responder for Stopped<T> {
+    type Body = BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        let Self(thing, told) = self;
+        let status = if told.is_effective() { StatusCode::OK } else { StatusCode::ACCEPTED };
+        answer(status, &WithEffect { thing: &thing, effect: told.into() })
+    }
+}
+
+impl Responder for Removed {
+    type Body = BoxBody;
+
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
+        match self.0.is_effective() {
+            true => Deleted.respond_to(request),
+            false => answer(StatusCode::ACCEPTED, &Effect::from(self.0)),
+        }
     }
 }
 
@@ -225,6 +280,31 @@ impl<T: ToSchema> Describe for Created<T> {
         describe_answer(sheet, "201", "What was made.", Some(schema));
     }
 }
+
+impl<T: ToSchema> Describe for Stopped<T> {
+    fn describe(sheet: &mut Sheet) {
+        let (thing, effect) = (schema::<T>(sheet), schema::<Effect>(sheet));
+        let both: RefOr<Schema> = AllOfBuilder::new().item(thing).item(effect).into();
+        describe_answer(
+            sheet,
+            "200",
+            "Done, and no proxy lets in what it stops.",
+            Some(both.clone()),
+        );
+        describe_answer(sheet, "202", NOT_EFFECTIVE, Some(both));
+    }
+}
+
+impl Describe for Removed {
+    fn describe(sheet: &mut Sheet) {
+        Deleted::describe(sheet);
+        let effect = schema::<Effect>(sheet);
+        describe_answer(sheet, "202", NOT_EFFECTIVE, Some(effect));
+    }
+}
+
+const NOT_EFFECTIVE: &str =
+    "Done, and kept; but not every proxy is known to refuse yet what it stops.";
 
 impl Describe for Deleted {
     fn describe(sheet: &mut Sheet) {

@@ -12,15 +12,15 @@ use std::{net::IpAddr, sync::Arc};
 use actix_web::http::header::HeaderMap;
 use shared::{
     failure::{Classified, Code, Kind, code},
-    ids::OrganizationId,
-    keys::{Brand, Presented},
-    snapshot::{Key, Scope},
+    ids::{ApiKeyId, OrganizationId},
+    keys::{Brand, KeyHash, Presented},
+    snapshot::{Key, RevokedBy, Scope},
 };
 use time::{OffsetDateTime, macros::format_description};
 
 pub use self::address::TrustedProxies;
 use self::carriers::Carried;
-use crate::catalog::{KnownSecret, Snapshot};
+use crate::catalog::{KnownSecret, Shut, Snapshot};
 
 /// What somebody at the door shows.
 #[derive(Clone, Copy)]
@@ -54,25 +54,40 @@ pub fn authenticate(
     let snapshot = snapshot.ok_or(NotLetIn::NotReady)?;
     let Presented { hash, hint, .. } = presented;
     let Some(KnownSecret { key, valid_until }) = snapshot.secret(&hash) else {
-        return Err(NotLetIn::Unknown { hint });
+        return Err(shut(snapshot, &hash, hint));
     };
+    let id = key.id;
     if let Some(since) = valid_until.filter(|it| *it <= now) {
-        return Err(NotLetIn::Replaced { hint, since });
+        return Err(NotLetIn::Replaced { hint, since, key: id });
     }
     if let Some(since) = key.expires_at.filter(|it| *it <= now) {
-        return Err(NotLetIn::Expired { hint, since });
+        return Err(NotLetIn::Expired { hint, since, key: id });
     }
     let address = proxies.client(knock.peer, knock.headers);
     if !may_come_from(key, address) {
-        return Err(NotLetIn::Address { hint, address });
+        return Err(NotLetIn::Address { hint, address, key: id });
     }
     if !key.scopes.contains(&scope) {
-        return Err(NotLetIn::Scope { hint, scope });
+        return Err(NotLetIn::Scope { hint, scope, key: id });
     }
     if snapshot.bars(key) {
         return Err(NotLetIn::Closed);
     }
     Ok(Caller { key: key.clone() })
+}
+
+/// Why a secret that has our checksum does not open anything. More than that it does not, only
+/// who has all of it is told.
+fn shut(snapshot: &Snapshot, hash: &KeyHash, hint: String) -> NotLetIn {
+    match snapshot.why_shut(hash) {
+        Some(Shut::Revoked(it)) => {
+            let at = OffsetDateTime::from_unix_timestamp(it.at);
+            let at = at.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+            NotLetIn::Revoked { hint, key: it.id, at, by: it.by }
+        }
+        Some(Shut::Stopped(key)) => NotLetIn::Stopped { hint, key: key.id },
+        None => NotLetIn::Unknown { hint },
+    }
 }
 
 fn present(knock: Knock<'_>) -> Result<Presented, NotLetIn> {
@@ -115,20 +130,52 @@ pub enum NotLetIn {
          begins with tpk_live_ or tpk_test_."
     )]
     Management { hint: String },
-    #[error("The key {hint} is not known: it was revoked, or it is of another installation.")]
+    #[error(
+        "The key {hint} opens nothing here: it was revoked some time ago, its owner or project is \
+         suspended, or it is of another installation."
+    )]
     Unknown { hint: String },
+    #[error("The key {hint} was revoked on {} by {}. Create another.", day(*at), who(*by))]
+    Revoked { hint: String, key: ApiKeyId, at: OffsetDateTime, by: RevokedBy },
+    #[error(
+        "The key {hint} was stopped a moment ago: it was revoked or rotated, or its owner may not \
+         use it any more."
+    )]
+    Stopped { hint: String, key: ApiKeyId },
     #[error("The key {hint} expired on {}.", day(*since))]
-    Expired { hint: String, since: OffsetDateTime },
+    Expired { hint: String, since: OffsetDateTime, key: ApiKeyId },
     #[error("The key {hint} was rotated, and this secret of it ended on {}.", day(*since))]
-    Replaced { hint: String, since: OffsetDateTime },
+    Replaced { hint: String, since: OffsetDateTime, key: ApiKeyId },
     #[error("The key {hint} may not be used from {}.", told(*address))]
-    Address { hint: String, address: Option<IpAddr> },
+    Address { hint: String, address: Option<IpAddr>, key: ApiKeyId },
     #[error("The key {hint} is not for this endpoint: it lacks the scope {:?}.", scope.name())]
-    Scope { hint: String, scope: Scope },
+    Scope { hint: String, scope: Scope, key: ApiKeyId },
     #[error("no snapshot is held yet")]
     NotReady,
     #[error("a record of the caller's cannot be read, so that we do not know what they may do")]
     Closed,
+}
+
+impl NotLetIn {
+    /// The key that it is about, whose page in the dashboard says more.
+    pub fn key(&self) -> Option<ApiKeyId> {
+        match self {
+            Self::Revoked { key, .. }
+            | Self::Stopped { key, .. }
+            | Self::Expired { key, .. }
+            | Self::Replaced { key, .. }
+            | Self::Address { key, .. }
+            | Self::Scope { key, .. } => Some(*key),
+            Self::Missing
+            | Self::InUrl
+            | Self::Conflicting
+            | Self::NotOurs { .. }
+            | Self::Management { .. }
+            | Self::Unknown { .. }
+            | Self::NotReady
+            | Self::Closed => None,
+        }
+    }
 }
 
 impl Classified for NotLetIn {
@@ -139,6 +186,8 @@ impl Classified for NotLetIn {
             | Self::NotOurs { .. }
             | Self::Management { .. }
             | Self::Unknown { .. }
+            | Self::Revoked { .. }
+            | Self::Stopped { .. }
             | Self::Expired { .. }
             | Self::Replaced { .. } => Kind::Unauthenticated,
             Self::Address { .. } | Self::Scope { .. } => Kind::Forbidden,
@@ -154,6 +203,8 @@ impl Classified for NotLetIn {
             Self::NotOurs { .. }
             | Self::Management { .. }
             | Self::Unknown { .. }
+            | Self::Revoked { .. }
+            | Self::Stopped { .. }
             | Self::Expired { .. }
             | Self::Replaced { .. } => code::INVALID_API_KEY,
             Self::Address { .. } => code::ADDRESS_NOT_ALLOWED,
@@ -181,6 +232,14 @@ fn day(at: OffsetDateTime) -> String {
         "[day padding:none] [month repr:short] [year] [hour]:[minute] UTC"
     );
     at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
+}
+
+fn who(by: RevokedBy) -> &'static str {
+    match by {
+        RevokedBy::Owner => "its owner",
+        RevokedBy::Member => "another member of your organization",
+        RevokedBy::Program => "a program",
+    }
 }
 
 fn told(address: Option<IpAddr>) -> String {

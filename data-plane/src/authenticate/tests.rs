@@ -1,6 +1,9 @@
 use actix_web::http::header::{HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
-use shared::keys::NewKey;
+use shared::{
+    keys::NewKey,
+    snapshot::{Revoked, SecretHash},
+};
 use time::Duration;
 
 use super::*;
@@ -152,6 +155,44 @@ fn a_key_of_nobody_is_unknown() {
     let other = NewKey::generate(Brand::Live);
     let case = Case::new().header("x-api-key", other.secret.expose_secret());
     refused(case, code::INVALID_API_KEY, Kind::Unauthenticated, &other.hint);
+}
+
+/// Whoever has all of its secret, and nobody else.
+#[test]
+fn a_revoked_key_says_when_and_by_whom() {
+    let (case, id) = (Case::carried(), ApiKeyId::generate());
+    for (by, words) in [
+        (RevokedBy::Owner, "was revoked on 20 Nov 2026 11:00 UTC by its owner"),
+        (RevokedBy::Member, "by another member of your organization"),
+        (RevokedBy::Program, "by a program"),
+    ] {
+        let at = (now() - Duration::HOUR).unix_timestamp();
+        let hashes = vec![SecretHash(case.key.hash.0.to_vec())];
+        let revoked = vec![Revoked { id, hashes, at, by }];
+        let snapshot = snapshot(&Fixture { revoked, ..Fixture::default() });
+        let refused = |headers| {
+            let knock = Knock { headers, query: "", peer: None };
+            let proxies = TrustedProxies::default();
+            authenticate(Some(&snapshot), &proxies, knock, Scope::Chat, now()).unwrap_err()
+        };
+        let told = refused(&case.headers);
+        assert_eq!((told.code(), told.key()), (code::INVALID_API_KEY, Some(id)));
+        assert!(told.to_string().contains(words), "{told}");
+        let another = Case::carried().headers;
+        assert_eq!(refused(&another).key(), None);
+    }
+}
+
+#[test]
+fn a_key_that_was_just_stopped_is_told_so() {
+    let case = Case::carried();
+    let fixture = Fixture { keys: vec![case.record.clone()], ..Fixture::default() };
+    let stopped = snapshot(&fixture).stopping(&[(case.key.hash, 9)]);
+    let knock = Knock { headers: &case.headers, query: "", peer: None };
+    let proxies = TrustedProxies::default();
+    let told = authenticate(Some(&stopped), &proxies, knock, Scope::Chat, now()).unwrap_err();
+    assert_eq!((told.kind(), told.key()), (Kind::Unauthenticated, Some(case.record.id)));
+    assert!(told.to_string().contains("stopped a moment ago"), "{told}");
 }
 
 #[test]

@@ -4,9 +4,13 @@ use std::{error::Error, io, time::Duration};
 
 use http::StatusCode;
 use hyper_util::client::legacy;
-use shared::failure::{Classified, Code, Kind, Problem, code};
+use serde_json::{Value, json};
+use shared::{
+    failure::{Classified, Code, Kind, Problem, code},
+    money::Money,
+};
 
-use super::Served;
+use super::{Attempt, Served};
 use crate::{
     admit::Overloaded,
     budgets::NotCovered,
@@ -20,7 +24,12 @@ pub struct CallFailed {
     pub served: Box<Served>,
     #[source]
     pub why: UpstreamFailure,
+    /// What it has come to nevertheless: an upstream that had begun to answer may want to be paid.
+    pub cost: Money,
 }
+
+/// So many attempts are told of.
+const MOST_TOLD: usize = 4;
 
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamFailure {
@@ -178,6 +187,30 @@ fn told(served: &Served, why: &UpstreamFailure) -> String {
 }
 
 impl CallFailed {
+    /// What happened, who was asked, and whether it was charged, in words for the caller. How an
+    /// upstream failed us in detail is for our logs.
+    pub fn message(&self) -> String {
+        let what = match self.kind().is_for_caller() {
+            true => format!("{}.", capitalized(&self.why.to_string())),
+            false => self.code().what.to_owned(),
+        };
+        format!("{what}{} {}", asked(&self.served.attempts), charged(self.cost))
+    }
+
+    /// The same for programs.
+    pub fn details(&self) -> Value {
+        let attempt = |it: &Attempt| {
+            json!({
+                "provider": it.candidate.model.upstream.provider,
+                "model": it.candidate.model.name,
+                "outcome": it.fate.name(),
+                "status": it.status.map(|it| it.as_u16()),
+            })
+        };
+        let attempts: Vec<_> = self.served.attempts.iter().map(attempt).collect();
+        json!({ "attempts": attempts, "cost_usd": self.cost.exact() })
+    }
+
     /// When to come back, where we know; and that there is no use in coming back at once where
     /// all who may answer were asked already.
     pub fn headers(&self) -> Vec<(&'static str, String)> {
@@ -198,6 +231,35 @@ impl CallFailed {
             | Kind::Internal => vec![],
         }
     }
+}
+
+/// ` Asked: openai for "gpt-5" (failed), azure for "gpt-5" (took too long).`
+fn asked(attempts: &[Attempt]) -> String {
+    if attempts.is_empty() {
+        return String::new();
+    }
+    let told = |it: &Attempt| {
+        let model = &it.candidate.model;
+        format!("{} for {:?} ({})", model.upstream.provider, model.name, it.fate.about())
+    };
+    let first: Vec<_> = attempts.iter().take(MOST_TOLD).map(told).collect();
+    let more = match attempts.len().saturating_sub(MOST_TOLD) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    format!(" Asked: {}{more}.", first.join(", "))
+}
+
+fn charged(cost: Money) -> String {
+    match cost {
+        Money::ZERO => "You were not charged.".to_owned(),
+        cost => format!("You were charged {cost}, since an answer had begun."),
+    }
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
 }
 
 /// In seconds for all clients, never none, and in milliseconds for those that know it.
@@ -249,7 +311,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        catalog::tests::{Fixture, snapshot},
+        call::Fate,
+        catalog::{
+            Candidate,
+            tests::{Fixture, snapshot},
+        },
         refused::Refused,
         route::Reason,
     };
@@ -260,8 +326,13 @@ mod tests {
         let snapshot = snapshot(&fixture);
         let model = snapshot.serving(OrganizationId::generate(), "claude").next().unwrap().clone();
         let (asked, reason) = ("claude".into(), Reason::Asked);
-        let served = Served { asked, model, reason, attempts: vec![] };
-        CallFailed { served: served.into(), why }.into()
+        let credential = model.upstream.credentials[0].clone();
+        let candidate = Candidate::new(model.clone(), credential);
+        let (started, took) = (tokio::time::Instant::now(), Duration::ZERO);
+        let (fate, status) = (Fate::of_failure(&why, None), None);
+        let attempts = vec![Attempt { candidate, fate, status, started, took }];
+        let served = Served { asked, model, reason, attempts };
+        CallFailed { served: served.into(), why, cost: Money::ZERO }.into()
     }
 
     #[track_caller]
@@ -282,6 +353,28 @@ mod tests {
         check(UpstreamFailure::Total, 504, "upstream_timeout");
         check(UpstreamFailure::LeftAlone(Duration::ZERO), 503, "upstream_overloaded");
         check(UpstreamFailure::Leaving, 503, "unavailable");
+    }
+
+    #[test]
+    fn a_failed_call_says_who_was_asked_and_whether_it_was_charged() {
+        let Refused::Call(mut failed) = refused(UpstreamFailure::FirstByte) else {
+            panic!("not of a call")
+        };
+        let what = "The model's provider did not answer, or stopped answering, within our limits.";
+        let asked = "Asked: example for \"claude\" (took too long).";
+        assert_eq!(failed.message(), format!("{what} {asked} You were not charged."));
+        failed.cost = Money::from_nanos(1_250_000);
+        let charged = "You were charged $0.00125, since an answer had begun.";
+        assert_eq!(failed.message(), format!("{what} {asked} {charged}"));
+        let expected = serde_json::json!({
+            "attempts": [{
+                "provider": "example", "model": "claude", "outcome": "timed_out", "status": null,
+            }],
+            "cost_usd": "0.001250000",
+        });
+        assert_eq!(failed.details(), expected);
+        failed.served.attempts = vec![failed.served.attempts[0].clone(); 7];
+        assert!(failed.message().contains(", and 3 more."), "{}", failed.message());
     }
 
     #[test]

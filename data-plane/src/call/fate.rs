@@ -76,6 +76,28 @@ impl Fate {
         }
     }
 
+    /// What an upstream did, in words for the caller.
+    pub const fn about(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Request => "refused the request",
+            Self::TooLong => "found it too long",
+            Self::Model => "has no such model",
+            Self::Credential => "refused our credential",
+            Self::Refused => "refused it",
+            Self::RateLimited => "has reached a limit",
+            Self::Server => "failed",
+            Self::Unreachable => "could not be reached",
+            Self::Lost => "broke off",
+            Self::TimedOut => "took too long",
+            Self::NotAnAnswer => "sent no answer",
+            Self::TooMuch => "sent too much",
+            Self::Unsaid => "cannot be asked so",
+            Self::LeftAlone => "left alone, as too many calls have failed there",
+            Self::NotCovered => "could not be paid for",
+        }
+    }
+
     pub(super) fn of_refusal(class: Class) -> Self {
         match class {
             Class::Request => Self::Request,

@@ -180,12 +180,12 @@ pub async fn call(
     let mut trying = Trying { sending, tab, attempts: Vec::with_capacity(1), again: vec![] };
     let tried = trying.each(&candidates).await;
     let (candidate, ended) = tried.expect("a plan has a candidate");
-    let (attempts, model) = (trying.attempts, candidate.model.clone());
+    let (cost, attempts, model) = (trying.tab.cost(), trying.attempts, candidate.model.clone());
     let served = Served { asked: ask.model, model, reason, attempts };
     match ended {
         Ended::Answered(reply) => Ok(Open { caller, served, reply }),
         Ended::Refused(refusal) => Ok(Open { caller, served, reply: refusal.into() }),
-        Ended::Failed(why) => Err(CallFailed { served: served.into(), why }),
+        Ended::Failed(why) => Err(CallFailed { served: served.into(), why, cost }),
     }
 }
 

@@ -20,8 +20,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const USUAL_PAUSE: Duration = Duration::from_millis(400);
 
 /// What is left of the right to ask again. A fifth of the calls of the last ten seconds,
-/// so that an outage is not made worse by those who try to get around it. Other upstreams
-/// are not counted: each has breakers that end it.
+/// so that an outage is not made worse by those who try to get around it, with another secret or
+/// for another model. Other upstreams are not counted: each has breakers that end it.
 #[derive(Debug)]
 pub struct Retries {
     calls: Tally,

@@ -1,14 +1,14 @@
 //! Going through the candidates until one answers.
 //!
 //! Each is tried once, in the plan's order. An upstream that has failed a call, whichever
-//! credential it was shown, gets it once more at most, if the retries allow it: where it has
-//! another credential for the same model at once, else when all have failed, the first that
-//! may do better in a moment, after as long as it wished or a random pause. So an outage of an
-//! upstream costs a call one attempt for each model that it may go to there, and one more for
-//! one call in five; and none follows after the client has been given anything, nor after we
-//! have begun to leave.
+//! credential it was shown and whichever model was asked for, gets it once more at most, if the
+//! retries allow it: where it has another credential or serves another model of the plan at once,
+//! else when all have failed, the first that may do better in a moment, after as long as it wished
+//! or a random pause. So an outage of an upstream costs a call one attempt, and one more for one
+//! call in five, however many models and credentials the call may go to there; and none follows
+//! after the client has been given anything, nor after we have begun to leave.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use shared::ids::UpstreamId;
 use tokio::time::{Instant, sleep};
@@ -109,14 +109,17 @@ impl Trying<'_> {
         self.sending.send(candidate, request, said).await
     }
 
-    /// Whether the model's upstream has failed this call, with another credential.
+    /// Whether the candidate's upstream has failed this call, with another credential or for
+    /// another model.
     fn has_failed(&self, candidate: &Candidate) -> bool {
-        self.attempts.iter().any(|it| {
-            it.fate.is_the_upstreams() && Arc::ptr_eq(&it.candidate.model, &candidate.model)
-        })
+        let upstream = candidate.model.upstream.id;
+        self.attempts
+            .iter()
+            .any(|it| it.fate.is_the_upstreams() && it.candidate.model.upstream.id == upstream)
     }
 
-    /// Whether an upstream that has failed may be asked with another credential.
+    /// Whether an upstream that has failed may be asked with another credential or for another
+    /// model.
     fn may_repeat(&mut self, candidate: &Candidate) -> bool {
         let breakers = &self.sending.calling.breakers;
         !breakers.rests(candidate.credential.id, Instant::now())

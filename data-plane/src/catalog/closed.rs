@@ -1,7 +1,9 @@
 //! Who is not served, since a record of theirs cannot be read.
 //!
 //! Without it we would not know what they may do: a limit or a budget that is left out allows
-//! everything, and a policy of their own leads elsewhere than the platform's.
+//! everything, and a policy or an upstream of their own leads elsewhere than the platform's. Of an
+//! upstream that can be read and not be called we know which models it closes, and close no more:
+//! those are in [`Owned`](super::owned::Owned).
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -50,8 +52,10 @@ impl Whose {
         match id.entity {
             Entity::Organization => Some(Self::Organization(OrganizationId::from_uuid(id.id))),
             Entity::Project => Some(Self::Project(ProjectId::from_uuid(id.id))),
-            Entity::Policy | Entity::Budget => organization_in(content).map(Self::Organization),
-            Entity::Key | Entity::Upstream | Entity::PriceBook | Entity::Unknown(_) => None,
+            Entity::Policy | Entity::Budget | Entity::Upstream => {
+                organization_in(content).map(Self::Organization)
+            }
+            Entity::Key | Entity::PriceBook | Entity::Revoked | Entity::Unknown(_) => None,
         }
     }
 }

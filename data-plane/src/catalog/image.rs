@@ -32,6 +32,8 @@ pub(super) struct Image<'a> {
     budgets: Vec<&'a RawValue>,
     #[serde(borrow, default)]
     books: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
+    revoked: Vec<&'a RawValue>,
 }
 
 /// What of a record says which it is.
@@ -55,6 +57,7 @@ impl<'a> Image<'a> {
             (Entity::Project, &self.projects),
             (Entity::Budget, &self.budgets),
             (Entity::PriceBook, &self.books),
+            (Entity::Revoked, &self.revoked),
             (Entity::Key, &self.keys),
         ];
         let changes = lists.into_iter().flat_map(|(entity, records)| {
@@ -78,7 +81,7 @@ fn id_of(entity: Entity, record: &str) -> Option<Uuid> {
         Entity::Project => id?.parse().ok().map(ProjectId::uuid),
         Entity::Budget => id?.parse().ok().map(BudgetId::uuid),
         Entity::PriceBook => id?.parse().ok().map(PriceBookId::uuid),
-        Entity::Key => id?.parse().ok().map(ApiKeyId::uuid),
+        Entity::Key | Entity::Revoked => id?.parse().ok().map(ApiKeyId::uuid),
         Entity::Unknown(_) => None,
     }
 }

@@ -32,7 +32,7 @@ use tokio::sync::watch;
 
 pub use self::{
     prices::Prices,
-    snapshot::{Quarantined, Snapshot},
+    snapshot::{Quarantined, Shut, Snapshot},
     upstreams::{Candidate, Credential, Model, Upstream},
 };
 use crate::egress::Egress;
@@ -107,9 +107,13 @@ impl Catalog {
     }
 
     /// Replaces the snapshot by everything at a later revision, and what followed it. One
-    /// of the same revision replaces what does not add up any more.
+    /// of the same revision replaces what does not add up any more. Of a record that is bad there
+    /// and was good here, the good one stays.
     pub fn replace(&self, full: &Genuine, deltas: &[Genuine]) -> Result<Offered, Rejected> {
         let mut next = Snapshot::build(full, &self.opener)?;
+        if let Some(present) = self.present().as_ref() {
+            next = next.keeping(present);
+        }
         for delta in deltas {
             next = next.followed_by(delta, &self.opener)?;
         }

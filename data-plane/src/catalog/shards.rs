@@ -94,6 +94,10 @@ impl<K: Spread + Hash + Eq + Clone, V: Clone> Shards<K, V> {
         self.0.iter().map(|it| it.len()).sum()
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.0.iter().flat_map(|it| it.iter())
+    }
+
     pub fn values(&self) -> impl Iterator<Item = &V> {
         self.0.iter().flat_map(|it| it.values())
     }

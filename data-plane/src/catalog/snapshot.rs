@@ -13,7 +13,7 @@ use shared::{
     money::PinnedPrice,
     snapshot::{
         Budget, Change, Digest, Entity, Genuine, Key, Limits, Policy, PriceBook, Project, RecordId,
-        SetSum, Tenant as PublishedTenant, Upstream as Published, unpack,
+        Revoked, Secret, SetSum, Tenant as PublishedTenant, Upstream as Published, unpack,
     },
 };
 use time::OffsetDateTime;
@@ -51,6 +51,8 @@ pub struct Snapshot {
     budgets: Shards<OrganizationId, Arc<[Arc<Budget>]>>,
     books: Arc<HashMap<PriceBookId, Arc<Book>>>,
     closed: Closed,
+    /// What was revoked not long ago. Nothing here opens anything.
+    revoked: Shards<KeyHash, Arc<Revoked>>,
     /// Secrets that opened something and were stopped by the fast lane, and the revision
     /// that will have seen why.
     stopped: Arc<HashMap<KeyHash, i64>>,
@@ -62,6 +64,14 @@ pub struct Quarantined {
     pub record: String,
     pub reason: String,
     id: RecordId,
+}
+
+/// Why a secret that we know opens nothing.
+#[derive(Clone, Copy, Debug)]
+pub enum Shut<'a> {
+    Revoked(&'a Revoked),
+    /// The fast lane stopped it. Why will be in a revision that we have not got yet.
+    Stopped(&'a Key),
 }
 
 /// So many are listed. What is wrong with the thousandth is wrong with the first.
@@ -82,6 +92,9 @@ enum Made {
     Nothing,
     /// It could not be read, nor could one before it, so that somebody is not served.
     Closing(Whose),
+    /// An organization's own upstream that cannot be called, nor could one before it, so that its
+    /// models are not served to it.
+    Shut(OrganizationId),
     Key(Arc<Key>),
     Upstream(Option<OrganizationId>),
     Policy(Option<OrganizationId>),
@@ -89,6 +102,7 @@ enum Made {
     Project,
     Budget(OrganizationId),
     Book,
+    Revoked(Arc<Revoked>),
 }
 
 impl Snapshot {
@@ -110,6 +124,7 @@ impl Snapshot {
             budgets: Shards::default(),
             books: Arc::default(),
             closed: Closed::default(),
+            revoked: Shards::default(),
             stopped: Arc::default(),
         }
     }
@@ -119,6 +134,13 @@ impl Snapshot {
             return None;
         }
         self.keys.get(hash)
+    }
+
+    /// Why a secret opens nothing, as far as we know. Only who has the secret can ask.
+    pub fn why_shut(&self, hash: &KeyHash) -> Option<Shut<'_>> {
+        let revoked = self.revoked.get(hash).map(|it| Shut::Revoked(it));
+        let stopped = || self.keys.get(hash).filter(|_| self.stopped.contains_key(hash));
+        revoked.or_else(|| stopped().map(|it| Shut::Stopped(&it.key)))
     }
 
     /// Whether a record is left out without which we do not know what the key's calls may do.
@@ -133,15 +155,28 @@ impl Snapshot {
         organization: OrganizationId,
         name: &str,
     ) -> impl Iterator<Item = &Arc<Model>> {
-        let own = self.owned.get(&organization).map_or(&[][..], |it| it.models_called(name));
+        let owned = self.owned.get(&organization);
+        let own = owned.map_or(&[][..], |it| it.models_called(name));
+        let platforms = match owned.is_some_and(|it| it.is_shut(name)) {
+            true => &[][..],
+            false => self.platform.models_called(name),
+        };
         let tenant = self.tenants.get(&organization);
         let wanted = move |it: &&Arc<Model>| tenant.is_none_or(|tenant| tenant.wants(it));
-        own.iter().chain(self.platform.models_called(name).iter().filter(wanted))
+        own.iter().chain(platforms.iter().filter(wanted))
+    }
+
+    /// Whether `organization` has an upstream of its own for the model `name`, which cannot be
+    /// called: others are not asked instead.
+    pub fn is_shut(&self, organization: OrganizationId, name: &str) -> bool {
+        self.owned.get(&organization).is_some_and(|it| it.is_shut(name))
+            && self.serving(organization, name).next().is_none()
     }
 
     /// Whether the platform serves the model `name`, and `organization` has disabled it.
     pub fn is_disabled(&self, organization: OrganizationId, name: &str) -> bool {
         !self.platform.models_called(name).is_empty()
+            && !self.is_shut(organization, name)
             && self.serving(organization, name).next().is_none()
     }
 
@@ -202,9 +237,11 @@ impl Snapshot {
     pub fn models(&self, organization: OrganizationId) -> impl Iterator<Item = &Arc<Model>> {
         let tenant = self.tenants.get(&organization);
         let wants = |it: &Model| tenant.is_none_or(|tenant| tenant.wants(it));
-        let mut models: BTreeMap<_, _> = self.platform.models(wants).collect();
-        let own = self.owned.get(&organization).into_iter();
-        models.extend(own.flat_map(|it| it.models(|_| true)));
+        let owned = self.owned.get(&organization);
+        let is_shut = |name: &str| owned.is_some_and(|it| it.is_shut(name));
+        let platforms = self.platform.models(wants).filter(|it| !is_shut(it.0));
+        let mut models: BTreeMap<_, _> = platforms.collect();
+        models.extend(owned.into_iter().flat_map(|it| it.models(|_| true)));
         models.into_values()
     }
 
@@ -303,7 +340,7 @@ impl Snapshot {
     /// Makes of a record what is served. One that is wrong leaves what was made of the
     /// good one before it, and where there was none, closes those whose it is.
     fn make(&mut self, id: RecordId, content: &str, mut before: Made, opener: &Opener) -> Made {
-        if let Made::Closing(_) = before {
+        if let Made::Closing(_) | Made::Shut(_) = before {
             self.undo(id, &before);
             before = Made::Nothing;
         }
@@ -333,6 +370,7 @@ impl Snapshot {
                 Arc::make_mut(&mut self.books).insert(it.id, Arc::new(Book::of(it)));
                 Ok(Made::Book)
             }),
+            Entity::Revoked => self.make_revoked(id, content, &before),
             Entity::Unknown(_) => Ok(Made::Nothing),
         };
         made.unwrap_or_else(|why| {
@@ -365,6 +403,24 @@ impl Snapshot {
         Ok(Made::Key(key))
     }
 
+    fn make_revoked(
+        &mut self,
+        id: RecordId,
+        content: &str,
+        before: &Made,
+    ) -> Result<Made, Unusable> {
+        let revoked: Revoked = read(content)?;
+        is_its_own(id, revoked.id.uuid())?;
+        let hashes: Vec<_> =
+            revoked.hashes.iter().map(|it| hash(&it.0)).collect::<Result<_, Unusable>>()?;
+        self.undo(id, before);
+        let revoked = Arc::new(revoked);
+        for hash in hashes {
+            self.revoked.insert(hash, revoked.clone());
+        }
+        Ok(Made::Revoked(revoked))
+    }
+
     fn make_upstream(
         &mut self,
         id: RecordId,
@@ -374,10 +430,26 @@ impl Snapshot {
     ) -> Result<Made, Unusable> {
         let published: Published = read(content)?;
         is_its_own(id, published.id.uuid())?;
-        let owner = published.organization;
-        let (models, unusable) = upstreams::open(published, opener)?;
+        let (upstream, owner) = (published.id, published.organization);
+        let names = published.models.iter().map(|it| it.name.clone()).collect();
+        let opened = upstreams::open(published, opener);
+        if let (Err(why), Some(organization)) = (&opened, owner) {
+            self.quarantine(id, format!("{} {}", id.entity.name(), id.id.simple()), why);
+            let is_good = matches!(before, Made::Upstream(it) if *it == owner);
+            if !is_good {
+                self.undo(id, before);
+            }
+            self.change_owned(owner, |it| it.shut(upstream, names));
+            return Ok(if is_good { before.clone() } else { Made::Shut(organization) });
+        }
+        let (models, unusable) = opened?;
         self.undo(id, before);
-        self.change_owned(owner, |it| it.put_models(models));
+        self.change_owned(owner, |it| {
+            it.put_models(models);
+            if owner.is_some() {
+                it.shut(upstream, names);
+            }
+        });
         for (name, why) in unusable {
             self.quarantine(id, format!("upstream {name}"), &why);
         }
@@ -394,7 +466,7 @@ impl Snapshot {
         is_its_own(id, policy.id.uuid())?;
         let owner = policy.organization;
         self.undo(id, before);
-        self.change_owned(owner, |it| it.put_policy(policy));
+        self.change_owned(owner, |it| it.put_policy(Arc::new(policy)));
         Ok(Made::Policy(owner))
     }
 
@@ -411,8 +483,18 @@ impl Snapshot {
             Made::Upstream(owner) => {
                 self.change_owned(*owner, |it| it.drop_upstream(UpstreamId::from_uuid(id.id)));
             }
+            Made::Shut(owner) => {
+                self.change_owned(Some(*owner), |it| {
+                    it.drop_upstream(UpstreamId::from_uuid(id.id))
+                });
+            }
             Made::Policy(owner) => {
                 self.change_owned(*owner, |it| it.drop_policy(PolicyId::from_uuid(id.id)));
+            }
+            Made::Revoked(revoked) => {
+                for hash in revoked.hashes.iter().filter_map(|it| hash(&it.0).ok()) {
+                    self.revoked.remove(&hash);
+                }
             }
             Made::Organization => self.tenants.remove(&OrganizationId::from_uuid(id.id)),
             Made::Project => self.projects.remove(&ProjectId::from_uuid(id.id)),
@@ -422,6 +504,95 @@ impl Snapshot {
             Made::Budget(owner) => {
                 self.change_budgets(*owner, |all| all.retain(|it| it.id.uuid() != id.id));
             }
+        }
+    }
+
+    /// Keeps of `before` what was made of good records that are bad in this one, as who followed
+    /// every change does: an image cannot know what they were.
+    pub(super) fn keeping(mut self, before: &Self) -> Self {
+        let is_bad = |id: RecordId, it: &Held| match it.made {
+            Made::Nothing => !matches!(id.entity, Entity::Unknown(_)),
+            Made::Closing(_) | Made::Shut(_) => true,
+            Made::Key(_)
+            | Made::Upstream(_)
+            | Made::Policy(_)
+            | Made::Organization
+            | Made::Project
+            | Made::Budget(_)
+            | Made::Book
+            | Made::Revoked(_) => false,
+        };
+        let bad = self.held.iter().filter(|(id, it)| is_bad(**id, it));
+        let bad: Vec<_> = bad.map(|(id, it)| (*id, it.clone())).collect();
+        for (id, Held { sum, made }) in bad {
+            let Some(good) = before.held.get(&id).map(|it| &it.made) else { continue };
+            if let Some(kept) = self.keep(id, &made, good, before) {
+                self.held.insert(id, Held { sum, made: kept });
+            }
+        }
+        self
+    }
+
+    /// Puts what was made of a good record in the place of what a bad one has come to.
+    fn keep(&mut self, id: RecordId, bad: &Made, good: &Made, before: &Self) -> Option<Made> {
+        let upstream = UpstreamId::from_uuid(id.id);
+        match good {
+            Made::Nothing | Made::Closing(_) | Made::Shut(_) => return None,
+            Made::Key(key) => {
+                let known = |it: &Secret| Some((hash(&it.hash).ok()?, it.valid_until));
+                let secrets: Vec<_> = key.secrets.iter().filter_map(known).collect();
+                if secrets.iter().any(|(hash, _)| self.keys.get(hash).is_some()) {
+                    return None;
+                }
+                for (hash, valid_until) in secrets {
+                    self.keys.insert(hash, KnownSecret { key: key.clone(), valid_until });
+                }
+            }
+            Made::Revoked(revoked) => {
+                for hash in revoked.hashes.iter().filter_map(|it| hash(&it.0).ok()) {
+                    self.revoked.insert(hash, revoked.clone());
+                }
+            }
+            Made::Upstream(owner) => {
+                let models = before.owned_by(*owner)?.models_at(upstream);
+                let shut = self.owned_by(*owner).map(|it| it.shut_at(upstream));
+                self.undo(id, bad);
+                self.change_owned(*owner, |it| {
+                    it.put_models(models);
+                    it.shut(upstream, shut.unwrap_or_default());
+                });
+                return Some(good.clone());
+            }
+            Made::Policy(owner) => {
+                let policy = before.owned_by(*owner)?.policy_of(PolicyId::from_uuid(id.id))?;
+                self.change_owned(*owner, |it| it.put_policy(policy.clone()));
+            }
+            Made::Organization => {
+                let organization = OrganizationId::from_uuid(id.id);
+                self.tenants.insert(organization, before.tenants.get(&organization)?.clone());
+            }
+            Made::Project => {
+                let project = ProjectId::from_uuid(id.id);
+                self.projects.insert(project, before.projects.get(&project)?.clone());
+            }
+            Made::Book => {
+                let book = PriceBookId::from_uuid(id.id);
+                let kept = before.books.get(&book)?.clone();
+                Arc::make_mut(&mut self.books).insert(book, kept);
+            }
+            Made::Budget(owner) => {
+                let budget = before.budgets(*owner).iter().find(|it| it.id.uuid() == id.id)?;
+                self.change_budgets(*owner, |all| all.push(budget.clone()));
+            }
+        }
+        self.undo(id, bad);
+        Some(good.clone())
+    }
+
+    fn owned_by(&self, owner: Option<OrganizationId>) -> Option<&Owned> {
+        match owner {
+            Some(owner) => self.owned.get(&owner).map(Arc::as_ref),
+            None => Some(&self.platform),
         }
     }
 
@@ -463,7 +634,7 @@ impl Snapshot {
     }
 
     /// Refuses secrets until a revision says what became of them.
-    pub(super) fn stopping(&self, secrets: &[(KeyHash, i64)]) -> Self {
+    pub(crate) fn stopping(&self, secrets: &[(KeyHash, i64)]) -> Self {
         let mut next = self.clone();
         let mut stopped = HashMap::clone(&next.stopped);
         for (hash, until) in secrets.iter().filter(|it| it.1 > self.revision) {

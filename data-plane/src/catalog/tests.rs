@@ -6,7 +6,9 @@ use shared::{
     keys::{Brand, NewKey},
     reach::Reach,
     seal::MasterKey,
-    snapshot::{Dialect, Limits, Policy, PriceBook, Scope, Secret, Snapshot as Image, Tenant},
+    snapshot::{
+        Dialect, Limits, Policy, PriceBook, Revoked, Scope, Secret, Snapshot as Image, Tenant,
+    },
 };
 use time::macros::datetime;
 
@@ -24,6 +26,7 @@ pub struct Fixture {
     pub policies: Vec<Policy>,
     pub tenants: Vec<Tenant>,
     pub books: Vec<PriceBook>,
+    pub revoked: Vec<Revoked>,
     pub master: MasterKey,
 }
 
@@ -36,6 +39,7 @@ impl Default for Fixture {
             policies: vec![],
             tenants: vec![],
             books: vec![],
+            revoked: vec![],
             master: MasterKey::generate(),
         }
     }
@@ -77,6 +81,7 @@ impl Fixture {
             projects: vec![],
             budgets: vec![],
             books: self.books.clone(),
+            revoked: self.revoked.clone(),
         };
         serde_json::to_value(image).unwrap()
     }

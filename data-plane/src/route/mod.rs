@@ -7,9 +7,11 @@ mod draw;
 
 use std::sync::Arc;
 
+use serde::Serialize;
+use serde_json::{Value, json};
 use shared::{
     failure::{Classified, Code, Kind, Problem, code},
-    ids::OrganizationId,
+    ids::{ApiKeyId, OrganizationId},
     snapshot::{Policy, Target},
 };
 
@@ -18,8 +20,13 @@ use crate::{
     ask::Ask,
     authenticate::Caller,
     catalog::{Candidate, Model, Snapshot, allows},
-    nearest::nearest,
+    nearest::{likest, nearest},
 };
+
+/// So many models are named that might do instead.
+const MOST_ALTERNATIVES: usize = 5;
+/// So many candidates are told of in words.
+const MOST_TOLD: usize = 5;
 
 /// A call is tried at so many places at most.
 const MOST_CANDIDATES: usize = 16;
@@ -154,6 +161,9 @@ fn with_credentials(model: &Arc<Model>, dice: &mut dyn Dice, candidates: &mut Ve
 
 fn unknown(snapshot: &Snapshot, caller: &Caller, name: &str) -> NoRoute {
     let organization = caller.organization();
+    if snapshot.is_shut(organization, name) && allows(&caller.key, name) {
+        return NoRoute::Shut { name: shown(name) };
+    }
     if snapshot.is_disabled(organization, name) && allows(&caller.key, name) {
         return NoRoute::Disabled { name: shown(name) };
     }
@@ -176,8 +186,22 @@ pub fn find<'a>(
     } else if allows(&caller.key, name) {
         Ok(models)
     } else {
-        Err(NoRoute::NotAllowed { name: name.to_owned() })
+        Err(not_allowed(snapshot, caller, name))
     }
+}
+
+/// With what the key may use instead, of which it has a list, or it would be allowed everything.
+fn not_allowed(snapshot: &Snapshot, caller: &Caller, name: &str) -> NoRoute {
+    let organization = caller.organization();
+    let is_there = |it: &&str| match snapshot.policy(organization, it) {
+        Some(policy) => led_to(snapshot, caller, policy).is_ok(),
+        None => snapshot.serving(organization, it).next().is_some(),
+    };
+    let listed = caller.key.allowed_models.iter().flatten().map(String::as_str);
+    let listed = listed.filter(|it| *it != name).filter(is_there);
+    let likest = likest(name, listed, MOST_ALTERNATIVES);
+    let alternatives = likest.into_iter().map(str::to_owned).collect();
+    NoRoute::NotAllowed { name: shown(name), alternatives, key: caller.key.id }
 }
 
 /// The models to which `policy` may lead the caller: one at least.
@@ -188,12 +212,35 @@ pub fn led_to<'a>(
 ) -> Result<Vec<&'a Arc<Model>>, NoRoute> {
     let targets = policy.tiers.iter().flat_map(|it| usable(caller, policy, &it.targets));
     let models: Vec<_> = targets.flat_map(|it| at(snapshot, caller.organization(), it)).collect();
-    match models.is_empty() {
-        false => Ok(models),
-        true if allows(&caller.key, &policy.name) => {
-            Err(NoRoute::Nowhere { name: policy.name.clone() })
-        }
-        true => Err(NoRoute::NotAllowed { name: policy.name.clone() }),
+    if !models.is_empty() {
+        return Ok(models);
+    }
+    let all = || policy.tiers.iter().flat_map(|it| &it.targets);
+    if usable(caller, policy, all()).next().is_none() && !allows(&caller.key, &policy.name) {
+        return Err(not_allowed(snapshot, caller, &policy.name));
+    }
+    let excluded = all().map(|it| Excluded {
+        model: it.model.clone(),
+        provider: it.provider.clone(),
+        why: why_not(snapshot, caller, policy, it),
+    });
+    let (name, version) = (policy.name.clone(), policy.version);
+    Err(NoRoute::Nowhere { name, version, excluded: excluded.take(MOST_CANDIDATES).collect() })
+}
+
+/// Why a policy's target answers nobody.
+fn why_not(snapshot: &Snapshot, caller: &Caller, policy: &Policy, target: &Target) -> Why {
+    let (organization, model) = (caller.organization(), target.model.as_str());
+    if usable(caller, policy, [target]).next().is_none() {
+        Why::NotAllowed
+    } else if snapshot.is_shut(organization, model) {
+        Why::Shut
+    } else if snapshot.is_disabled(organization, model) {
+        Why::Disabled
+    } else if snapshot.serving(organization, model).next().is_some() {
+        Why::NotThere
+    } else {
+        Why::NotServed
     }
 }
 
@@ -220,10 +267,108 @@ pub enum NoRoute {
         "Your organization has disabled the model {name:?}. GET /v1/models lists those there are."
     )]
     Disabled { name: String },
-    #[error("Your key may not use the model {name:?}. GET /v1/models lists those that it may.")]
-    NotAllowed { name: String },
-    #[error("No model that {name:?} leads to is served at present. Ask an admin to look at it.")]
-    Nowhere { name: String },
+    #[error(
+        "Your organization's own provider of {name:?} cannot be called, and no other is asked \
+         instead. Ask an admin of your organization to look at the provider."
+    )]
+    Shut { name: String },
+    #[error("Your key may not use the model {name:?}. {}", instead(alternatives))]
+    NotAllowed { name: String, alternatives: Vec<String>, key: ApiKeyId },
+    #[error(
+        "No model that {name:?} leads to can take the call: {}. Ask an admin of your organization \
+         to look at the policy.",
+        reasons(excluded)
+    )]
+    Nowhere { name: String, version: u32, excluded: Vec<Excluded> },
+}
+
+/// A model to which a policy leads, and why it is out of the question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Excluded {
+    pub model: String,
+    pub provider: Option<String>,
+    pub why: Why,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// The key may not use it.
+    NotAllowed,
+    /// Its organization does not want it.
+    Disabled,
+    /// The organization has a provider of its own for it, which cannot be called.
+    Shut,
+    /// It is served, but not at the provider that the policy names.
+    NotThere,
+    NotServed,
+}
+
+impl Why {
+    const fn about(self) -> &'static str {
+        match self {
+            Self::NotAllowed => "your key may not use it",
+            Self::Disabled => "your organization has disabled it",
+            Self::Shut => "your own provider of it cannot be called",
+            Self::NotThere => "that provider does not serve it",
+            Self::NotServed => "nobody serves it at present",
+        }
+    }
+}
+
+/// `It may use "a", "b" or "c".`
+fn instead(alternatives: &[String]) -> String {
+    let quoted: Vec<_> = alternatives.iter().map(|it| format!("{it:?}")).collect();
+    match quoted.split_last() {
+        None => "None that it may use is served at present.".to_owned(),
+        Some((only, [])) => format!("It may use {only}."),
+        Some((last, others)) if alternatives.len() < MOST_ALTERNATIVES => {
+            format!("It may use {} or {last}.", others.join(", "))
+        }
+        Some(_) => format!("It may use {}: GET /v1/models lists all.", quoted.join(", ")),
+    }
+}
+
+/// `"a" (nobody serves it at present), "b" at openai (that provider does not serve it)`
+fn reasons(excluded: &[Excluded]) -> String {
+    let told = |it: &Excluded| {
+        let at = it.provider.as_ref().map(|it| format!(" at {it}")).unwrap_or_default();
+        format!("{:?}{at} ({})", it.model, it.why.about())
+    };
+    let mut told: Vec<_> = excluded.iter().take(MOST_TOLD).map(told).collect();
+    match excluded.len() {
+        0 => told.push("it leads to none".to_owned()),
+        all if all > MOST_TOLD => told.push(format!("and {} more", all - MOST_TOLD)),
+        _ => (),
+    }
+    told.join(", ")
+}
+
+impl NoRoute {
+    /// The key whose list of models is at fault.
+    pub fn key(&self) -> Option<ApiKeyId> {
+        match self {
+            Self::NotAllowed { key, .. } => Some(*key),
+            Self::Unknown { .. }
+            | Self::Disabled { .. }
+            | Self::Shut { .. }
+            | Self::Nowhere { .. } => None,
+        }
+    }
+
+    /// The same for programs, where there is more to say.
+    pub fn details(&self) -> Option<Value> {
+        match self {
+            Self::NotAllowed { alternatives, key, .. } => {
+                Some(json!({ "alternatives": alternatives, "key": key }))
+            }
+            Self::Nowhere { name, version, excluded } => {
+                Some(json!({ "policy": format!("{name}@{version}"), "candidates": excluded }))
+            }
+            Self::Unknown { meant, .. } => meant.as_ref().map(|it| json!({ "alternatives": [it] })),
+            Self::Disabled { .. } | Self::Shut { .. } => None,
+        }
+    }
 }
 
 fn did_you_mean(meant: Option<&str>) -> String {
@@ -237,7 +382,7 @@ impl Classified for NoRoute {
         match self {
             Self::Unknown { .. } | Self::Disabled { .. } => Kind::NotFound,
             Self::NotAllowed { .. } => Kind::Forbidden,
-            Self::Nowhere { .. } => Kind::Unavailable,
+            Self::Nowhere { .. } | Self::Shut { .. } => Kind::Unavailable,
         }
     }
 
@@ -245,7 +390,7 @@ impl Classified for NoRoute {
         match self {
             Self::Unknown { .. } | Self::Disabled { .. } => code::MODEL_NOT_FOUND,
             Self::NotAllowed { .. } => code::MODEL_NOT_ALLOWED,
-            Self::Nowhere { .. } => code::NO_ELIGIBLE_MODEL,
+            Self::Nowhere { .. } | Self::Shut { .. } => code::NO_ELIGIBLE_MODEL,
         }
     }
 

@@ -137,6 +137,90 @@ fn a_key_uses_the_models_on_its_list() {
     check(Some(&[]), r#"{"model":"claude"}"#, Err("may not use"));
 }
 
+/// The likest of those that are served, a few of them.
+#[test]
+fn what_a_key_may_use_instead_is_named() {
+    let told = |allowed: &[&str], asked: &str| {
+        let refused = routed(Some(allowed), &format!(r#"{{"model":"{asked}"}}"#)).unwrap_err();
+        assert!(refused.key().is_some() && refused.code() == code::MODEL_NOT_ALLOWED);
+        refused
+    };
+    let refused = told(&["claude", "gone", "auto", "gpt-5-mini"], "gpt-5");
+    let words = "It may use \"gpt-5-mini\", \"auto\" or \"claude\".";
+    assert!(refused.to_string().ends_with(words), "{refused}");
+    let alternatives = &refused.details().unwrap()["alternatives"];
+    assert_eq!(*alternatives, json!(["gpt-5-mini", "auto", "claude"]));
+    for (allowed, words) in [
+        (&["claude"][..], "It may use \"claude\"."),
+        (&["gone"], "None that it may use is served at present."),
+        (&[], "None that it may use is served at present."),
+    ] {
+        let refused = told(allowed, "gpt-5");
+        assert!(refused.to_string().ends_with(words), "{refused}");
+    }
+    let many: Vec<_> = (0..9).map(|at| format!("m{at}")).collect();
+    let words = "It may use \"m0\", \"m1\", \"m2\", \"m3\", \"m4\": GET /v1/models lists all.";
+    assert_eq!(instead(&many[..MOST_ALTERNATIVES]), words);
+}
+
+/// Each model that the policy leads to, and what is against it.
+#[test]
+fn a_policy_that_leads_nowhere_says_why() {
+    let mut record = key(&NewKey::generate(Brand::Live));
+    record.allowed_models = Some(vec!["gone".into(), "mini".into(), "far".into(), "own".into()]);
+    let organization = record.organization;
+    let mut fixture = Fixture::default();
+    let platform = fixture.upstream(None, &["mini", "far", "own", "big"]).id;
+    fixture.upstream(Some(organization), &["own"]).base_url = "https://elsewhere.test".into();
+    let disabled = vec![Disabled { upstream: platform, model: Some("mini".into()) }];
+    fixture.tenants = vec![Tenant { organization, limits: Limits::default(), disabled }];
+    let far = Target { provider: Some("acme".into()), ..target("far") };
+    fixture.policies = vec![Policy {
+        id: PolicyId::generate(),
+        organization: None,
+        name: "auto".into(),
+        version: 7,
+        tiers: vec![
+            Tier { targets: vec![target("gone"), target("mini"), target("big")] },
+            Tier { targets: vec![far, target("own")] },
+        ],
+    }];
+    let ask = Ask::parse(Form::Chat, Bytes::from(r#"{"model":"auto"}"#)).unwrap();
+    let caller = Caller { key: Arc::new(record) };
+    let refused = route(&snapshot(&fixture), caller, ask, &mut Loaded).unwrap_err();
+    assert_eq!((refused.kind(), refused.code()), (Kind::Unavailable, code::NO_ELIGIBLE_MODEL));
+    let words = "No model that \"auto\" leads to can take the call: \
+                 \"gone\" (nobody serves it at present), \
+                 \"mini\" (your organization has disabled it), \
+                 \"big\" (your key may not use it), \
+                 \"far\" at acme (that provider does not serve it), \
+                 \"own\" (your own provider of it cannot be called). \
+                 Ask an admin of your organization to look at the policy.";
+    assert_eq!(refused.to_string(), words);
+    let details = refused.details().unwrap();
+    assert_eq!(details["policy"], "auto@7");
+    let expected = json!({ "model": "far", "provider": "acme", "why": "not_there" });
+    assert_eq!(details["candidates"][3], expected);
+}
+
+/// Their data goes to no vendor that they did not choose.
+#[test]
+fn what_ones_own_provider_is_to_serve_is_asked_for_nowhere_else() {
+    let key = Arc::new(key(&NewKey::generate(Brand::Live)));
+    let mut fixture = fixture();
+    fixture.upstream(Some(key.organization), &["gpt-5"]).base_url = "https://elsewhere.test".into();
+    let snapshot = snapshot(&fixture);
+    let routed = |model: &str| {
+        let ask = format!(r#"{{"model":"{model}"}}"#);
+        let ask = Ask::parse(Form::Chat, Bytes::from(ask)).unwrap();
+        route(&snapshot, Caller { key: key.clone() }, ask, &mut Loaded)
+    };
+    let refused = routed("gpt-5").unwrap_err();
+    assert_eq!((refused.kind(), refused.code()), (Kind::Unavailable, code::NO_ELIGIBLE_MODEL));
+    assert!(refused.to_string().contains("own provider of \"gpt-5\""), "{refused}");
+    assert!(routed("claude").is_ok() && routed("auto").is_ok());
+}
+
 #[test]
 fn what_a_key_may_not_use_is_not_suggested() {
     check(Some(&["claude"]), r#"{"model":"gpt-5-min"}"#, Err("GET /v1/models"));

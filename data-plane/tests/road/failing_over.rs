@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use data_plane::config::Config;
-use shared::ids::UpstreamId;
+use shared::{ids::UpstreamId, snapshot::Model};
 
 use crate::{
     plane::{Answer, Plane, anothers},
@@ -275,6 +275,29 @@ async fn an_upstream_that_fails_is_asked_once_more_however_many_secrets_open_it(
             (200.try_into().unwrap(), &"other".try_into().unwrap())
         );
     }
+}
+
+/// An outage costs few more calls, whatever somebody put on a list to fall back to.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_fails_is_asked_once_more_however_many_models_may_answer() {
+    let mut upstream = Upstream::start([staying(refusal("500 Oops"))]).await;
+    let plane = Plane::bare(|it| it.breaker_calls = u32::MAX).await;
+    plane.serve_changed(upstream.address, |image| {
+        let models = &mut image.upstreams.first_mut().unwrap().models;
+        let another = |at| Model { name: format!("m{at}"), ..models[0].clone() };
+        let others: Vec<_> = (0..6).map(another).collect();
+        models.extend(others);
+    });
+    let call = r#"{"model":"auto","models":["same","m0","m1","m2","m3","m4","m5"]}"#;
+    check(&plane.chat(call).await, 502, "scripted", 2);
+    for _ in 1..40 {
+        assert_eq!(plane.chat(call).await.status, 502);
+    }
+    let requests = upstream.requests();
+    assert!((41..=48).contains(&requests), "{requests} for 40 calls");
+    // What is one model's trouble goes to the next one, at no cost to others.
+    upstream.then(staying(refusal("404 No Model")));
+    check(&plane.chat(call).await, 404, "scripted", 8);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -277,6 +277,7 @@ fn image_of(master: &MasterKey, key: &NewKey, addresses: &[SocketAddr]) -> Snaps
         budgets: Vec::new(),
         books: Vec::new(),
         projects: vec![],
+        revoked: vec![],
     }
 }
 

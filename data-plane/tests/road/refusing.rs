@@ -1,7 +1,10 @@
 //! Requests that are not served, and what their senders read.
 
 use http::Request;
-use shared::snapshot::Limits;
+use shared::{
+    money::{PinnedPrice, Price, Rates, UnitPrice},
+    snapshot::Limits,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -10,11 +13,18 @@ use tokio::{
 use crate::{
     plane::{Answer, Plane, send},
     soon,
-    upstream::{JSON, Upstream, staying},
+    upstream::{JSON, Step, Upstream, answer as scripted, staying},
 };
 
 #[track_caller]
 fn check(answer: &Answer, status: u16, code: &str, words: &str) {
+    check_told(answer, status, code, words);
+    let is_final = matches!(status, 400 | 401 | 403 | 404);
+    assert_eq!(answer.headers.get("x-should-retry").is_some_and(|it| it == "false"), is_final);
+}
+
+#[track_caller]
+fn check_told(answer: &Answer, status: u16, code: &str, words: &str) {
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{answer:?}");
     let json = answer.json();
     let message = json["error"]["message"].as_str().unwrap();
@@ -23,8 +33,6 @@ fn check(answer: &Answer, status: u16, code: &str, words: &str) {
     assert_eq!(json["error"]["docs_url"], docs);
     assert_eq!(answer.headers["cache-control"], "no-store");
     assert_eq!(answer.headers["x-request-id"], answer.headers["request-id"]);
-    let is_final = matches!(status, 400 | 401 | 403 | 404);
-    assert_eq!(answer.headers.get("x-should-retry").is_some_and(|it| it == "false"), is_final);
 }
 
 async fn plane() -> Plane {
@@ -73,6 +81,46 @@ async fn nobody_is_served_whose_record_cannot_be_read() {
         check(&answer, 503, "unavailable", "");
         assert!(answer.headers.contains_key("retry-after"));
     }
+}
+
+/// Nothing that failed leaves its caller guessing whether it has to be paid for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_call_says_whether_it_was_charged() {
+    let refusal = r#"{"error":{"message":"no"}}"#;
+    let upstream = Upstream::start([staying(scripted("500 Oops", JSON, refusal))]).await;
+    let plane = Plane::start(upstream.address).await;
+    let failed = plane.chat(r#"{"model":"auto"}"#).await;
+    let asked = "Asked: scripted for \"auto\" (failed)";
+    check_call(&failed, 502, "upstream_error", &[asked, "You were not charged."]);
+    assert_eq!(failed.headers["x-turnpike-cost-usd"], "0.000000000");
+    let details = &failed.json()["error"]["details"];
+    assert_eq!(
+        (&details["attempts"][0]["outcome"], &details["attempts"][0]["status"]),
+        (&"server".into(), &500.into())
+    );
+
+    // What had begun well may have to be paid for.
+    let cut = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{";
+    let upstream = Upstream::start([vec![Step::Send(cut.into())]]).await;
+    let plane = Plane::bare(|_| ()).await;
+    plane.serve_changed(upstream.address, |image| {
+        let dollar = UnitPrice::per_million("1").unwrap();
+        let price = Price::flat(Rates::of_text(dollar, dollar)).unwrap();
+        for model in &mut image.upstreams.first_mut().unwrap().models {
+            model.price = Some(PinnedPrice { revision: 1, price: price.clone() });
+        }
+    });
+    let failed = plane.chat(r#"{"model":"auto","max_tokens":100}"#).await;
+    let charged = "since an answer had begun.";
+    check_call(&failed, 502, "upstream_error", &["You were charged $0.", charged]);
+    let cost = failed.headers["x-turnpike-cost-usd"].to_str().unwrap();
+    assert_eq!(failed.json()["error"]["details"]["cost_usd"], cost);
+    assert_ne!(cost, "0.000000000");
+}
+
+#[track_caller]
+fn check_call(answer: &Answer, status: u16, code: &str, words: &[&str]) {
+    words.iter().for_each(|it| check_told(answer, status, code, it));
 }
 
 #[tokio::test(flavor = "multi_thread")]

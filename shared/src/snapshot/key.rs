@@ -43,6 +43,35 @@ impl Limits {
     }
 }
 
+/// A key that was revoked not long ago, so that whoever still sends it is told so. It opens
+/// nothing. It is a record of its own, for a proxy that did not know a mark on a [`Key`] would go
+/// on letting it in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    pub id: ApiKeyId,
+    /// Of the secrets that opened it until then.
+    pub hashes: Vec<SecretHash>,
+    /// In seconds since 1970.
+    pub at: i64,
+    pub by: RevokedBy,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretHash(#[serde(with = "base64_bytes")] pub Vec<u8>);
+
+/// Who revoked a key, without a name: whoever finds a secret somewhere may read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RevokedBy {
+    /// Whose key it was.
+    Owner,
+    /// Another of the organization.
+    Member,
+    /// A service's token, or the platform.
+    Program,
+}
+
 /// One of a key's secrets: the present one, and for a while the one before it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Secret {

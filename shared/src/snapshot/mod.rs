@@ -26,7 +26,7 @@ pub use self::{
     budget::{
         BadThresholds, Budget, Caps, OnRedisLoss, OnTight, Raise, Scope as BudgetScope, Thresholds,
     },
-    key::{Key, Limits, Secret},
+    key::{Key, Limits, Revoked, RevokedBy, Secret, SecretHash},
     places::{PIECE, Places},
     policy::{Policy, Target, Tier},
     prices::{BookPrices, DatedPrice, HeldBook, PriceBook, in_force},
@@ -64,6 +64,8 @@ pub struct Snapshot {
     pub budgets: Vec<Budget>,
     #[serde(default)]
     pub books: Vec<PriceBook>,
+    #[serde(default)]
+    pub revoked: Vec<Revoked>,
 }
 
 mod base64_bytes {

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Budget, Key, Policy, PriceBook, Project, Snapshot, Tenant, Upstream};
+use super::{Budget, Key, Policy, PriceBook, Project, Revoked, Snapshot, Tenant, Upstream};
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,13 +14,15 @@ pub enum Entity {
     Key,
     Budget,
     PriceBook,
+    /// A key that opens nothing any more. Proxies older than it carry it as one of the next.
+    Revoked,
     /// What a newer control plane publishes and we do not know: the checksum of its name.
     /// We carry it, so that our sum agrees with everybody's, and make nothing of it.
     Unknown(u32),
 }
 
 impl Entity {
-    const KNOWN: [(Self, &'static str); 7] = [
+    const KNOWN: [(Self, &'static str); 8] = [
         (Self::Upstream, "upstream"),
         (Self::Policy, "policy"),
         (Self::Organization, "organization"),
@@ -28,6 +30,7 @@ impl Entity {
         (Self::Key, "key"),
         (Self::Budget, "budget"),
         (Self::PriceBook, "price_book"),
+        (Self::Revoked, "revoked"),
     ];
 
     pub fn named(name: &str) -> Self {
@@ -44,6 +47,7 @@ impl Entity {
             Self::Key => "key",
             Self::Budget => "budget",
             Self::PriceBook => "price_book",
+            Self::Revoked => "revoked",
             Self::Unknown(_) => "unknown",
         }
     }
@@ -58,7 +62,8 @@ impl Entity {
             | Self::Project
             | Self::Key
             | Self::Budget
-            | Self::PriceBook => crc32fast::hash(self.name().as_bytes()),
+            | Self::PriceBook
+            | Self::Revoked => crc32fast::hash(self.name().as_bytes()),
         }
     }
 }
@@ -119,6 +124,9 @@ impl Snapshot {
         }
         for it in &self.books {
             add(Entity::PriceBook, it.id.uuid(), serde_json::to_string::<PriceBook>(it))?;
+        }
+        for it in &self.revoked {
+            add(Entity::Revoked, it.id.uuid(), serde_json::to_string::<Revoked>(it))?;
         }
         for it in &self.keys {
             add(Entity::Key, it.id.uuid(), serde_json::to_string::<Key>(it))?;

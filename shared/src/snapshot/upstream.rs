@@ -116,6 +116,10 @@ pub struct Model {
     pub deprecated_on: Option<String>,
     #[serde(default)]
     pub successor: Option<String>,
+    /// Since when it is served there, in seconds since 1970, where somebody wrote that down. It is
+    /// told and never taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<i64>,
     /// What it costs. A model without a price is not served where a hard budget is to hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<PinnedPrice>,
@@ -143,6 +147,7 @@ impl Model {
             output: text_only(),
             deprecated_on: None,
             successor: None,
+            created: None,
             price: None,
             planned: Vec::new(),
         }

@@ -152,6 +152,67 @@ async fn a_key_goes_through_its_life_in_a_browser(root: PgPool) {
     browser.get("/orgs/ours/keys?status=revoked").await.says(StatusCode::OK, "worker");
 }
 
+/// Whoever revokes a key relies on the answer.
+#[sqlx::test(migrations = "../migrations")]
+async fn a_revocation_that_proxies_cannot_be_told_of_says_so(root: PgPool) {
+    let fixture = Fixture::without_redis(root).await;
+    project(&fixture, &fixture.ours, "web").await;
+    let browser = fixture.browser(Role::Developer).await;
+    let program = Program { fixture: &fixture, token: fixture.token(Role::Admin, false).await };
+    browser.post("/orgs/ours/keys", &[("name", "first")]).await;
+    let first = only_key(&fixture).await.id;
+    let second = program.post("", json!({ "name": "second" })).await;
+    assert_eq!(second.status, StatusCode::CREATED, "a new key stops nothing");
+    let second = second.json()["id"].as_str().unwrap().to_owned();
+    // Sealed in the database, and nowhere else.
+    assert!(fixture.platform.publisher.publish().await.is_err());
+
+    let closed = program.send(Method::POST, &format!("/{second}/revoke"), None).await;
+    assert_eq!(closed.status, StatusCode::ACCEPTED, "{}", closed.body);
+    let told = closed.json();
+    assert_eq!((&told["status"], &told["effective"]), (&"revoked".into(), &false.into()));
+    assert!(told["note"].as_str().unwrap().contains("could not be told"), "{told}");
+
+    let path = format!("/orgs/ours/keys/{first}");
+    let answer = browser.post(&format!("{path}/revoke"), &[]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    browser.get(&path).await.says(StatusCode::OK, "does not answer. A proxy that has not heard");
+    let rotated = program.post("", json!({ "name": "third" })).await.json();
+    assert!(fixture.platform.publisher.publish().await.is_err());
+    let path = format!("/{}/rotate", rotated["id"].as_str().unwrap());
+    let rotated = program.post(&path, json!({ "overlap_hours": 0 })).await;
+    assert_eq!(
+        (rotated.status, &rotated.json()["effective"]),
+        (StatusCode::ACCEPTED, &false.into())
+    );
+    let person = fixture.ours.person(Role::Developer);
+    let path = format!("/orgs/ours/members/{person}");
+    let removed = fixture.api(Some(&program.token), Method::DELETE, &path, None).await;
+    assert_eq!(removed.status, StatusCode::ACCEPTED, "what stopped before is not told either");
+    assert_eq!(removed.json()["effective"], false);
+}
+
+/// Errors of the data plane link to it, where nobody knows what the organization is called.
+#[sqlx::test(migrations = "../migrations")]
+async fn a_key_is_found_by_its_id_alone_by_those_who_are_there_too(root: PgPool) {
+    let (fixture, _) = scene(root).await;
+    let developer = fixture.browser(Role::Developer).await;
+    developer.post("/orgs/ours/keys", &[("name", "ci")]).await;
+    let key = only_key(&fixture).await.id;
+    let found = developer.get(&format!("/keys/{key}")).await;
+    assert_eq!(found.status, StatusCode::SEE_OTHER);
+    assert_eq!(found.location, Some(format!("/orgs/ours/keys/{key}")));
+    let theirs = project(&fixture, &fixture.theirs, "web").await;
+    let mut work = fixture.work_of(&fixture.theirs, Role::Owner).await;
+    let new = new_key(theirs, fixture.theirs.person(Role::Owner));
+    let anothers = issue(&mut work, &new, None).await.unwrap().key;
+    work.commit().await.unwrap();
+    for other in [anothers.to_string(), ApiKeyId::generate().to_string(), "key_1".to_owned()] {
+        let status = developer.get(&format!("/keys/{other}")).await.status;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{other}");
+    }
+}
+
 #[sqlx::test(migrations = "../migrations")]
 async fn viewers_look_and_billing_does_not(root: PgPool) {
     let (fixture, _) = scene(root).await;
@@ -233,6 +294,7 @@ async fn a_key_goes_through_its_life_in_the_api(root: PgPool) {
 
     let closed = program.send(Method::POST, &format!("{path}/revoke"), None).await;
     assert_eq!(closed.json()["status"], "revoked");
+    assert_eq!((&closed.json()["effective"], &closed.json()["note"]), (&true.into(), &Value::Null));
     let listed = program.send(Method::GET, "", None).await;
     assert_eq!(listed.json()["data"], json!([]));
     let listed = program.send(Method::GET, "?status=all", None).await;

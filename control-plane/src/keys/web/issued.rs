@@ -8,6 +8,7 @@ use crate::{
     access::{Grant, Work},
     keys::{Issued, Terms},
     policies,
+    snapshots::Told,
     web::{Failure, Frame, Section},
 };
 
@@ -22,6 +23,14 @@ pub(super) struct IssuedPage {
     snippet: String,
     /// For how long the secrets before this one go on working, where there were any.
     overlap_hours: Option<i32>,
+    /// What to know where proxies may let them in nevertheless.
+    warning: Option<String>,
+}
+
+impl IssuedPage {
+    pub(super) fn told(self, told: Told) -> Self {
+        Self { warning: told.note(), ..self }
+    }
 }
 
 pub(super) async fn page<P>(
@@ -45,6 +54,7 @@ pub(super) async fn page<P>(
         frame,
         secret,
         overlap_hours,
+        warning: None,
     })
 }
 

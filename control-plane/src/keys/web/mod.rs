@@ -16,6 +16,7 @@ use crate::{
 };
 
 pub fn doors(doors: &mut Doors) {
+    doors.get("/keys/{key}", show::find);
     doors.get("/orgs/{org}/keys", list::list);
     doors.get("/orgs/{org}/keys/new", new::new);
     doors.post("/orgs/{org}/keys", new::create);

@@ -12,15 +12,15 @@ use super::{
     issued,
 };
 use crate::{
-    access::{Grant, may},
+    access::{Grant, SignedIn, may},
     budgets::{self, web::BudgetsOf},
-    fleet::{self, Refusal},
+    fleet::{self, Revocation},
     keys::{
         self, KeyError, Overlap, Reach, SecretHint, commit, edit, end_overlap, key_in, revoke,
         rotate, secrets,
     },
     web::{
-        Failure, Form, Frame, Moment, Nothing, Page, Problems, Section, or_problems,
+        Failure, Form, Frame, Moment, Nothing, Page, Problems, Section, or_problems, see_other,
         see_other_saying,
     },
 };
@@ -34,8 +34,8 @@ pub(super) struct KeyPage {
     has_overlap: bool,
     created_by: String,
     revoked: Option<(Moment, String)>,
-    /// How far the revocation has come, where that is still known.
-    refusal: Option<Refusal>,
+    /// How far the revocation has come.
+    revocation: Option<Revocation>,
     form: KeyForm,
     scopes: Vec<ScopeChoice>,
     overlap_hours: String,
@@ -116,8 +116,8 @@ pub(super) async fn renew(
             let terms = keys::find(&mut work, key).await?.terms;
             let hours = Some(overlap.hours());
             let page = issued::page(&grant, &mut work, issued, &terms, hours).await?;
-            commit(&grant, work).await?;
-            Ok(Page(page).with(StatusCode::OK))
+            let told = commit(&grant, work).await?;
+            Ok(Page(page.told(told)).with(StatusCode::OK))
         }
         Err(problems) => {
             drop(work);
@@ -135,8 +135,8 @@ pub(super) async fn end_old(
     let key = key_in(&path.1)?;
     let mut work = grant.begin().await?;
     end_overlap(&mut work, Reach::of(&grant), key).await?;
-    commit(&grant, work).await?;
-    Ok(back(&grant, key, "Earlier secrets stopped"))
+    let told = commit(&grant, work).await?;
+    Ok(back(&grant, key, &told.beside("Earlier secrets stopped")))
 }
 
 pub(super) async fn close(
@@ -147,8 +147,16 @@ pub(super) async fn close(
     let key = key_in(&path.1)?;
     let mut work = grant.begin().await?;
     revoke(&mut work, Reach::of(&grant), key).await?;
-    commit(&grant, work).await?;
-    Ok(back(&grant, key, "Key revoked"))
+    let told = commit(&grant, work).await?;
+    Ok(back(&grant, key, &told.beside("Key revoked")))
+}
+
+/// Where links of errors lead: to the key's page in its organization.
+pub(super) async fn find(signed_in: SignedIn, path: Path<String>) -> Result<HttpResponse, Failure> {
+    let key = key_in(&path)?;
+    let place = keys::place(&signed_in.platform.db, key, signed_in.session.person).await?;
+    let slug = place.ok_or(KeyError::NotFound)?;
+    Ok(see_other(&format!("/orgs/{slug}/keys/{key}")))
 }
 
 /// What was typed into a form of the key's page that was refused.
@@ -173,10 +181,13 @@ async fn page<P>(
     let form = typed.form.unwrap_or_else(|| KeyForm::of(&key.terms));
     let is_revoked = key.revoked_at.is_some();
     let by = key.revoked_by.clone().unwrap_or_else(|| "a service".to_owned());
-    let refusal = if is_revoked { fleet::refusal(&grant.platform, id).await } else { None };
+    let revocation = match is_revoked {
+        true => fleet::revocation(&grant.platform, id).await,
+        false => None,
+    };
     Ok(KeyPage {
         frame: grant.frame(Section::Keys),
-        refusal,
+        revocation,
         has_overlap: !is_revoked && secrets.iter().any(|it| it.valid_until.is_some()),
         secrets: secrets.into_iter().map(|it| SecretLine::of(it, zone)).collect(),
         created_by: key.created_by.clone().unwrap_or_else(|| "a service".to_owned()),

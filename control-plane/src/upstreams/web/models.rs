@@ -150,6 +150,7 @@ impl ModelForm {
             deprecated_on: given(&self.deprecated_on),
             successor: given(&self.successor),
             planned: Vec::new(),
+            created: None,
             price: None,
         });
         let (model, ()) = Problems::both(model, problems.check())?;

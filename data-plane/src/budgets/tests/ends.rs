@@ -44,7 +44,8 @@ async fn a_refused_call_holds_nothing_and_says_all_one_needs_to_know() {
     assert_eq!(fixture.taken(id).await, (0, worst(&fixture, BODY)));
     let refused = crate::refused::Refused::from(refused);
     assert_eq!(refused.status().as_u16(), 402);
-    let told = crate::refused::Dialect::Anthropic.error(&refused, RequestId::generate(), "");
+    let pages = crate::refused::Pages::of(&"https://dashboard".parse().unwrap());
+    let told = crate::refused::Dialect::Anthropic.error(&refused, RequestId::generate(), &pages);
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     let message = told["error"]["message"].as_str().unwrap();
     for part in ["daily budget \"Search\" of this organization", "spent", "held", "19 Mar 2025"] {

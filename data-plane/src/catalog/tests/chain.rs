@@ -202,6 +202,8 @@ fn a_bad_record_closes_those_whose_it_is() {
     let odd = format!(r#"{own}"name":7,"version":1,"tiers":[]}}"#);
     let tenant = format!(r#"{{"organization":"{organization}","limits":{{}}}}"#);
     let budget = format!(r#"{{"scope":"?","organization":"{organization}"}}"#);
+    let upstream = format!(r#"{{"base_url":7,"organization":"{organization}"}}"#);
+    let cut_upstream = format!(r#"{{"organization": "{organization}","base_"#);
     let limits = r#""limits":{"tokens_per_minute":"many"}"#;
     let bad_tenant = format!(r#"{{"organization":"{organization}",{limits}}}"#);
     for (entity, id, bad, good) in [
@@ -211,6 +213,8 @@ fn a_bad_record_closes_those_whose_it_is() {
         (Entity::Policy, policy.uuid(), &*cut, Some(&good)),
         (Entity::Policy, policy.uuid(), &*odd, Some(&good)),
         (Entity::Budget, Uuid::nil(), &*budget, None),
+        (Entity::Upstream, Uuid::nil(), &*upstream, None),
+        (Entity::Upstream, Uuid::nil(), &*cut_upstream, None),
     ] {
         let (mut chain, other) = (Chain::new(), new_key());
         let catalog = started(&mut chain);
@@ -237,6 +241,190 @@ fn a_bad_record_closes_those_whose_it_is() {
             assert_eq!(present(&catalog).quarantined.len(), 1);
         }
     }
+}
+
+fn upstream_record(it: &published::Upstream) -> (RecordId, Option<String>) {
+    let id = RecordId { entity: Entity::Upstream, id: it.id.uuid() };
+    (id, Some(serde_json::to_string(it).unwrap()))
+}
+
+/// Calls that are for a provider of one's own go to no other because it cannot be called.
+#[test]
+fn an_upstream_of_ones_own_that_cannot_be_called_closes_its_models() {
+    let mut fixture = Fixture::default();
+    let (mine, other) = (OrganizationId::generate(), OrganizationId::generate());
+    let platform = fixture.upstream(None, &["auto", "same", "late"]).clone();
+    let good = fixture.upstream(Some(mine), &["auto", "own"]).clone();
+    let mut bad = good.clone();
+    bad.base_url = "https://elsewhere.example.com/v1".to_owned();
+    bad.models.push(model("late"));
+    let mut chain = Chain::new();
+    let anew = |chain: &Chain| {
+        let catalog = fixture.catalog();
+        catalog.replace(&chain.everything(), &[]).unwrap();
+        catalog
+    };
+    let served = |catalog: &Catalog, organization| -> Vec<String> {
+        let now = present(catalog);
+        let listed: Vec<_> = now.models(organization).map(|it| it.name.clone()).collect();
+        let is_served = |it: &&str| now.serving(organization, it).next().is_some();
+        let names = ["auto", "late", "own", "same"];
+        let all: Vec<_> = names.into_iter().filter(is_served).collect();
+        assert_eq!(listed, all);
+        assert!(names.iter().all(|it| !now.is_disabled(organization, it)));
+        listed
+    };
+    let catalog = anew(&chain);
+    catalog.follow(&chain.publish(&[upstream_record(&platform), upstream_record(&bad)])).unwrap();
+    for catalog in [&catalog, &anew(&chain)] {
+        assert_eq!(served(catalog, mine), ["same"]);
+        assert_eq!(served(catalog, other), ["auto", "late", "same"]);
+        let now = present(catalog);
+        assert!(now.is_shut(mine, "auto") && !now.is_shut(mine, "same"));
+        assert_eq!(now.quarantined.len(), 1);
+    }
+    // The good one serves, and goes on when the next is bad; what is new in that one is closed.
+    catalog.follow(&chain.publish(&[upstream_record(&good)])).unwrap();
+    assert_eq!(served(&catalog, mine), ["auto", "late", "own", "same"]);
+    catalog.follow(&chain.publish(&[upstream_record(&bad)])).unwrap();
+    assert_eq!(served(&catalog, mine), ["auto", "own", "same"]);
+    // Another of one's own serves it instead, since somebody chose that one too.
+    let second = fixture.upstream(Some(mine), &["late"]).clone();
+    catalog.follow(&chain.publish(&[upstream_record(&second)])).unwrap();
+    assert_eq!(served(&catalog, mine), ["auto", "late", "own", "same"]);
+    let gone = [(upstream_record(&bad).0, None), (upstream_record(&second).0, None)];
+    catalog.follow(&chain.publish(&gone)).unwrap();
+    assert_eq!(served(&catalog, mine), ["auto", "late", "same"], "nothing is left of it");
+    assert_eq!(present(&catalog).quarantined.len(), 0);
+}
+
+/// Whether a proxy follows every change or comes to one by an image, it has had the good record:
+/// who never had it cannot know what it was.
+#[test]
+fn an_image_with_a_bad_record_leaves_the_good_one_too() {
+    let key = new_key();
+    let (organization, project) = (key.organization, key.project);
+    let policy = Policy {
+        id: shared::ids::PolicyId::generate(),
+        organization: Some(organization),
+        name: "auto".into(),
+        version: 4,
+        tiers: vec![],
+    };
+    let limits = Limits { concurrent: Some(7), ..Limits::default() };
+    let tenant = Tenant { organization, limits, disabled: vec![] };
+    let mut fixture = Fixture::default();
+    let own = fixture.upstream(Some(organization), &["own"]).clone();
+    let platforms = fixture.upstream(None, &["shared"]).clone();
+    let revoked = published::Revoked {
+        id: ApiKeyId::generate(),
+        hashes: vec![published::SecretHash(hash_of(&new_key()).0.to_vec())],
+        at: 7,
+        by: published::RevokedBy::Owner,
+    };
+    let budget = budget(organization);
+    let project =
+        published::Project { id: project, organization, limits, team: None, splits: vec![] };
+    let text = |it: serde_json::Result<String>| it.unwrap();
+    let good = [
+        record(&key),
+        upstream_record(&own),
+        upstream_record(&platforms),
+        named(Entity::Policy, policy.id.uuid(), &text(serde_json::to_string(&policy))),
+        named(Entity::Organization, organization.uuid(), &text(serde_json::to_string(&tenant))),
+        named(Entity::Project, project.id.uuid(), &text(serde_json::to_string(&project))),
+        named(Entity::Budget, budget.id.uuid(), &text(serde_json::to_string(&budget))),
+        named(Entity::Revoked, revoked.id.uuid(), &text(serde_json::to_string(&revoked))),
+    ];
+    let mut chain = Chain::new();
+    let [followed, skipped] = [(); 2].map(|()| {
+        let catalog = fixture.catalog();
+        catalog.replace(&chain.everything(), &[]).unwrap();
+        catalog
+    });
+    let first = chain.publish(&good);
+    [&followed, &skipped].map(|it| it.follow(&first).unwrap());
+    let cut = format!(r#"{{"organization":"{organization}","#);
+    let bad: Vec<_> = good.iter().map(|(id, _)| (*id, Some(cut.clone()))).collect();
+    followed.follow(&chain.publish(&bad)).unwrap();
+    skipped.replace(&chain.everything(), &[]).unwrap();
+    for catalog in [&followed, &skipped] {
+        let now = present(catalog);
+        assert!(now.adds_up() && now.sum() == chain.sum());
+        assert_eq!(now.quarantined.len(), good.len());
+        assert!(!now.bars(&key) && now.secret(&hash_of(&key)).is_some());
+        let names: Vec<_> = now.models(organization).map(|it| it.name.clone()).collect();
+        assert_eq!(names, ["own", "shared"]);
+        assert_eq!(now.policy(organization, "auto").unwrap().version, 4);
+        assert_eq!(now.organization_limits(organization).concurrent, Some(7));
+        assert_eq!(now.project_limits(project.id).concurrent, Some(7));
+        assert_eq!(now.budgets(organization).len(), 1);
+        let hash = KeyHash(revoked.hashes[0].0.clone().try_into().unwrap());
+        assert!(matches!(now.why_shut(&hash), Some(Shut::Revoked(it)) if it.at == 7));
+    }
+    let fresh = fixture.catalog();
+    fresh.replace(&chain.everything(), &[]).unwrap();
+    let now = present(&fresh);
+    assert!(now.bars(&key) && now.secret(&hash_of(&key)).is_none());
+    assert_eq!(now.models(organization).count(), 0);
+    // What goes away goes, wherever it was kept.
+    let gone: Vec<_> = good.iter().map(|(id, _)| (*id, None)).collect();
+    let last = chain.publish(&gone);
+    for catalog in [&followed, &skipped, &fresh] {
+        catalog.follow(&last).unwrap();
+        let now = present(catalog);
+        assert!(!now.bars(&key) && now.secret(&hash_of(&key)).is_none());
+        assert_eq!((now.models(organization).count(), now.budgets(organization).len()), (0, 0));
+        assert_eq!((now.size(), now.quarantined.len()), ((0, 0), 0));
+        assert!(now.policy(organization, "auto").is_none());
+        assert_eq!(now.organization_limits(organization), Limits::default());
+    }
+}
+
+fn budget(organization: OrganizationId) -> published::Budget {
+    published::Budget {
+        id: shared::ids::BudgetId::generate(),
+        organization,
+        name: "Search".into(),
+        scope: published::BudgetScope::Organization,
+        period: shared::money::Period::Month,
+        zone: shared::money::Zone::UTC,
+        caps: published::Caps { requests: Some(9), ..published::Caps::default() },
+        raise: None,
+        is_hard: true,
+        thresholds: published::Thresholds::default(),
+        on_tight: published::OnTight::Deny,
+        on_redis_loss: published::OnRedisLoss::Closed,
+        version: 1,
+        raised_by: String::new(),
+    }
+}
+
+/// It comes with its record and goes with it, and opens nothing.
+#[test]
+fn a_revoked_key_is_known_while_its_record_is_there() {
+    let mut chain = Chain::new();
+    let catalog = started(&mut chain);
+    let (key, another) = (new_key(), new_key());
+    catalog.follow(&chain.publish(&[record(&key)])).unwrap();
+    let revoked = |of: &Key| published::Revoked {
+        id: key.id,
+        hashes: vec![published::SecretHash(of.secrets[0].hash.clone())],
+        at: 1,
+        by: published::RevokedBy::Member,
+    };
+    let put = |of: &Key| {
+        named(Entity::Revoked, key.id.uuid(), &serde_json::to_string(&revoked(of)).unwrap())
+    };
+    let is_known = |of: &Key| present(&catalog).why_shut(&hash_of(of)).is_some();
+    catalog.follow(&chain.publish(&[(record(&key).0, None), put(&key)])).unwrap();
+    assert!(present(&catalog).secret(&hash_of(&key)).is_none());
+    assert!(is_known(&key) && !is_known(&another));
+    catalog.follow(&chain.publish(&[put(&another)])).unwrap();
+    assert!(!is_known(&key) && is_known(&another));
+    catalog.follow(&chain.publish(&[(put(&key).0, None)])).unwrap();
+    assert!(!is_known(&another));
+    assert_eq!((present(&catalog).size(), present(&catalog).adds_up()), ((0, 0), true));
 }
 
 #[test]
