@@ -19,10 +19,10 @@ use tokio::sync::Notify;
 use tracing::info;
 
 use crate::{
-    access::Doors, alerts, audit, billing, budgets, config::Config, cost_centers, counters, docs, fleet,
-    health, identity, invoices, keys, ledger, limits, mail, members, models, operator, organizations,
-    platform::Platform, policies, projects, reconciliation, requests, snapshots, teams, tokens,
-    upstreams, usage, web,
+    access::Doors, alerts, audit, billing, budgets, config::Config, cost_centers, counters, docs,
+    fleet, health, identity, invoices, keys, ledger, limits, mail, members, models, operator,
+    organizations, platform::Platform, policies, projects, reconciliation, requests, snapshots,
+    teams, tokens, upstreams, usage, web,
 };
 
 /// Every route of the control plane.

@@ -85,9 +85,9 @@ pub(super) async fn pinned_prices(
     )
     .fetch_all(conn)
     .await?;
-    let pinned = rows.into_iter().map(|row| {
-        (row.upstream.and_then(|it: String| it.parse().ok()), row.model, row.price)
-    });
+    let pinned = rows
+        .into_iter()
+        .map(|row| (row.upstream.and_then(|it: String| it.parse().ok()), row.model, row.price));
     Ok(pinned.collect())
 }
 

@@ -360,9 +360,8 @@ impl Price {
             let rate = rates.of(class).unwrap_or_default();
             Item { class, count: class.count(&usage), rate, multiplier_bp }
         };
-        let is_used = |it: &Item| {
-            it.count > 0 && (it.class != Class::Request || it.rate != UnitPrice::FREE)
-        };
+        let is_used =
+            |it: &Item| it.count > 0 && (it.class != Class::Request || it.rate != UnitPrice::FREE);
         Class::ALL.into_iter().map(item).filter(is_used).collect()
     }
 

@@ -14,6 +14,7 @@ use crate::upstreams::prices;
 /// What is paid, beside what the vendor asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a file has some thousand at most, and briefly")]
 pub enum Sell {
     Price(Price),
     /// So much more than the list, in basis points; less where it is negative.
