@@ -39,8 +39,8 @@ bench-usage: ## events a second into the meter, and the usage page with EVENTS=n
 overshoot: ## hard budgets under load while proxies die (CALLS=20000, PROXIES=1,2,4; TARGET=url: another gateway)
 	@exec infra/overshoot.sh
 
-drill: ## the same while Redis is killed, emptied, goes back or is a cluster, the control plane dies, PostgreSQL stands still
-	@DRILLS=redis-killed,redis-rewound,flushed,cluster-master-killed,control-plane-killed,postgres-frozen CALLS=$${CALLS:-6000} PROXIES=$${PROXIES:-2} exec infra/overshoot.sh
+drill: ## the same while stores, proxies and the ingester die, disks are full or damaged, clocks are wrong (DRILLS=all)
+	@DRILLS=$${DRILLS:-all} CALLS=$${CALLS:-6000} PROXIES=$${PROXIES:-2} exec infra/overshoot.sh
 
 clients: ## other people's client libraries against a running stack
 	@exec infra/clients.sh

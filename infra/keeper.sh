@@ -4,8 +4,8 @@
 #   infra/keeper.sh DIR
 #
 # Waits until its standard input ends, which it does when whoever started it is gone, even
-# by kill -9. Then ends every process that works in DIR or in its stack, frozen or not, and
-# removes DIR.
+# by kill -9. Then ends every process that works in DIR or in its stack, frozen or not, takes
+# down what is mounted there, and removes DIR.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 source infra/lib/say.sh
@@ -19,6 +19,7 @@ main() {
   trap '' INT TERM HUP
   cat >/dev/null
   end_all_in "$directory"
+  unmount_all_in "$directory"
   # Killed as it was, a stack leaves nothing but files.
   infra/stack.sh wipe "$directory"
   rm -rf "$directory"
@@ -31,6 +32,13 @@ end_all_in() { # DIRECTORY
     kill -s KILL "$pid" 2>/dev/null
     eventually 10 gone "$pid"
   done < <(all_in "${places[@]}")
+}
+
+unmount_all_in() { # DIRECTORY
+  local place
+  while read -r _ place _; do
+    [[ $place != "$1"/* ]] || umount --lazy "$place"
+  done </proc/mounts
 }
 
 # By where they work: a pid that was written down may be somebody else's by now.

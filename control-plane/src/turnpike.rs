@@ -11,12 +11,14 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use control_plane::{
     access::{Actor, Origin, Permission, Role, Work},
-    audit,
+    audit, budgets,
     config::Stores,
+    counters::{release, warm},
     demo, docs,
     egress::Egress,
     identity,
     reconciliation::{self, Extent},
+    requests::{self, Retried},
     snapshots::{Listed, Publisher, Verdict},
     tokens,
     upstreams::{self, Declared, Draft, SaidTimeouts, Upstream, books, known_models},
@@ -34,6 +36,9 @@ use shared::{
 };
 use sqlx::{Connection, PgConnection};
 
+/// What `ledger verify` exits with where nothing differs but not all could be compared.
+const NOT_COMPARED: u8 = 3;
+
 /// Runs and checks a Turnpike.
 #[derive(Parser)]
 #[command(version)]
@@ -50,6 +55,9 @@ enum Command {
     /// What calls cost, and what is summed up of it.
     #[command(subcommand)]
     Ledger(Ledger),
+    /// What is counted in Redis.
+    #[command(subcommand)]
+    Counters(Counters),
     /// What proxies run.
     #[command(subcommand)]
     Snapshots(Snapshots),
@@ -238,13 +246,40 @@ enum Audit {
 #[derive(Subcommand)]
 enum Ledger {
     /// Compares counters, events and everything that is summed up of them, of all days, and
-    /// names each amount that differs.
+    /// names each amount that differs. Exits with 1 where one does, and with 3 where none does
+    /// but not all could be compared.
     Verify {
         #[command(flatten)]
         stores: Stores,
         /// For programs.
         #[arg(long)]
         json: bool,
+    },
+    /// Tries again to bill what could not be read, or was refused by the database.
+    Retry {
+        #[command(flatten)]
+        stores: Stores,
+        /// For how many days the request log is kept.
+        #[arg(long, env = "TURNPIKE_REQUEST_DAYS", default_value_t = 31)]
+        request_days: u16,
+    },
+}
+
+#[derive(Subcommand)]
+enum Counters {
+    /// After Redis lost something: waits no more for proxies that held something and never said
+    /// so since. What they held may then be spent a second time: say this where none will.
+    Warm {
+        #[command(flatten)]
+        stores: Stores,
+    },
+    /// Lets go of what calls of dead proxies have held for so many hours: nobody pays for them.
+    /// Say this of proxies that will not come back with their journals. It is in the audit log.
+    Release {
+        #[command(flatten)]
+        stores: Stores,
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(i64).range(24..=8_760))]
+        hours: i64,
     },
 }
 
@@ -328,7 +363,34 @@ async fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             let report = reconciliation::compare(&db, &redis, &places, Extent::All).await?;
             let text = if json { serde_json::to_string(&report)? } else { report.to_string() };
             say(&text)?;
-            return Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(match report.verdict() {
+                reconciliation::Verdict::Equal => ExitCode::SUCCESS,
+                reconciliation::Verdict::Differs => ExitCode::FAILURE,
+                reconciliation::Verdict::NotCompared => NOT_COMPARED.into(),
+            });
+        }
+        Command::Ledger(Ledger::Retry { stores, request_days }) => {
+            let db = stores.database(2).await?;
+            let Retried { added, left } = requests::retry(&db, request_days).await?;
+            say(&format!("{added} events were added, and {left} still cannot be"))?;
+            return Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Counters(Counters::Warm { stores }) => {
+            let awaited = warm(&stores.redis()?, &counters::Places::default()).await?;
+            for (shard, epoch) in &awaited {
+                say(&format!("process {epoch} held something in shard {shard}"))?;
+            }
+            say(&format!("{} are not waited for any more", awaited.len()))?;
+        }
+        Command::Counters(Counters::Release { stores, hours }) => {
+            let (db, redis) = (stores.database(2).await?, stores.redis()?);
+            let now_ms = budgets::terms::now_ms(&mut redis.get().await?).await?;
+            let places = counters::Places::default();
+            let released = release(&db, &redis, &places, now_ms - hours * 60 * 60 * 1_000).await?;
+            for request in &released {
+                say(&format!("let go of what {request} held"))?;
+            }
+            say(&format!("{} calls hold nothing any more", released.len()))?;
         }
         Command::Snapshots(Snapshots::List { signed, most }) => {
             for it in signed.publisher().await?.list(most).await? {

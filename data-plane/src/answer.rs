@@ -16,7 +16,7 @@ use shared::snapshot::Digest;
 
 use crate::{
     admit::Memory,
-    budgets::Tab,
+    budgets::{Heard, Rest, Tab},
     call::{CallFailed, Open, Relay, Served},
     metrics::Outcome,
     refused::Refused,
@@ -86,21 +86,26 @@ impl MessageBody for Gathered {
 /// A stream on its way to the client. When it breaks, the client is told so in the
 /// stream, and the line that says "complete" never comes.
 pub struct Streamed {
-    relay: Relay<Incoming>,
+    /// There until it is over.
+    relay: Option<Relay<Incoming>>,
     served: Served,
     visit: Visit,
-    is_delivered: bool,
 }
 
 impl Streamed {
     pub fn new(relay: Relay<Incoming>, served: Served, visit: Visit) -> Self {
-        Self { relay, served, visit, is_delivered: false }
+        Self { relay: Some(relay), served, visit }
     }
 
-    /// What went to the client is all that will.
+    /// No more goes to the client. What it did not wait for is heard out, unless all is said or
+    /// the upstream is content with what it has got to.
     fn is_over(&mut self) {
-        if !std::mem::replace(&mut self.is_delivered, true) {
-            self.visit.story.delivers(&self.relay.delivered());
+        let Some(relay) = self.relay.take() else { return };
+        if relay.may_be_cut() {
+            self.visit.story.delivers(&relay.delivered());
+        } else {
+            let rest = async { Heard::Answer(relay.hear_out().await) };
+            self.visit.story.leaves(Rest::of(rest));
         }
     }
 }
@@ -124,10 +129,11 @@ impl MessageBody for Streamed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let this = &mut *self;
-        Poll::Ready(match ready!(Pin::new(&mut this.relay).poll_next(cx)) {
+        let Some(relay) = &mut this.relay else { return Poll::Ready(None) };
+        Poll::Ready(match ready!(Pin::new(&mut *relay).poll_next(cx)) {
             Some(Ok(bytes)) => {
                 if let Some(tab) = this.visit.story.tab_mut() {
-                    tab.progresses(this.relay.delivered_tokens());
+                    tab.progresses(relay.delivered_tokens());
                 }
                 Some(Ok(bytes))
             }

@@ -4,7 +4,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     thread,
     time::Duration,
@@ -43,6 +43,7 @@ use crate::{
     limits::{Limiter, Place},
     metrics::Metrics,
     pipeline::Gateway,
+    place::OwnPlace,
     receive::{Limits, Patience},
     refused::Pages,
     web,
@@ -61,6 +62,8 @@ const WRITE_BUFFER: usize = 16 * 1024;
 /// Calls are told so long before the end of the drain, beside what a silence of a stream
 /// takes, that it comes.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// Answers whose callers have left are heard out before the drain, for this part of its time.
+const HEARING: u32 = 4;
 
 /// A data plane that serves.
 pub struct Running {
@@ -75,6 +78,8 @@ pub struct Running {
     feed: Arc<Feed>,
     redis: Pool,
     places: Places,
+    /// The last to go: whoever starts after us finds all that we wrote.
+    _place: Option<OwnPlace>,
 }
 
 /// Where in Redis we say something.
@@ -87,6 +92,12 @@ struct Places {
 pub enum NotStarted {
     #[error("cannot listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error(
+        "another process has its state in {directory:?}: each proxy needs a TURNPIKE_STATE_DIR of its own"
+    )]
+    Taken { directory: PathBuf },
+    #[error("the state cannot be kept in {directory:?}")]
+    State { directory: PathBuf, source: io::Error },
     #[error("TURNPIKE_REDIS_URL is not usable")]
     Redis(#[from] FeedError),
     #[error("the journal cannot be kept in {directory:?}")]
@@ -103,6 +114,7 @@ pub async fn start(config: Config) -> Result<Running, NotStarted> {
 
 /// Needs a multi-threaded runtime: the catalog is kept current beside the workers.
 pub async fn start_from(source: Source, config: Config) -> Result<Running, NotStarted> {
+    let place = config.state_dir.as_deref().map(own_place).transpose()?;
     let egress = Egress::new(config.reach.clone(), &config.timeouts);
     let sealer = config.credential_key.sealer("credentials");
     let catalog = Arc::new(Catalog::new(Opener { sealer, egress: egress.clone() }));
@@ -149,7 +161,17 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
         feed,
         redis,
         places,
+        _place: place,
     })
+}
+
+fn own_place(directory: &Path) -> Result<OwnPlace, NotStarted> {
+    let directory = directory.to_owned();
+    match OwnPlace::take(&directory) {
+        Ok(Some(place)) => Ok(place),
+        Ok(None) => Err(NotStarted::Taken { directory }),
+        Err(source) => Err(NotStarted::State { directory, source }),
+    }
 }
 
 impl Running {
@@ -158,13 +180,17 @@ impl Running {
         self.gateway.draining.store(true, Ordering::Relaxed);
         info!("draining");
         tokio::time::sleep(self.drain_delay).await;
+        // They come over connections of the workers, which go with these.
+        let heard = self.gateway.meter.has_heard_all();
+        let _ = tokio::time::timeout(self.drain / HEARING, heard).await;
         tokio::select! {
             () = self.stop_serving() => (),
             () = self.say_farewell() => (),
         }
+        self.gateway.meter.ends_hearing();
         self.supervisor.shut_down().await;
         self.gateway.meter.limiter.leave().await;
-        self.gateway.meter.leave().await;
+        self.gateway.meter.departs().await;
         self.gateway.refusals.sum_up();
         self.feed.end().await;
         if let Err(error) = self.gateway.last_used.carry(&self.redis, &self.places.last_used).await

@@ -46,7 +46,8 @@ pub struct Config {
     #[arg(long, env = "TURNPIKE_JOURNAL_DIR")]
     pub journal_dir: Option<PathBuf>,
 
-    /// The most that the journal takes of the disk. When it is full, calls are refused.
+    /// The most that the journal takes of the disk, 2 MiB at least. When it is full, calls are
+    /// refused, and /readyz says so.
     #[arg(long, env = "TURNPIKE_JOURNAL_BYTES", default_value_t = 1 << 30)]
     pub journal_bytes: usize,
 

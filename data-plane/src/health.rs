@@ -25,7 +25,7 @@ async fn healthz() -> HttpResponse {
 }
 
 /// Asks no store: that Redis is away is no reason to send callers elsewhere, where it
-/// is away too.
+/// is away too. That our own disk is full is one.
 async fn readyz(gateway: Data<Gateway>) -> HttpResponse {
     let is_ready = gateway.is_ready();
     let revision = gateway.catalog.present().as_ref().map(|it| it.revision);
@@ -35,6 +35,7 @@ async fn readyz(gateway: Data<Gateway>) -> HttpResponse {
         "ready": is_ready,
         "revision": revision,
         "limits": gateway.meter.limiter.state().name(),
+        "journal": if gateway.meter.journal_is_full() { "full" } else { "open" },
     }))
 }
 

@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod models;
 pub mod nearest;
 pub mod panics;
+pub mod place;
 pub mod providers;
 pub mod receive;
 pub mod refusals;

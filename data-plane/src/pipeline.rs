@@ -13,7 +13,7 @@ use std::{
     time::SystemTime,
 };
 
-use shared::snapshot::Scope;
+use shared::snapshot::{Key, Limits as KeyLimits, Scope};
 
 use crate::{
     admit::{Admitted, Room, Seat},
@@ -91,10 +91,30 @@ pub async fn quote(
     let _seat = gateway.room.seat(caller.organization())?;
     let memory = gateway.room.memory(caller.organization());
     let ask = Ask::parse(form, receive(&gateway.limits, memory, sending).await?)?;
-    let bearings = gateway.bearings(&caller);
-    let plan = gateway.route(caller, ask)?;
-    let quote = budgets::quote(&gateway.meter, &plan.ask, &plan.candidates, &bearings).await;
-    Ok(Answer::Json(quote))
+    let (organization, bearings) = (caller.organization(), gateway.bearings(&caller));
+    let (of_organization, of_project) = gateway.limits(&caller.key);
+    let asked = asked(&caller.key, (&of_organization, &of_project), 0);
+    let _permit = budgets::admit_question(&gateway.meter, asked).await?;
+    let Plan { ask, candidates, .. } = gateway.route(caller, ask)?;
+    let borne = (organization, bearings);
+    Ok(Answer::Json(budgets::quote(&gateway.meter, &ask, candidates, borne).await))
+}
+
+/// What the limits of a key are asked, and of whose it is.
+fn asked<'a>(
+    key: &'a Key,
+    (organization_limits, project_limits): (&'a KeyLimits, &'a KeyLimits),
+    tokens: u64,
+) -> Asked<'a> {
+    Asked {
+        organization: key.organization,
+        project: key.project,
+        key: key.id,
+        key_limits: &key.limits,
+        project_limits,
+        organization_limits,
+        tokens,
+    }
 }
 
 fn said<'a>(knock: Knock<'a>, header: &str) -> Option<&'a str> {
@@ -117,9 +137,10 @@ pub fn model(gateway: &Gateway, knock: Knock<'_>, name: &str) -> Result<Answer, 
 }
 
 impl Gateway {
-    /// Whether we can serve, which needs a snapshot and no store.
+    /// Whether we can serve, which needs a snapshot, room to write calls down, and no store.
     pub fn is_ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed) && self.catalog.present().is_some()
+        let leaves = self.draining.load(Ordering::Relaxed);
+        !leaves && self.catalog.present().is_some() && !self.meter.journal_is_full()
     }
 
     fn authenticate(&self, knock: Knock<'_>, scope: Scope) -> Result<Caller, Refused> {
@@ -138,20 +159,10 @@ impl Gateway {
         story: &mut Story,
     ) -> Result<(), NotAdmitted> {
         let key = plan.caller.key.clone();
-        let (organization, project) = (key.organization, key.project);
-        let (organization_limits, project_limits) = match self.catalog.present().as_ref() {
-            Some(it) => (it.organization_limits(organization), it.project_limits(project)),
-            None => Default::default(),
-        };
-        let asked = Asked {
-            organization,
-            project,
-            key: key.id,
-            key_limits: &key.limits,
-            project_limits: &project_limits,
-            organization_limits: &organization_limits,
-            tokens: plan.ask.estimated_tokens(),
-        };
+        let organization = key.organization;
+        let (of_organization, of_project) = self.limits(&key);
+        let tokens = plan.ask.estimated_tokens();
+        let asked = asked(&key, (&of_organization, &of_project), tokens);
         let bearings = self.bearings(&plan.caller);
         let tab = Tab::open(&self.meter, story.request(), organization, bearings, &plan.ask);
         let asks = (&plan.ask, &mut plan.candidates);
@@ -163,6 +174,14 @@ impl Gateway {
     fn route(&self, caller: Caller, ask: Ask) -> Result<Plan, Refused> {
         let (now_ms, mut dice) = (self.meter.clock().now_ms(), fastrand::Rng::new());
         self.with_snapshot(|it| Ok(route(it, caller, ask, now_ms, &mut dice)?))
+    }
+
+    /// Those of the organization and the project that a key belongs to.
+    fn limits(&self, key: &Key) -> (KeyLimits, KeyLimits) {
+        match self.catalog.present().as_ref() {
+            Some(it) => (it.organization_limits(key.organization), it.project_limits(key.project)),
+            None => Default::default(),
+        }
     }
 
     fn bearings(&self, caller: &Caller) -> Vec<Bearing> {

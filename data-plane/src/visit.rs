@@ -124,7 +124,8 @@ impl Visit {
                 self.ends(Outcome::of(status), status);
                 self.record_passed(status, &served);
                 let is_complete = true;
-                let delivered = Delivered { usage, tokens: 0, is_complete, service_tier };
+                let of = Delivered::default();
+                let delivered = Delivered { usage, is_complete, service_tier, ..of };
                 self.story.delivers(&delivered);
                 if let Some(tab) = self.story.tab().filter(|_| status.is_success()) {
                     response.insert_header(("x-turnpike-cost-usd", tab.cost().exact()));

@@ -30,6 +30,8 @@ pub struct Quirks {
     pub takes_stream_options: bool,
     /// The field that limits an answer's length, where the caller used none.
     pub output_cap: OutputCap,
+    /// Whether that limits what a model thinks as well, so that nothing is billed beyond it.
+    pub output_cap_is_hard: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,13 +51,19 @@ impl OutputCap {
 
 impl Quirks {
     /// What most of those do who speak OpenAI's dialect without being OpenAI.
-    pub const USUAL: Self = Self { takes_stream_options: true, output_cap: OutputCap::MaxTokens };
+    pub const USUAL: Self = Self {
+        takes_stream_options: true,
+        output_cap: OutputCap::MaxTokens,
+        output_cap_is_hard: true,
+    };
 
-    const OPENAI: Self =
-        Self { takes_stream_options: true, output_cap: OutputCap::MaxCompletionTokens };
+    const OPENAI: Self = Self { output_cap: OutputCap::MaxCompletionTokens, ..Self::USUAL };
 
     /// Refuses every field that it does not know.
-    const MISTRAL: Self = Self { takes_stream_options: false, output_cap: OutputCap::MaxTokens };
+    const MISTRAL: Self = Self { takes_stream_options: false, ..Self::USUAL };
+
+    /// Limits the answer alone, however much was thought before.
+    const THINKS_ON: Self = Self { output_cap_is_hard: false, ..Self::USUAL };
 
     /// How the provider that an upstream names behaves.
     pub fn of(provider: &str) -> Self {
@@ -160,13 +168,16 @@ pub const ALL: &[Vendor] = &[
         "sk-…",
         "https://api-docs.deepseek.com",
     ),
-    compatible(
-        "qwen",
-        "Qwen (Alibaba Cloud)",
-        "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
-        "sk-…",
-        "https://www.alibabacloud.com/help/en/model-studio/compatibility-of-openai-with-dashscope",
-    ),
+    Vendor {
+        quirks: Quirks::THINKS_ON,
+        ..compatible(
+            "qwen",
+            "Qwen (Alibaba Cloud)",
+            "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+            "sk-…",
+            "https://www.alibabacloud.com/help/en/model-studio/compatibility-of-openai-with-dashscope",
+        )
+    },
     Vendor {
         quirks: Quirks::MISTRAL,
         ..compatible(
@@ -177,13 +188,16 @@ pub const ALL: &[Vendor] = &[
             "https://docs.mistral.ai/api",
         )
     },
-    compatible(
-        "ernie",
-        "ERNIE (Baidu Qianfan)",
-        "https://qianfan.baidubce.com/v2",
-        "bce-v3/…",
-        "https://cloud.baidu.com/doc/qianfan-api/index.html",
-    ),
+    Vendor {
+        quirks: Quirks::THINKS_ON,
+        ..compatible(
+            "ernie",
+            "ERNIE (Baidu Qianfan)",
+            "https://qianfan.baidubce.com/v2",
+            "bce-v3/…",
+            "https://cloud.baidu.com/doc/qianfan-api/index.html",
+        )
+    },
     compatible(
         "groq",
         "Groq",
@@ -330,5 +344,6 @@ mod tests {
     fn who_is_not_known_is_like_most() {
         assert_eq!(Quirks::of("simulator"), Quirks::USUAL);
         assert!(!Quirks::of("mistral").takes_stream_options);
+        assert!(!Quirks::of("qwen").output_cap_is_hard);
     }
 }

@@ -2,7 +2,8 @@
 //! asks something sees no difference, as long as what one command touches is in one slot.
 //!
 //! To one server nothing is sent twice. Of a cluster the same is asked again where a slot has
-//! moved or a connection broke.
+//! moved or a connection broke. Scripts are made known to masters alone: a replica that takes
+//! over does not know them, and so is known not to be who it follows.
 
 use std::{collections::HashMap, fmt, time::Duration};
 
@@ -17,7 +18,9 @@ use redis::{
     aio::{ConnectionLike, MultiplexedConnection, PubSub},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
-    cluster_routing::Slot,
+    cluster_routing::{
+        LogicalAggregateOp, MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo, Slot,
+    },
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -145,6 +148,47 @@ pub enum Wire {
     Cluster(ClusterConnection),
 }
 
+/// Of which history what is kept there is part: each master begins another when it becomes one.
+/// In a cluster, the histories of all masters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History(String);
+
+impl History {
+    /// From what masters say of themselves.
+    fn of<'a>(said: impl Iterator<Item = &'a str>) -> Option<Self> {
+        let id = |text: &'a str| text.lines().find_map(|it| it.strip_prefix("master_replid:"));
+        let mut ids: Vec<_> = said.map(id).collect::<Option<_>>()?;
+        ids.sort_unstable();
+        (!ids.is_empty()).then(|| Self(ids.join(" ")))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Wire {
+    pub async fn history(&mut self) -> RedisResult<History> {
+        let mut ask = redis::cmd("INFO");
+        ask.arg("replication");
+        let said: Vec<String> = match self {
+            Self::Server(server) => vec![ask.query_async(server).await?],
+            Self::Cluster(cluster) => {
+                let masters = at_masters(ResponsePolicy::Special);
+                let said = cluster.route_command(ask, masters).await?;
+                let said: HashMap<String, String> = redis::from_redis_value(said)?;
+                said.into_values().collect()
+            }
+        };
+        let history = History::of(said.iter().map(String::as_str));
+        history.ok_or_else(|| (ErrorKind::UnexpectedReturnType, "a master has no history").into())
+    }
+}
+
+fn at_masters(policy: ResponsePolicy) -> RoutingInfo {
+    RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, Some(policy)))
+}
+
 impl ConnectionLike for Wire {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {
@@ -185,12 +229,29 @@ impl ConnectionLike for Wire {
 async fn ask(mut cluster: ClusterConnection, command: &Cmd) -> RedisResult<Value> {
     let mut tried = 1;
     loop {
-        match cluster.req_packed_command(command).await {
+        match ask_once(&mut cluster, command).await {
             Err(error) if was_not_done(&error) && tried < TRIES => pause(tried).await,
             answer => return answer,
         }
         tried += 1;
     }
+}
+
+/// What concerns scripts, of masters only.
+async fn ask_once(cluster: &mut ClusterConnection, command: &Cmd) -> RedisResult<Value> {
+    let is = |place: usize, word: &str| {
+        let simple = |it| if let Arg::Simple(word) = it { Some(word) } else { None };
+        let found = command.args_iter().nth(place).and_then(simple);
+        found.is_some_and(|it: &[u8]| it.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    if !is(0, "SCRIPT") {
+        return cluster.req_packed_command(command).await;
+    }
+    let policy = match is(1, "EXISTS") {
+        true => ResponsePolicy::AggregateLogical(LogicalAggregateOp::And),
+        false => ResponsePolicy::AllSucceeded,
+    };
+    cluster.route_command(command.clone(), at_masters(policy)).await
 }
 
 /// Commands on one slot in their order, those on several at the same time. Where one names no
@@ -283,6 +344,15 @@ pub struct Pool(managed::Pool<Opening>);
 
 pub struct Connection(Object<Opening>);
 
+impl Connection {
+    pub async fn history(&mut self) -> RedisResult<History> {
+        let Kept { wire, is_broken } = &mut *self.0;
+        let history = wire.history().await;
+        *is_broken |= history.as_ref().is_err_and(RedisError::is_io_error);
+        history
+    }
+}
+
 impl Pool {
     pub async fn get(&self) -> Result<Connection, PoolError> {
         self.0.get().await.map(Connection)
@@ -369,6 +439,18 @@ mod tests {
     fn an_address_is_not_told_in_debug() {
         let address: Address = "redis://:secret@127.0.0.1:6379".parse().unwrap();
         assert!(!format!("{address:?}").contains("secret"));
+    }
+
+    #[test]
+    fn a_history_is_that_of_all_masters_in_whichever_order_they_say_it() {
+        let one = "# Replication\r\nrole:master\r\nmaster_replid:aa\r\nmaster_replid2:00\r\n";
+        let other = "role:master\r\nmaster_replid:bb\r\n";
+        let history = History::of([one, other].into_iter()).unwrap();
+        assert_eq!(history.as_str(), "aa bb");
+        assert_eq!(History::of([other, one].into_iter()).unwrap(), history);
+        assert_ne!(History::of([one].into_iter()).unwrap(), history);
+        assert!(History::of(["role:master"].into_iter()).is_none());
+        assert!(History::of(std::iter::empty()).is_none());
     }
 
     #[test]

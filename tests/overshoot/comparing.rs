@@ -1,13 +1,13 @@
 //! Whether what the simulator answered, what the database has and what Redis counted are the
 //! same.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 use shared::{
-    counters::{Amounts, Counter},
+    counters::{Amounts, Counter, Window},
     event::{Event, UsageSource},
-    ids::BudgetId,
+    ids::{ApiKeyId, BudgetId},
     money::{Price, Rates, UnitPrice},
     usage::Usage,
 };
@@ -19,6 +19,8 @@ use super::{calling::ask, say};
 pub struct Simulated {
     /// By the number of a call, how many of its answers were sent whole, and how many were not.
     calls: HashMap<u64, (u64, u64)>,
+    /// Answers that were sent whole, whoever asked.
+    pub complete: u64,
 }
 
 impl Simulated {
@@ -31,29 +33,30 @@ impl Simulated {
     pub async fn all(simulator: &str) -> Self {
         let url = format!("{simulator}/__control/calls?after=0");
         let told: Value = client().get(url).send().await.unwrap().json().await.unwrap();
-        let mut calls: HashMap<u64, (u64, u64)> = HashMap::new();
+        let (mut calls, mut complete): (HashMap<u64, (u64, u64)>, u64) = (HashMap::new(), 0);
         for call in told["calls"].as_array().unwrap() {
-            let body: Value = serde_json::from_str(call["body"].as_str().unwrap()).unwrap();
+            let is_whole = call["ending"] == "complete" && call["status"] == 200;
+            complete += u64::from(is_whole);
+            let body: Value =
+                serde_json::from_str(call["body"].as_str().unwrap()).unwrap_or_default();
             let number = body["user"].as_str().and_then(|it| it.strip_prefix("call-"));
             let Some(number) = number.and_then(|it| it.parse().ok()) else { continue };
             let (whole, broken) = calls.entry(number).or_default();
-            let is_whole = call["ending"] == "complete" && call["status"] == 200;
             *(if is_whole { whole } else { broken }) += 1;
         }
-        Self { calls }
-    }
-
-    pub fn complete(&self) -> u64 {
-        self.calls.values().map(|it| it.0).sum()
+        Self { calls, complete }
     }
 
     /// What an answer costs that is sent whole, in nano-dollars.
     pub async fn cost_of_one(simulator: &str, model: &str) -> i64 {
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let call =
-            client.post(format!("{simulator}/v1/chat/completions")).bearer_auth("sim-direct");
-        let answer: Value =
-            call.json(&ask(model, u64::MAX, false)).send().await.unwrap().json().await.unwrap();
+        Self::cost_of(simulator, &ask(model, u64::MAX, false)).await
+    }
+
+    /// The same of another call.
+    pub async fn cost_of(simulator: &str, body: &Value) -> i64 {
+        let url = format!("{simulator}/v1/chat/completions");
+        let call = client().post(url).bearer_auth("sim-direct").json(body);
+        let answer: Value = call.send().await.unwrap().json().await.unwrap();
         let number = |name: &str| answer["usage"][name].as_u64().unwrap();
         let usage = Usage {
             input: number("prompt_tokens"),
@@ -89,23 +92,41 @@ pub struct Compared {
     /// Calls that were about to be sent when their proxy died, and never were: nobody can know
     /// that, so that their input is paid for.
     pub unsure: u64,
+    /// Calls that are billed at another moment than Redis let them through, or in another window
+    /// than that moment is in.
+    pub mistimed: u64,
     /// What differs between Redis and the database.
     pub differences: Vec<String>,
 }
 
 impl Compared {
     pub fn is_equal(&self) -> bool {
-        let Self { heard, lost, invented, doubled, differences, .. } = self;
-        heard.0 == heard.1 && lost + invented + doubled == 0 && differences.is_empty()
+        let Self { heard, lost, invented, doubled, mistimed, differences, .. } = self;
+        let wrong = lost + invented + doubled + mistimed;
+        heard.0 == heard.1 && wrong == 0 && differences.is_empty()
     }
 }
 
-pub async fn compare(
-    db: &PgPool,
-    simulated: &Simulated,
-    each: i64,
-    budgets: &[(BudgetId, Counter)],
-) -> Compared {
+/// What there is to compare with.
+pub struct Facts<'a> {
+    pub simulated: &'a Simulated,
+    /// What a call costs that is answered whole, and those that cost something else.
+    pub each: i64,
+    pub others: &'a HashMap<u64, i64>,
+    pub budgets: &'a [(BudgetId, Counter)],
+    /// Between which moments each call was tried.
+    pub tried: &'a HashMap<u64, (i64, i64)>,
+    /// Calls of which the only record is lost: they are held, and stay so,
+    pub unknown: &'a [u64],
+    /// among so many.
+    pub held: i64,
+}
+
+/// Clocks of two processes are read one after the other.
+const SLACK_MS: i64 = 50;
+
+pub async fn compare(db: &PgPool, facts: &Facts<'_>) -> Compared {
+    let simulated = facts.simulated;
     let rows: Vec<Value> = sqlx::query_scalar(
         "SELECT event FROM request_events WHERE event->'tags'->>'call' IS NOT NULL",
     )
@@ -115,7 +136,7 @@ pub async fn compare(
     let events: Vec<Event> =
         rows.into_iter().map(|it| serde_json::from_value(it).unwrap()).collect();
     let mut compared = Compared::default();
-    let mut counted: HashMap<(BudgetId, i64), Amounts> = HashMap::new();
+    let mut counted: Counted = HashMap::new();
     let mut paid: HashMap<u64, u64> = HashMap::new();
     for event in &events {
         let number: u64 = event.tags["call"].parse().unwrap();
@@ -128,6 +149,9 @@ pub async fn compare(
         if event.lines.is_empty() {
             continue;
         }
+        let (from_ms, until_ms) = facts.tried.get(&number).copied().unwrap_or_default();
+        let when = from_ms - SLACK_MS..=until_ms.saturating_add(SLACK_MS);
+        compared.mistimed += u64::from(!when.contains(&event.billed_at_ms));
         *paid.entry(number).or_default() += 1;
         let (whole, broken) = simulated.calls.get(&number).copied().unwrap_or_default();
         let is_there = whole + broken > 0;
@@ -135,46 +159,107 @@ pub async fn compare(
         compared.unsure += u64::from(!is_there && is_unsure);
         compared.invented += u64::from(!is_there && !is_unsure);
         if event.usage_source == UsageSource::Upstream {
+            let cost = facts.others.get(&number).copied().unwrap_or(facts.each);
             compared.heard.0 += event.cost.nanos();
-            compared.heard.1 += if whole > 0 { each } else { 0 };
+            compared.heard.1 += if whole > 0 { cost } else { 0 };
         } else {
             compared.broken.0 += 1;
             compared.broken.1 += event.cost.nanos();
         }
     }
+    compared.mistimed += misplaced(&events, &counted);
     for (number, (whole, _)) in &simulated.calls {
-        let paid = paid.get(number).copied().unwrap_or_default();
-        compared.lost += u64::from(*whole > 0 && paid == 0);
+        let is_known = paid.contains_key(number) || facts.unknown.contains(number);
+        compared.lost += u64::from(*whole > 0 && !is_known);
     }
     compared.doubled = paid.values().filter(|it| **it > 1).count() as u64;
-    compare_budgets(&mut compared, db, budgets, &counted).await;
+    compare_budgets(&mut compared, db, facts, &counted).await;
     compared
+}
+
+/// By budget and window, what events say.
+type Counted = HashMap<(BudgetId, i64), Amounts>;
+
+/// How many events are counted in a window that does not have the moment they are billed at.
+fn misplaced(events: &[Event], counted: &Counted) -> u64 {
+    let mut windows: HashMap<BudgetId, BTreeSet<i64>> = HashMap::new();
+    for (budget, window) in counted.keys() {
+        windows.entry(*budget).or_default().insert(*window);
+    }
+    let is_misplaced = |event: &&Event| {
+        event.counted.iter().any(|it| {
+            let latest = windows[&it.budget].range(..=event.billed_at_ms).next_back();
+            latest != Some(&it.window)
+        })
+    };
+    events.iter().filter(is_misplaced).count() as u64
 }
 
 async fn compare_budgets(
     compared: &mut Compared,
     db: &PgPool,
-    budgets: &[(BudgetId, Counter)],
-    counted: &HashMap<(BudgetId, i64), Amounts>,
+    facts: &Facts<'_>,
+    counted: &Counted,
 ) {
-    for (id, counter) in budgets {
-        let window = counter.window.unwrap();
-        let told = counted.get(&(*id, window.from_ms)).copied().unwrap_or_default();
-        let kept: (i64, i64, i64) = sqlx::query_as(
-            "SELECT coalesce(sum(money), 0)::bigint, coalesce(sum(requests), 0)::bigint,
-                    coalesce(sum(tokens), 0)::bigint
-               FROM budget_windows WHERE budget_id = $1 AND \"window\" = $2",
-        )
-        .bind(id.uuid())
-        .bind(window.from_ms)
-        .fetch_one(db)
-        .await
-        .unwrap();
-        let kept = Amounts { money: kept.0, requests: kept.1, tokens: kept.2 };
-        let is_free = window.held == Amounts::default() && window.held_by_the_dead == 0;
-        if window.spent != told || window.spent != kept || !is_free {
-            compared.differences.push(format!("{id}: {window:?}, events {told:?}, sums {kept:?}"));
+    for (id, counter) in facts.budgets {
+        let windows: Vec<_> = counter.window.iter().chain(&counter.before).collect();
+        let mut told: BTreeMap<_, _> = windows.iter().map(|it| (it.from_ms, None)).collect();
+        told.extend(
+            counted.iter().filter(|(it, _)| it.0 == *id).map(|(it, sum)| (it.1, Some(*sum))),
+        );
+        let (mut spent, mut held_now) = (0, 0);
+        for (from_ms, told) in told {
+            let told = told.unwrap_or_default();
+            let kept = kept(db, *id, from_ms).await;
+            let window = windows.iter().find(|it| it.from_ms == from_ms);
+            let window = window.map_or_else(Window::default, |it| **it);
+            if window.spent != told || window.spent != kept {
+                let line = format!("{id}: {window:?}, events {told:?}, sums {kept:?}");
+                compared.differences.push(line);
+            }
+            spent += told.money;
+            held_now += window.held.requests;
+        }
+        if spent != compared.cost {
+            compared.differences.push(format!("{id}: {spent} of {}", compared.cost));
+        }
+        if held_now != facts.held {
+            let line = format!("{id}: {held_now} calls are held, and {} should be", facts.held);
+            compared.differences.push(line);
         }
     }
     compared.differences.iter().for_each(|it| say(it));
+}
+
+async fn kept(db: &PgPool, budget: BudgetId, from_ms: i64) -> Amounts {
+    let kept: (i64, i64, i64) = sqlx::query_as(
+        "SELECT coalesce(sum(money), 0)::bigint, coalesce(sum(requests), 0)::bigint,
+                coalesce(sum(tokens), 0)::bigint
+           FROM budget_windows WHERE budget_id = $1 AND \"window\" = $2",
+    )
+    .bind(budget.uuid())
+    .bind(from_ms)
+    .fetch_one(db)
+    .await
+    .unwrap();
+    Amounts { money: kept.0, requests: kept.1, tokens: kept.2 }
+}
+
+/// By month, when it began and what usage says was spent in it, in nano-dollars: by the days that
+/// bills are made of, and by the moments that calls are billed at.
+pub async fn months(db: &PgPool, key: ApiKeyId) -> Vec<(i64, i64, i64)> {
+    let rows: Vec<(i64, i64, i64)> = sqlx::query_as(
+        "SELECT (extract(epoch FROM month) * 1000)::bigint,
+                coalesce(d.picos, 0)::bigint, coalesce(e.picos, 0)::bigint
+           FROM (SELECT date_trunc('month', day, 'UTC') AS month, sum(cost_pico) AS picos
+                   FROM usage_days WHERE key_id = $1 GROUP BY 1) d
+           FULL JOIN (SELECT date_trunc('month', billed_at, 'UTC') AS month, sum(cost_pico) AS picos
+                   FROM usage_events WHERE key_id = $1 GROUP BY 1) e USING (month)
+          ORDER BY 1",
+    )
+    .bind(key.uuid())
+    .fetch_all(db)
+    .await
+    .unwrap();
+    rows.into_iter().map(|(month, days, events)| (month, days / 1_000, events / 1_000)).collect()
 }

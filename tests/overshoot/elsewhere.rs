@@ -35,7 +35,8 @@ pub async fn run(target: &str, of: &Elsewhere, calls: u64) -> i64 {
     Simulated::forget(&simulator).await;
     calling.start().join_all().await;
     let simulated = Simulated::all(&simulator).await;
-    let complete = simulated.complete();
+    // Other gateways may not pass on who asked.
+    let complete = simulated.complete;
     let spent = each * i64::try_from(complete).unwrap();
     let tally = &calling.tally;
     say(&format!(

@@ -21,6 +21,8 @@ pub struct Samples {
 struct Before {
     cap: i64,
     taken: i64,
+    /// The highest cap that it ever had: what a window that is over may have at most.
+    highest: i64,
 }
 
 pub struct Sampler {
@@ -116,15 +118,16 @@ impl Before {
         let Some(window) = counter.window else { return 0 };
         let (spent, held) = (window.spent.money, window.held.money);
         let cap = counter.caps.money.map_or(i64::MAX, |it| it.nanos());
+        let (taken, highest) = (spent.saturating_add(held), self.highest.max(cap));
         if self.cap == 0 {
             // The first look: there is nothing to compare with.
-            *self = Self { cap, taken: spent.saturating_add(held) };
+            *self = Self { cap, taken, highest };
             return 0;
         }
         let was_changed = cap != self.cap;
         let most = cap.max(self.taken).max(if was_changed { self.cap } else { 0 });
-        let taken = spent.saturating_add(held);
-        *self = Self { cap, taken };
-        (taken - most).max(0)
+        *self = Self { cap, taken, highest };
+        let before = counter.before.map_or(0, |it| it.spent.money.saturating_add(it.held.money));
+        (taken - most).max(before - highest).max(0)
     }
 }

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::{AlertError, now_text, organization_name, taker::Passed};
 use crate::{
     access::Work,
-    budgets::{Budget, caps, scope},
+    budgets::{Budget, caps, live::Counted, scope},
     platform::Platform,
     web::Moment,
 };
@@ -24,12 +24,13 @@ pub(super) async fn of_an_alert(
     passed: &Passed,
 ) -> Result<Words, AlertError> {
     let (organization, slug) = organization_name(work).await?;
-    let Passed { percent, spent, .. } = passed;
-    let caps = budget.caps_at(OffsetDateTime::now_utc());
-    let spent = Money::from_nanos(*spent);
-    let how = match caps.money {
-        Some(cap) => format!("{spent} of {cap} is spent"),
-        None => format!("its caps are {}, and {spent} is spent", caps::words(caps)),
+    let Passed { percent, spent, kind, amount, cap, .. } = *passed;
+    let (spent, amount, cap) = (Money::from_nanos(spent), kind.words(amount), kind.words(cap));
+    let how = match kind {
+        Counted::Money => format!("{amount} of {cap} is spent"),
+        Counted::Requests | Counted::Tokens => {
+            format!("{amount} of {cap} are used, and {spent} is spent")
+        }
     };
     let beyond = match budget.terms.is_hard {
         true => "Calls that it does not cover are refused, with HTTP status 402.",
@@ -101,6 +102,9 @@ pub(super) async fn message(
             "scope": budget.scope,
             "scope_name": budget.scope_name,
             "percent": passed.percent,
+            "kind": passed.kind.name(),
+            "amount": passed.kind.exact(passed.amount),
+            "cap": passed.kind.exact(passed.cap),
             "spent_usd": Money::from_nanos(passed.spent).exact(),
             "caps": caps,
             "hard": budget.terms.is_hard,

@@ -34,7 +34,7 @@ pub use self::{
 use crate::{
     access::{Doors, Work},
     audit::{self, Entry},
-    budgets::{self, Budget, BudgetError},
+    budgets::{self, Budget, BudgetError, live::Counted},
     egress::Egress,
     mail, members, organizations,
     platform::Platform,
@@ -62,6 +62,16 @@ pub struct Alert {
     pub percent: i16,
     /// What was spent then, in US dollars.
     pub spent_usd: String,
+    /// Of what it was passed.
+    #[schema(value_type = String)]
+    pub kind: Counted,
+    /// How much was spent of that: US dollars, or a number.
+    pub amount: String,
+    /// What the cap on it was. Null where nobody noted it.
+    pub cap: Option<String>,
+    /// Both in words.
+    #[serde(skip)]
+    pub how: String,
     #[serde(with = "time::serde::rfc3339")]
     #[schema(value_type = String, format = DateTime)]
     pub at: OffsetDateTime,

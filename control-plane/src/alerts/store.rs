@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::{Alert, Delivery, Outcome, Webhook, taker::Passed};
+use crate::budgets::live::Counted;
 
 /// Keeps others from a stream until the transaction ends; says whether nobody else has it.
 pub(super) async fn claim(conn: &mut PgConnection, stream: &str) -> Result<bool, sqlx::Error> {
@@ -39,13 +40,18 @@ pub(super) async fn insert_alert(
     passed: &Passed,
 ) -> Result<bool, sqlx::Error> {
     let added = sqlx::query!(
-        r#"INSERT INTO budget_alerts (organization_id, budget_id, "window", percent, spent)
-           VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING"#,
+        r#"INSERT INTO budget_alerts
+                  (organization_id, budget_id, "window", percent, spent, kind, amount, cap, version)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING"#,
         organization as OrganizationId,
         passed.budget as BudgetId,
         passed.window,
         passed.percent,
         passed.spent,
+        passed.kind.name(),
+        passed.amount,
+        passed.cap,
+        passed.version,
     )
     .execute(conn)
     .await?;
@@ -60,11 +66,12 @@ pub(super) async fn latest(
 ) -> Result<Vec<Alert>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
-        SELECT a.budget_id AS "budget: BudgetId", b.name, a.percent, a.spent AS "spent: Money", a.at
+        SELECT a.budget_id AS "budget: BudgetId", b.name, a.percent, a.spent AS "spent: Money", a.at,
+               a.kind, coalesce(a.amount, a.spent) AS "amount!", a.cap
           FROM budget_alerts a
           JOIN budgets b ON (b.organization_id, b.id) = (a.organization_id, a.budget_id)
          WHERE a.organization_id = $1 AND ($2::uuid IS NULL OR a.budget_id = $2)
-         ORDER BY a.at DESC, a.percent DESC
+         ORDER BY a.at DESC, a.percent DESC, a.version DESC
          LIMIT 50
         "#,
         organization as OrganizationId,
@@ -72,12 +79,22 @@ pub(super) async fn latest(
     )
     .fetch_all(conn)
     .await?;
-    let alerts = rows.into_iter().map(|row| Alert {
-        budget: row.budget,
-        budget_name: row.name,
-        percent: row.percent,
-        spent_usd: row.spent.exact(),
-        at: row.at,
+    let alerts = rows.into_iter().map(|row| {
+        let kind: Counted = row.kind.parse().unwrap_or(Counted::Money);
+        Alert {
+            budget: row.budget,
+            budget_name: row.name,
+            percent: row.percent,
+            spent_usd: row.spent.exact(),
+            kind,
+            amount: kind.exact(row.amount),
+            cap: row.cap.map(|it| kind.exact(it)),
+            how: match row.cap {
+                Some(cap) => format!("{} of {}", kind.words(row.amount), kind.words(cap)),
+                None => kind.words(row.amount),
+            },
+            at: row.at,
+        }
     });
     Ok(alerts.collect())
 }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::{AlertError, raise_alarm, store};
 use crate::{
     access::{Actor, Origin, Work},
+    budgets::live::Counted,
     platform::Platform,
 };
 
@@ -31,16 +32,27 @@ pub(super) struct Passed {
     pub percent: i16,
     /// Of money, in nano-dollars.
     pub spent: i64,
+    /// Of what it was passed, how much was spent of that, and what the cap was.
+    pub kind: Counted,
+    pub amount: i64,
+    pub cap: i64,
+    /// Of the terms that the cap is of.
+    pub version: i64,
 }
 
 impl Passed {
     fn read(fields: &HashMap<String, String>) -> Option<Self> {
         let field = |name: &str| fields.get(name).map(String::as_str);
+        let number = |name: &str| field(name)?.parse().ok();
         Some(Self {
             budget: BudgetId::from_uuid(Uuid::try_parse(field("budget")?).ok()?),
             window: field("window")?.parse().ok()?,
             percent: field("percent")?.parse().ok()?,
-            spent: field("spent")?.parse().ok()?,
+            spent: number("spent")?,
+            kind: field("kind")?.parse().ok()?,
+            amount: number("amount")?,
+            cap: number("cap")?,
+            version: number("version")?,
         })
     }
 }
@@ -63,7 +75,8 @@ pub async fn take(platform: &Platform, places: &Places) -> Result<(), TakeError>
     Ok(())
 }
 
-/// The oldest entries of a stream; says how many.
+/// The oldest entries of a stream; says how many. One that cannot be told is tried again later,
+/// and keeps no other.
 async fn take_some(platform: &Platform, stream: &str) -> Result<usize, TakeError> {
     let entries: Vec<Entry> = {
         let mut redis = timeout(PATIENCE, platform.redis.get()).await??;
@@ -74,16 +87,23 @@ async fn take_some(platform: &Platform, stream: &str) -> Result<usize, TakeError
     let mut done = Vec::new();
     for (id, fields) in &entries {
         let is_told = match Passed::read(fields) {
-            Some(passed) => tell(platform, stream, &passed).await?,
+            Some(passed) => match tell(platform, stream, &passed).await {
+                Ok(Told::Now) => true,
+                Ok(Told::ByAnother) => break,
+                Err(error) if error.kind() == Kind::Unavailable => return Err(error),
+                Err(error) => {
+                    error!(%error, budget.id = %passed.budget, "an alert is not told: {error}");
+                    false
+                }
+            },
             None => {
                 error!("left out an alert that cannot be read: {fields:?}");
                 true
             }
         };
-        if !is_told {
-            break;
+        if is_told {
+            done.push(id);
         }
-        done.push(id);
     }
     if !done.is_empty() {
         let mut redis = timeout(PATIENCE, platform.redis.get()).await??;
@@ -96,21 +116,27 @@ async fn take_some(platform: &Platform, stream: &str) -> Result<usize, TakeError
     Ok(if done.len() == entries.len() { done.len() } else { 0 })
 }
 
-/// Says whether it was told, now or before. Not where another takes from that stream.
-async fn tell(platform: &Platform, stream: &str, passed: &Passed) -> Result<bool, TakeError> {
+/// Whether an alert was told, now or before.
+enum Told {
+    Now,
+    /// Another takes from that stream.
+    ByAnother,
+}
+
+async fn tell(platform: &Platform, stream: &str, passed: &Passed) -> Result<Told, TakeError> {
     let mut tx = platform.db.begin().await?;
     if !store::claim(&mut tx, stream).await? {
-        return Ok(false);
+        return Ok(Told::ByAnother);
     }
     let owner: Option<OrganizationId> = store::owner(&mut tx, passed.budget).await?;
     let Some(owner) = owner else {
         warn!(budget.id = %passed.budget, "nobody has the budget that an alert is of");
-        return Ok(true);
+        return Ok(Told::Now);
     };
     let mut work = Work::within(tx, owner, Actor::System, Origin::internal()).await?;
     raise_alarm(&mut work, platform, passed).await?;
     work.commit().await?;
-    Ok(true)
+    Ok(Told::Now)
 }
 
 /// Told by a job: the words hold the cause.

@@ -35,12 +35,19 @@ impl Scene {
 
     /// As a settlement tells of it.
     async fn pass(&self, percent: i16) {
+        self.pass_of(percent, 1, ("money", 400_000_000_001, 500_000_000_000)).await;
+    }
+
+    async fn pass_of(&self, percent: i16, version: i64, of: (&str, i64, i64)) {
+        let (kind, amount, cap) = of;
         let mut redis = self.fixture.platform.redis.get().await.unwrap();
         let stream = self.places.alerts(Shard::of(self.fixture.ours.id));
         let mut ask = redis::cmd("XADD");
         ask.arg(stream).arg("*").arg("budget").arg(self.budget.uuid().simple().to_string());
         ask.arg("window").arg(1_793_487_600_000_i64).arg("percent").arg(percent);
         ask.arg("spent").arg(400_000_000_001_i64);
+        ask.arg("kind").arg(kind).arg("amount").arg(amount).arg("cap").arg(cap);
+        ask.arg("version").arg(version);
         let _: String = ask.query_async(&mut redis).await.unwrap();
     }
 
@@ -113,12 +120,17 @@ async fn an_alert_is_told_once_to_whom_it_is_for(root: PgPool) {
     scene.pass(100).await;
     scene.take().await;
     assert_eq!(scene.letters().await.len(), 6);
+    // Of another kind, and by other terms: the cap was raised.
+    scene.pass_of(100, 2, ("tokens", 2_000, 2_000)).await;
+    scene.take().await;
+    assert_eq!(scene.letters().await.len(), 9);
     let mut work = scene.fixture.work(Role::Viewer).await;
     let told = latest(&mut work, Some(scene.budget)).await.unwrap();
-    let told: Vec<_> = told.iter().map(|it| (it.percent, it.spent_usd.as_str())).collect();
-    assert_eq!(told, [(100, "400.000000001"), (80, "400.000000001")]);
+    let told: Vec<_> = told.iter().map(|it| (it.percent, it.how.as_str())).collect();
+    let money = "$400.00 of $500.00";
+    assert_eq!(told, [(100, "2,000 tokens of 2,000 tokens"), (100, money), (80, money)]);
     let hook = webhooks(&mut work).await.unwrap().remove(0);
-    assert_eq!(deliveries(&mut work, hook.id).await.unwrap().len(), 2);
+    assert_eq!(deliveries(&mut work, hook.id).await.unwrap().len(), 3);
     let mut theirs = scene.fixture.work_of(&scene.fixture.theirs, Role::Owner).await;
     assert!(latest(&mut theirs, None).await.unwrap().is_empty());
     assert!(webhooks(&mut theirs).await.unwrap().is_empty());

@@ -3,10 +3,7 @@
 use actix_web::{HttpResponse, web::Path};
 use askama::Template;
 use serde::Deserialize;
-use shared::{
-    ids::{BudgetId, WebhookId},
-    money::Money,
-};
+use shared::ids::{BudgetId, WebhookId};
 
 use super::{
     Alert, AlertError, Delivery, Outcome, Webhook, add, deliveries, exposed, latest, remove, send,
@@ -43,7 +40,6 @@ struct AlertsPage {
 }
 
 struct AlertLine {
-    spent: String,
     it: Alert,
     at: Moment,
 }
@@ -108,12 +104,7 @@ async fn page<P>(
     let budgets = budgets::in_force(&mut work).await?;
     let all = (String::new(), "All budgets".to_owned());
     let one = budgets.into_iter().map(|it| (it.id.to_string(), it.name));
-    let spent = |usd: &str| usd.parse::<Money>().unwrap_or_default().to_string();
-    let line = |it: Alert| AlertLine {
-        spent: spent(&it.spent_usd),
-        at: Moment::new(it.at, grant.zone()),
-        it,
-    };
+    let line = |it: Alert| AlertLine { at: Moment::new(it.at, grant.zone()), it };
     Ok(AlertsPage {
         frame: grant.frame(Section::Budgets),
         alerts: alerts.into_iter().map(line).collect(),

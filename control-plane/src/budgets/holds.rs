@@ -33,10 +33,10 @@ pub fn doors(doors: &mut Doors) {
     );
 }
 
-const PATIENCE: Duration = Duration::from_millis(500);
-/// How many are shown, and how many calls are looked at for them.
+/// All that the dead hold in a shard is looked at, for others' stands between.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How many are shown.
 const SHOWN: usize = 200;
-const LOOKED_AT: usize = 5_000;
 
 /// What a call of a dead proxy holds of a budget.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -84,11 +84,8 @@ pub async fn unresolved(
     organization: OrganizationId,
     budgets: &HashMap<BudgetId, String>,
 ) -> Result<Vec<Unresolved>, Away> {
-    match timeout(PATIENCE, look(platform, organization)).await {
-        Ok(Ok(entries)) => {
-            let mut all: Vec<_> =
-                entries.iter().flat_map(|(call, held)| read(call, held)).collect();
-            all.retain(|it| budgets.contains_key(&it.budget));
+    match timeout(PATIENCE, look(platform, organization, budgets)).await {
+        Ok(Ok(mut all)) => {
             all.sort_by_key(|it| it.since);
             all.truncate(SHOWN + 1);
             Ok(all)
@@ -101,22 +98,25 @@ pub async fn unresolved(
     }
 }
 
-/// The holds of the dead in the organization's shard, others' among them.
+/// Among the holds of the dead in the organization's shard those of its budgets. More than are
+/// shown are not looked for.
 async fn look(
     platform: &Platform,
     organization: OrganizationId,
-) -> Result<Vec<(String, Vec<u8>)>, super::terms::TermsError> {
+    budgets: &HashMap<BudgetId, String>,
+) -> Result<Vec<Unresolved>, super::terms::TermsError> {
     let place = platform.counters.places.dead_holds(Shard::of(organization));
     let mut redis = platform.redis.get().await?;
-    let (mut cursor, mut entries) = (0_u64, Vec::new());
+    let (mut cursor, mut ours) = (0_u64, Vec::new());
     loop {
         let mut ask = redis::cmd("HSCAN");
         ask.arg(&place).arg(cursor).arg("COUNT").arg(1_000);
         let (next, some): (u64, Vec<(String, Vec<u8>)>) = ask.query_async(&mut redis).await?;
-        entries.extend(some);
+        let all = some.iter().flat_map(|(call, held)| read(call, held));
+        ours.extend(all.filter(|it| budgets.contains_key(&it.budget)));
         cursor = next;
-        if cursor == 0 || entries.len() >= LOOKED_AT {
-            return Ok(entries);
+        if cursor == 0 || ours.len() > SHOWN {
+            return Ok(ours);
         }
     }
 }

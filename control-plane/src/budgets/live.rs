@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use shared::{
-    counters::{Amounts, Counter, Shard},
+    counters::{self, Amounts, Counter, Shard},
     failure::{Classified, Kind},
     ids::OrganizationId,
     money::{Money, Period, Span},
@@ -88,7 +88,10 @@ impl Usage {
             held: Amounts::default(),
             held_by_the_dead: 0,
         };
-        let counted = counter.at(now_ms).map(|it| Self {
+        // Of one that was put back nobody may know yet when it ends.
+        let is_present = |it: &&counters::Window| it.until_ms == 0 && it.from_ms >= window.start_ms;
+        let counted = counter.at(now_ms).or(counter.window.as_ref().filter(is_present));
+        let counted = counted.map(|it| Self {
             spent: it.spent,
             held: it.held,
             held_by_the_dead: it.held_by_the_dead,
@@ -111,7 +114,8 @@ impl Usage {
 }
 
 /// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Counted {
     Money,
     Requests,
@@ -137,6 +141,15 @@ impl Counted {
         }
     }
 
+    /// As settlements tell it, and the database keeps it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Money => "money",
+            Self::Requests => "requests",
+            Self::Tokens => "tokens",
+        }
+    }
+
     /// As people read it.
     pub fn words(self, amount: i64) -> String {
         match self {
@@ -147,11 +160,23 @@ impl Counted {
     }
 
     /// To the last digit, for whoever computes.
-    fn exact(self, amount: i64) -> String {
+    pub fn exact(self, amount: i64) -> String {
         match self {
             Self::Money => Money::from_nanos(amount).exact(),
             Self::Requests | Self::Tokens => amount.to_string(),
         }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("money, requests and tokens are counted, and nothing else")]
+pub struct NotCounted;
+
+impl std::str::FromStr for Counted {
+    type Err = NotCounted;
+
+    fn from_str(name: &str) -> Result<Self, NotCounted> {
+        Self::ALL.into_iter().find(|it| it.name() == name).ok_or(NotCounted)
     }
 }
 

@@ -150,6 +150,16 @@ impl Terms {
         {
             problems.add("allowance", format!("an allowance is at most {}", caps::most("usd")));
         }
+        // It is in dollars, and each proxy's own while nobody counts.
+        if self.is_hard
+            && matches!(self.on_redis_loss, OnRedisLoss::Bounded { .. })
+            && (requests.is_some() || tokens.is_some())
+        {
+            problems.add(
+                "allowance",
+                "an allowance bounds dollars alone: cap neither requests nor tokens, or leave it out",
+            );
+        }
         if self.alert_roles.iter().any(|it| !ALERTED.contains(it)) {
             problems.add("alert_roles", "owners, admins and billing members can be told");
         }

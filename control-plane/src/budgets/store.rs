@@ -1,9 +1,12 @@
 //! Every statement on the tables of budgets.
 
+use std::collections::HashMap;
+
 use shared::{
+    counters::Amounts,
     ids::{BudgetId, OrganizationId, PersonId},
     money::{Money, Period, Zone},
-    snapshot::{BudgetScope, Caps, OnRedisLoss, OnTight, Thresholds},
+    snapshot::{self, BudgetScope, Caps, OnRedisLoss, OnTight, Thresholds},
 };
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -597,4 +600,67 @@ fn named(error: sqlx::Error) -> BudgetError {
         Some(it) if it.constraint() == Some("budgets_name") => BudgetError::NameTaken,
         _ => BudgetError::Store(error),
     }
+}
+
+/// What budgets were opened with that were, whosever they are: in which window, and how much.
+pub(super) async fn openings(
+    conn: &mut PgConnection,
+    budgets: &[BudgetId],
+) -> Result<HashMap<BudgetId, (i64, Amounts)>, sqlx::Error> {
+    if budgets.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let budgets: Vec<_> = budgets.iter().map(|it| it.uuid()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT budget AS "budget!: BudgetId", "window" AS "window!", money AS "money!",
+                  requests AS "requests!", tokens AS "tokens!" FROM app.openings_of($1)"#,
+        &budgets,
+    )
+    .fetch_all(conn)
+    .await?;
+    let each = rows.into_iter().map(|it| {
+        let amounts = Amounts { money: it.money, requests: it.requests, tokens: it.tokens };
+        (it.budget, (it.window, amounts))
+    });
+    Ok(each.collect())
+}
+
+/// Keeps what a budget was opened with; answers what is kept.
+pub(super) async fn keep_opening(
+    conn: &mut PgConnection,
+    budget: &snapshot::Budget,
+    window: i64,
+    spent: Amounts,
+) -> Result<(i64, Amounts), sqlx::Error> {
+    let Amounts { money, requests, tokens } = spent;
+    let added = sqlx::query!(
+        r#"INSERT INTO budget_openings
+                  (organization_id, budget_id, "window", money, requests, tokens)
+           VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING"#,
+        budget.organization as OrganizationId,
+        budget.id as BudgetId,
+        window,
+        money,
+        requests,
+        tokens,
+    )
+    .execute(&mut *conn)
+    .await?;
+    if added.rows_affected() > 0 {
+        return Ok((window, spent));
+    }
+    let kept = openings(conn, &[budget.id]).await?;
+    Ok(kept.get(&budget.id).copied().unwrap_or((window, spent)))
+}
+
+/// Summing up may take longer than a page may.
+pub(super) async fn take_time(
+    conn: &mut PgConnection,
+    patience: std::time::Duration,
+) -> Result<(), sqlx::Error> {
+    let patience = format!("{}ms", patience.as_millis());
+    sqlx::query!("SELECT set_config('statement_timeout', $1, true) AS timeout", patience)
+        .fetch_one(conn)
+        .await?;
+    Ok(())
 }

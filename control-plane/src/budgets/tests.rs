@@ -196,6 +196,12 @@ fn something_is_capped_and_nothing_beyond_what_redis_counts() {
     check(Caps::default(), "usd");
     check(Caps { tokens: Some(Caps::CEILING + 1), ..Caps::default() }, "tokens");
     check(Caps { requests: Some(-1), ..Caps::default() }, "requests");
+    let bounded = OnRedisLoss::Bounded { allowance: Money::from_nanos(1) };
+    let caps = Caps { requests: Some(5), ..money(1) };
+    let refused = Terms { caps, on_redis_loss: bounded, ..terms(1) }.checked().unwrap_err();
+    assert!(refused.of("allowance").is_some(), "what cannot be bounded is not allowed");
+    let soft = Terms { caps, on_redis_loss: bounded, is_hard: false, ..terms(1) };
+    assert!(soft.checked().is_ok());
     let told = Terms { alert_roles: vec![Role::Developer], ..terms(1) }.checked().unwrap_err();
     assert!(told.of("alert_roles").is_some());
     assert!(Terms { caps: money(0), ..terms(1) }.checked().is_ok(), "a cap of nothing is a cap");

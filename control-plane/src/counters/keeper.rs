@@ -1,33 +1,39 @@
 //! The healer and the sweeper.
 
 use std::{
-    collections::{HashMap, HashSet},
-    sync::LazyLock,
-    time::Duration,
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use actix_web::web::Data;
 use prometheus::{IntCounter, IntGauge, register_int_counter, register_int_gauge};
 use redis::{Cmd, FromRedisValue, Pipeline, RedisError, pipe};
-use shared::wire::{Connection, PoolError};
+use shared::wire::{Connection, Pool, PoolError};
 use shared::{
     counters::{
         Epoch, Healing, Incarnation, Places, ReadAnswer, Reading, Scripts, Shard, State, Sweeping,
         Swept,
     },
-    ids::OrganizationId,
+    ids::{BudgetId, OrganizationId},
+    snapshot::Budget,
 };
 use sqlx::PgConnection;
 use tokio::time::{error::Elapsed, timeout};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::store;
-use crate::platform::Platform;
+use super::store::{self, Process};
+use crate::{budgets, platform::Platform};
 
-const PATIENCE: Duration = Duration::from_secs(5);
-/// For how long proxies may say what they hold, before anything new is let through.
-const LEARNING_MS: u64 = 3_000;
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// For how long proxies may say what they hold, before anything new is let through;
+const LEARNING_MS: u64 = 5_000;
+/// and for how long those are waited for of whom one knows that they held something. What they
+/// hold would be overspent; people who know better say `turnpike counters warm`.
+const LONGEST_MS: u64 = 600_000;
+/// How often what old processes left in Redis is removed.
+const TIDIES: Duration = Duration::from_secs(60 * 60);
 /// A process that has given no sign of life for so long is dead.
 const SILENCE_MS: i64 = 60_000;
 
@@ -40,6 +46,14 @@ static COLD: LazyLock<IntGauge> = LazyLock::new(|| {
     register_int_gauge!(
         "turnpike_counter_shards_cold",
         "Shards of counters that wait to be healed."
+    )
+    .expect("the metric is registered once")
+});
+
+static LEARNING: LazyLock<IntGauge> = LazyLock::new(|| {
+    register_int_gauge!(
+        "turnpike_counter_shards_learning",
+        "Shards of counters that wait for proxies which held something to say what they hold."
     )
     .expect("the metric is registered once")
 });
@@ -64,23 +78,45 @@ static RELEASED: LazyLock<IntCounter> = LazyLock::new(|| {
 pub struct Keeper {
     platform: Data<Platform>,
     scripts: Scripts,
+    /// Who holds something, as far as that is noted.
+    noted: Mutex<Option<BTreeSet<Process>>>,
+    tidied: Mutex<Option<Instant>>,
+}
+
+/// How a shard was found.
+struct Found {
+    living: Vec<Epoch>,
+    is_cold: bool,
+    /// Whether it waits for who held something.
+    awaits: bool,
 }
 
 impl Keeper {
     pub fn new(platform: Data<Platform>, places: Places) -> Self {
-        Self { platform, scripts: Scripts::new(places) }
+        let (noted, tidied) = (Mutex::default(), Mutex::default());
+        Self { platform, scripts: Scripts::new(places), noted, tidied }
     }
 
     /// Heals every shard that lost something.
     pub async fn heal(&self) -> Result<(), KeeperError> {
         let mut redis = self.redis().await?;
         self.look_at(&mut redis).await?;
-        let cold = self.cold(&mut redis).await?;
+        let found = self.find(&mut redis).await?;
+        let cold: Vec<_> = found.iter().filter(|(_, it)| it.is_cold).map(|it| it.0).collect();
+        let awaits = found.iter().filter(|(_, it)| it.awaits).count();
         COLD.set(i64::try_from(cold.len()).unwrap_or(i64::MAX));
+        LEARNING.set(i64::try_from(awaits).unwrap_or(i64::MAX));
+        self.note_living(&found).await?;
         if cold.is_empty() {
             return Ok(());
         }
         let mut db = self.platform.db.acquire().await?;
+        let budgets = budgets::published(&mut db, None).await?;
+        let budgets: HashMap<_, _> = budgets.into_iter().map(|it| (it.id, it)).collect();
+        let mut awaited: HashMap<Shard, Vec<Epoch>> = HashMap::new();
+        for (shard, epoch) in store::living(&mut db).await? {
+            awaited.entry(shard).or_default().push(epoch);
+        }
         let mut organizations: HashMap<Shard, Vec<OrganizationId>> = HashMap::new();
         for organization in store::counted_organizations(&mut db).await? {
             organizations.entry(Shard::of(organization)).or_default().push(organization);
@@ -90,11 +126,16 @@ impl Keeper {
         let (mut healed, mut learning) = (0, 0);
         for shard in cold {
             // One that was never healed has never counted: nothing is held, nor lost.
-            let learning_ms = if before.contains(&shard) { LEARNING_MS } else { 0 };
-            if self.heal_shard(&mut redis, &mut db, shard, ours(shard), learning_ms).await? {
+            let (learning_ms, awaited) = match before.contains(&shard) {
+                true => (LEARNING_MS, awaited.get(&shard).map_or(&[][..], Vec::as_slice)),
+                false => (0, &[][..]),
+            };
+            let with = With { organizations: ours(shard), budgets: &budgets, learning_ms, awaited };
+            if self.heal_shard(&mut redis, &mut db, shard, with).await? {
                 HEALED.inc();
                 healed += 1;
                 learning += u32::from(learning_ms > 0);
+                COLD.dec();
             }
         }
         match (healed, learning) {
@@ -102,12 +143,12 @@ impl Keeper {
             (_, 0) => info!("{healed} shards of counters begin to count"),
             _ => warn!("{learning} shards of counters had lost something, and are healed"),
         }
-        COLD.set(0);
         Ok(())
     }
 
     /// Where Redis is not the one that it was, says so of every shard before anything else.
     async fn look_at(&self, redis: &mut Connection) -> Result<(), KeeperError> {
+        self.scripts.enter(&timeout(PATIENCE, redis.history()).await??);
         let [is_booted]: [bool; 1] = ask(redis, self.scripts.is_booted()).await?;
         if is_booted {
             return Ok(());
@@ -117,14 +158,60 @@ impl Keeper {
         send(redis, self.scripts.load()).await
     }
 
-    async fn cold(&self, redis: &mut Connection) -> Result<Vec<Shard>, KeeperError> {
+    /// Who lives is asked first: a store that is warm afterwards was when it was asked.
+    async fn find(&self, redis: &mut Connection) -> Result<Vec<(Shard, Found)>, KeeperError> {
+        let places = &self.scripts.places;
         let mut pipeline = pipe();
         for shard in Shard::all() {
-            pipeline.cmd("GET").arg(self.scripts.places.incarnation(shard));
+            pipeline.cmd("ZRANGE").arg(places.living(shard)).arg(0).arg(-1);
+            pipeline.cmd("EXISTS").arg(places.awaited(shard));
+            pipeline.cmd("GET").arg(places.incarnation(shard));
         }
-        let states: Vec<Option<String>> = timeout(PATIENCE, pipeline.query_async(redis)).await??;
-        let is_cold = |it: &Option<String>| it.as_ref().is_none_or(|it| it.contains(" C "));
-        Ok(Shard::all().zip(states).filter(|(_, it)| is_cold(it)).map(|(shard, _)| shard).collect())
+        type Told = (Vec<String>, bool, Option<String>);
+        let told: Vec<redis::Value> = timeout(PATIENCE, pipeline.query_async(redis)).await??;
+        let mut found = Vec::new();
+        for (shard, of_shard) in Shard::all().zip(told.chunks(3)) {
+            let told = redis::Value::Array(of_shard.to_vec());
+            let (living, awaits, state): Told =
+                redis::from_redis_value(told).map_err(|_| KeeperError::Unreadable)?;
+            let living = living.iter().filter_map(|it| it.parse().ok()).collect();
+            let is_cold = state.is_none_or(|it| it.contains(" C "));
+            found.push((shard, Found { living, is_cold, awaits }));
+        }
+        Ok(found)
+    }
+
+    /// Notes who holds something, of each shard that has not lost it.
+    async fn note_living(&self, found: &[(Shard, Found)]) -> Result<(), KeeperError> {
+        let noted = self.noted().clone();
+        let mut noted = match noted {
+            Some(noted) => noted,
+            None => {
+                let mut db = self.platform.db.acquire().await?;
+                store::living(&mut db).await?.into_iter().collect()
+            }
+        };
+        let (mut new, mut gone) = (Vec::new(), Vec::new());
+        for (shard, it) in found.iter().filter(|(_, it)| !it.is_cold) {
+            let living: BTreeSet<_> = it.living.iter().map(|it| (*shard, *it)).collect();
+            new.extend(living.difference(&noted).copied());
+            let of_shard = (*shard, Epoch(0))..=(*shard, Epoch(u64::MAX));
+            let missing = noted.range(of_shard).filter(|it| !living.contains(it));
+            // While it learns they may not have come yet.
+            gone.extend(missing.filter(|_| !it.awaits).copied());
+        }
+        if !new.is_empty() || !gone.is_empty() {
+            let mut db = self.platform.db.acquire().await?;
+            store::note_living(&mut db, &new, &gone).await?;
+        }
+        noted.extend(new);
+        gone.iter().for_each(|it| _ = noted.remove(it));
+        *self.noted() = Some(noted);
+        Ok(())
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Option<BTreeSet<Process>>> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn heal_shard(
@@ -132,8 +219,7 @@ impl Keeper {
         redis: &mut Connection,
         db: &mut PgConnection,
         shard: Shard,
-        organizations: &[OrganizationId],
-        learning_ms: u64,
+        with: With<'_>,
     ) -> Result<bool, KeeperError> {
         let reading = self.read(redis, shard).await?;
         if reading.state != State::Cold {
@@ -143,11 +229,22 @@ impl Keeper {
         // Before it counts, so that it is never taken for one that has not counted yet.
         store::note_healed(db, shard, to).await?;
         self.release_settled(redis, db, shard, &reading).await?;
-        let known = store::known(db, shard, &reading.settled, organizations).await?;
+        let mut known = store::known(db, shard, &reading.settled, with.organizations).await?;
+        for it in &mut known.windows {
+            // Where nobody knows the budget any more, the first call that comes says it.
+            let end = |of: &Budget| of.period.span_at(&of.zone, it.from_ms).end_ms;
+            it.until_ms = with.budgets.get(&it.budget).map_or(0, end);
+        }
+        if !with.awaited.is_empty() {
+            let count = with.awaited.len();
+            warn!("a shard of counters waits for {count} processes to say what they hold");
+        }
         let healing = Healing {
             from: reading.incarnation,
             to,
-            learning_ms,
+            learning_ms: with.learning_ms,
+            awaited: with.awaited,
+            longest_ms: LONGEST_MS,
             settled: &known.settled,
             windows: &known.windows,
         };
@@ -204,6 +301,7 @@ impl Keeper {
     /// Moves what dead processes hold to the holds of the dead.
     pub async fn sweep(&self) -> Result<(), KeeperError> {
         let mut redis = self.redis().await?;
+        self.tidy(&mut redis).await?;
         let (seconds, _): (i64, i64) = ask(&mut redis, redis::cmd("TIME")).await?;
         let silent_since_ms = seconds * 1_000 - SILENCE_MS;
         self.sweep_since(&mut redis, silent_since_ms).await
@@ -242,12 +340,57 @@ impl Keeper {
         Ok(())
     }
 
+    /// Removes the numbers of processes that are gone for long: nobody asks for them any more.
+    async fn tidy(&self, redis: &mut Connection) -> Result<(), KeeperError> {
+        let last = || self.tidied.lock().unwrap_or_else(PoisonError::into_inner);
+        if last().is_some_and(|it| it.elapsed() < TIDIES) {
+            return Ok(());
+        }
+        let mut db = self.platform.db.acquire().await?;
+        let places = &self.scripts.places;
+        let mut pipeline = pipe();
+        for (shard, epoch) in store::forgotten(&mut db).await? {
+            for place in [places.settled(shard), places.durable(shard)] {
+                pipeline.cmd("HDEL").arg(place).arg(epoch.to_string()).ignore();
+            }
+        }
+        if !pipeline.is_empty() {
+            send(redis, pipeline).await?;
+        }
+        *last() = Some(Instant::now());
+        Ok(())
+    }
+
     async fn redis(&self) -> Result<Connection, KeeperError> {
         Ok(timeout(PATIENCE, self.platform.redis.get()).await??)
     }
 }
 
-async fn ask<T: FromRedisValue>(redis: &mut Connection, question: Cmd) -> Result<T, KeeperError> {
+/// Waits no more for who has not said what they hold. Answers who that was.
+pub async fn warm(redis: &Pool, places: &Places) -> Result<Vec<Process>, KeeperError> {
+    let scripts = Scripts::new(places.clone());
+    let mut redis = timeout(PATIENCE, redis.get()).await??;
+    let mut all = Vec::new();
+    for shard in Shard::all() {
+        let awaited: Vec<String> = ask(&mut redis, scripts.warm(shard)).await?;
+        all.extend(awaited.iter().filter_map(|it| Some((shard, it.parse().ok()?))));
+    }
+    Ok(all)
+}
+
+/// What a shard is healed with.
+#[derive(Clone, Copy)]
+struct With<'a> {
+    organizations: &'a [OrganizationId],
+    budgets: &'a HashMap<BudgetId, Budget>,
+    learning_ms: u64,
+    awaited: &'a [Epoch],
+}
+
+pub(super) async fn ask<T: FromRedisValue>(
+    redis: &mut Connection,
+    question: Cmd,
+) -> Result<T, KeeperError> {
     Ok(timeout(PATIENCE, question.query_async(redis)).await??)
 }
 

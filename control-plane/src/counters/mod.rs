@@ -7,8 +7,13 @@
 //! put back by whoever keeps budgets, not here.
 
 mod keeper;
+mod releasing;
 mod store;
 #[cfg(test)]
 pub mod tests;
 
-pub use self::keeper::{Keeper, KeeperError};
+pub use self::{
+    keeper::{Keeper, KeeperError, warm},
+    releasing::release,
+    store::Process,
+};

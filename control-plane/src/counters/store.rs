@@ -9,6 +9,9 @@ use shared::{
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
+/// A process of a proxy, in a shard.
+pub type Process = (Shard, Epoch);
+
 /// What a shard is healed with.
 #[derive(Debug, Default)]
 pub(super) struct Known {
@@ -49,6 +52,70 @@ pub(super) async fn note_healed(
     Ok(())
 }
 
+/// Whosever it is.
+pub(super) async fn owner(
+    conn: &mut PgConnection,
+    budget: BudgetId,
+) -> Result<Option<OrganizationId>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT app.owner_of_budget($1) AS "owner: OrganizationId""#,
+        budget as BudgetId,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Those that held something, as it is noted.
+pub(super) async fn living(conn: &mut PgConnection) -> Result<Vec<Process>, sqlx::Error> {
+    let all = sqlx::query!("SELECT shard, epoch FROM counter_epochs").fetch_all(conn).await?;
+    Ok(all.into_iter().filter_map(|it| process(it.shard, it.epoch)).collect())
+}
+
+pub(super) async fn note_living(
+    conn: &mut PgConnection,
+    new: &[Process],
+    gone: &[Process],
+) -> Result<(), sqlx::Error> {
+    let (shards, epochs) = columns(new);
+    sqlx::query!(
+        "INSERT INTO counter_epochs SELECT * FROM unnest($1::smallint[], $2::bigint[])
+             ON CONFLICT DO NOTHING",
+        &shards,
+        &epochs,
+    )
+    .execute(&mut *conn)
+    .await?;
+    let (shards, epochs) = columns(gone);
+    sqlx::query!(
+        "DELETE FROM counter_epochs
+          WHERE (shard, epoch) IN (SELECT * FROM unnest($1::smallint[], $2::bigint[]))",
+        &shards,
+        &epochs,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Those that are not remembered any more since lately.
+pub(super) async fn forgotten(conn: &mut PgConnection) -> Result<Vec<Process>, sqlx::Error> {
+    let all = sqlx::query!(
+        "SELECT shard, epoch FROM usage_watermarks
+          WHERE NOT app.is_remembered(seen_at) AND app.is_remembered(seen_at + interval '35 days')"
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(all.into_iter().filter_map(|it| process(it.shard, it.epoch)).collect())
+}
+
+fn process(shard: i16, epoch: i64) -> Option<Process> {
+    Some((Shard::from(u8::try_from(shard).ok()?), Epoch(epoch.cast_unsigned())))
+}
+
+fn columns(processes: &[Process]) -> (Vec<i16>, Vec<i64>) {
+    processes.iter().map(|it| (i16::from(it.0.number()), it.1.0.cast_signed())).unzip()
+}
+
 /// Processes that settled something in a shard within the last month, which is longer than a
 /// proxy keeps what it has to tell.
 pub(super) async fn epochs(
@@ -57,7 +124,7 @@ pub(super) async fn epochs(
 ) -> Result<Vec<Epoch>, sqlx::Error> {
     let all = sqlx::query_scalar!(
         "SELECT epoch FROM usage_watermarks
-          WHERE shard = $1 AND seen_at > now() - interval '35 days'",
+          WHERE shard = $1 AND app.is_remembered(seen_at)",
         i16::from(shard.number()),
     )
     .fetch_all(conn)
@@ -92,20 +159,15 @@ pub(super) async fn known(
     let number = i16::from(shard.number());
     let marks = sqlx::query!(
         "SELECT epoch, last FROM usage_watermarks
-          WHERE shard = $1 AND last > 0 AND seen_at > now() - interval '35 days'",
+          WHERE shard = $1 AND last > 0 AND app.is_remembered(seen_at)",
         number,
     )
     .fetch_all(&mut *tx)
     .await?;
-    let window = |budget, from_ms, money, requests, tokens| HealedWindow {
-        budget: BudgetId::from_uuid(budget),
-        from_ms,
-        until_ms: 0,
-        more: Amounts { money, requests, tokens },
-    };
     let windows = if settled.is_empty() {
         let organizations: Vec<_> = organizations.iter().map(|it| it.uuid()).collect();
-        let rows = sqlx::query!(
+        sqlx::query_as!(
+            Row,
             r#"SELECT budget AS "budget!", "window" AS "window!", money AS "money!",
                       requests AS "requests!", tokens AS "tokens!"
                  FROM app.counted_in_shard($1, $2)"#,
@@ -113,13 +175,12 @@ pub(super) async fn known(
             &organizations,
         )
         .fetch_all(&mut *tx)
-        .await?;
-        let rows = rows.into_iter();
-        rows.map(|it| window(it.budget, it.window, it.money, it.requests, it.tokens)).collect()
+        .await?
     } else {
         let (epochs, known): (Vec<_>, Vec<_>) =
             settled.iter().map(|(it, last)| (it.0.cast_signed(), last.cast_signed())).unzip();
-        let rows = sqlx::query!(
+        sqlx::query_as!(
+            Row,
             r#"SELECT budget AS "budget!", "window" AS "window!", money AS "money!",
                       requests AS "requests!", tokens AS "tokens!"
                  FROM app.counted_beyond($1, $2, $3)"#,
@@ -128,12 +189,31 @@ pub(super) async fn known(
             &known,
         )
         .fetch_all(&mut *tx)
-        .await?;
-        let rows = rows.into_iter();
-        rows.map(|it| window(it.budget, it.window, it.money, it.requests, it.tokens)).collect()
+        .await?
     };
+    let windows = windows.into_iter().map(HealedWindow::from).collect();
     tx.commit().await?;
     let settled =
         marks.into_iter().map(|it| (Epoch(it.epoch.cast_unsigned()), it.last.unsigned_abs()));
     Ok(Known { settled: settled.collect(), windows })
+}
+
+/// A window of a budget, and what is to be added to it.
+struct Row {
+    budget: Uuid,
+    window: i64,
+    money: i64,
+    requests: i64,
+    tokens: i64,
+}
+
+impl From<Row> for HealedWindow {
+    fn from(it: Row) -> Self {
+        Self {
+            budget: BudgetId::from_uuid(it.budget),
+            from_ms: it.window,
+            until_ms: 0,
+            more: Amounts { money: it.money, requests: it.requests, tokens: it.tokens },
+        }
+    }
 }

@@ -1,11 +1,24 @@
 use redis::AsyncCommands;
-use shared::counters::{Looked, State};
+use shared::{
+    counters::{Counted, Epoch, Incarnation, Looked, State},
+    event::{Event, SettlementId},
+    snapshot::BudgetScope,
+};
 use sqlx::PgPool;
 
-use crate::testing::meter::{EPOCH, Meter, cost};
+use crate::{
+    access::Role,
+    budgets,
+    counters::{release, warm},
+    testing::meter::{EPOCH, Meter, cost},
+};
 
 async fn look(meter: &mut Meter) -> Looked {
-    let ask = meter.scripts.look(meter.shard(), EPOCH, true);
+    says(meter, None).await
+}
+
+async fn says(meter: &mut Meter, has_said: Option<Incarnation>) -> Looked {
+    let ask = meter.scripts.look((meter.shard(), EPOCH), true, has_said);
     Looked::read(ask.query_async(&mut meter.redis).await.unwrap()).unwrap()
 }
 
@@ -81,6 +94,122 @@ async fn a_store_that_went_back_is_healed_and_holds_what_is_under_way(root: PgPo
     events.push(long);
     assert_eq!(meter.money().await, (cost(&events), 0));
     meter.ingest().await;
+    assert!(meter.compare().await.is_sound());
+}
+
+/// What it holds may be all that is left of a cap.
+#[sqlx::test(migrations = "../migrations")]
+async fn a_shard_is_not_warm_before_all_have_spoken_who_held_something(root: PgPool) {
+    let mut meter = Meter::new(root).await;
+    let (keeper, event) = (meter.keeper(), meter.settled(1, 5_000_000));
+    meter.hold(&event, 70_000).await;
+    keeper.heal().await.unwrap();
+    meter.flush().await;
+    // As another control plane finds it.
+    meter.keeper().heal().await.unwrap();
+    let looked = look(&mut meter).await;
+    assert_eq!(looked.state, State::Learning);
+    let awaited = meter.places().awaited(meter.shard());
+    let names: Vec<String> = meter.redis.hkeys(&awaited).await.unwrap();
+    assert!(names.contains(&EPOCH.to_string()), "{names:?}");
+    keeper.heal().await.unwrap();
+    meter.hold(&event, 70_000).await;
+    says(&mut meter, Some(looked.incarnation)).await;
+    let is_awaited: bool = meter.redis.exists(&awaited).await.unwrap();
+    assert!(!is_awaited);
+    // It ends, and is not waited for any more.
+    let living = meter.places().living(meter.shard());
+    let () = meter.redis.del(&living).await.unwrap();
+    keeper.heal().await.unwrap();
+    assert_eq!(meter.number("SELECT count(*) FROM counter_epochs").await, 0);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn people_may_say_that_nobody_is_waited_for(root: PgPool) {
+    let mut meter = Meter::new(root).await;
+    let event = meter.settled(1, 5_000_000);
+    meter.hold(&event, 70_000).await;
+    let keeper = meter.keeper();
+    keeper.heal().await.unwrap();
+    meter.flush().await;
+    keeper.heal().await.unwrap();
+    let (redis, places) = (meter.fixture.platform.redis.clone(), meter.places());
+    assert_eq!(warm(&redis, &places).await.unwrap(), [(meter.shard(), EPOCH)]);
+    assert_eq!(look(&mut meter).await.state, State::Warm);
+    assert!(warm(&redis, &places).await.unwrap().is_empty());
+}
+
+/// Else pages, and whoever asks for a quote, are told that nothing is spent.
+#[sqlx::test(migrations = "../migrations")]
+async fn a_window_that_was_put_back_ends_when_it_does(root: PgPool) {
+    let mut meter = Meter::new(root).await;
+    let mut work = meter.fixture.work(Role::Admin).await;
+    let wanted = budgets::tests::new("All", BudgetScope::Organization, 500);
+    let budget = budgets::create(&mut work, &wanted).await.unwrap();
+    work.commit().await.unwrap();
+    let mut event = meter.settled(1, 5_000_000);
+    let span = wanted.period.span_at(&wanted.zone, event.billed_at_ms);
+    event.counted = vec![Counted { budget, window: span.start_ms, ..event.counted[0] }];
+    meter.settle(&event).await;
+    meter.ingest().await;
+    meter.flush().await;
+    meter.keeper().heal().await.unwrap();
+    let counter = meter.counter(budget).await;
+    let present = counter.at(event.billed_at_ms).unwrap();
+    assert_eq!((present.spent.money, present.until_ms), (event.cost.nanos(), span.end_ms));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_the_dead_hold_for_long_is_let_go_by_operators_and_that_is_written_down(root: PgPool) {
+    let mut meter = Meter::new(root).await;
+    let mut work = meter.fixture.work(Role::Admin).await;
+    let wanted = budgets::tests::new("All", BudgetScope::Organization, 500);
+    meter.budgets[0] = budgets::create(&mut work, &wanted).await.unwrap();
+    work.commit().await.unwrap();
+    let event = meter.settled(1, 5_000_000);
+    meter.hold(&event, 10_000).await;
+    let now = look(&mut meter).await.now_ms;
+    let platform = meter.fixture.platform.clone();
+    let mut redis = platform.redis.get().await.unwrap();
+    meter.keeper().sweep_since(&mut redis, now).await.unwrap();
+    let (db, places) = (&platform.db, meter.places());
+    let dead = meter.places().dead_holds(meter.shard());
+    let none = release(db, &platform.redis, &places, now - 1).await.unwrap();
+    assert!(none.is_empty(), "not long enough");
+    let now = look(&mut meter).await.now_ms;
+    let released = release(db, &platform.redis, &places, now).await.unwrap();
+    assert_eq!(released, [event.request]);
+    let left: u64 = meter.redis.hlen(&dead).await.unwrap();
+    let held = meter.counter(meter.budgets[1]).await.window.unwrap();
+    assert_eq!((left, held.held.money, held.held_by_the_dead), (0, 0, 0));
+    let told = "SELECT count(*) FROM audit_entries WHERE action = 'budget.hold_released'";
+    assert_eq!(meter.number(told).await, 1);
+    // Its proxy comes back: what it came to is counted.
+    assert_eq!(meter.settle(&event).await, 1);
+    assert!(release(db, &platform.redis, &places, now).await.unwrap().is_empty());
+}
+
+/// It was put back with all that is summed up, and nobody said its number.
+#[sqlx::test(migrations = "../migrations")]
+async fn what_a_process_of_long_ago_settled_is_put_back_once(root: PgPool) {
+    let mut meter = Meter::new(root).await;
+    let mut events = meter.settle_all(1..=5).await;
+    meter.ingest().await;
+    meter.plant("UPDATE usage_watermarks SET seen_at = now() - interval '40 days'").await;
+    let later = Event {
+        settlement: Some(SettlementId { epoch: Epoch(9), number: 1 }),
+        ..meter.settled(1, 5_000_000)
+    };
+    meter.settle(&later).await;
+    meter.ingest().await;
+    events.push(later);
+    meter.flush().await;
+    meter.keeper().heal().await.unwrap();
+    assert_eq!(meter.money().await.0, cost(&events));
+    let kept = meter.dump().await;
+    meter.rewind(&kept).await;
+    meter.keeper().heal().await.unwrap();
+    assert_eq!(meter.money().await.0, cost(&events));
     assert!(meter.compare().await.is_sound());
 }
 

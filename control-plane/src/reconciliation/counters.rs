@@ -29,6 +29,13 @@ pub(super) struct Read {
     reading: Option<Reading>,
 }
 
+impl Read {
+    /// As it was, unless it lost something and waits to be healed.
+    fn counting(&self) -> Option<&Reading> {
+        self.reading.as_ref().filter(|it| it.state != State::Cold)
+    }
+}
+
 /// What is spent in a window of a budget.
 type Spent = HashMap<(BudgetId, i64), Amounts>;
 
@@ -68,7 +75,7 @@ pub(super) async fn compare(
     let mut compared = Compared::new(Equality::Counters);
     let (mut cold, mut busy) = (0, 0);
     for it in read {
-        let Some(reading) = it.reading.as_ref().filter(|it| it.state != State::Cold) else {
+        let Some(reading) = it.counting() else {
             cold += 1;
             continue;
         };
@@ -82,17 +89,67 @@ pub(super) async fn compare(
             compare_budget(&mut compared, &key, *budget, counter, &known);
         }
     }
-    let left_out = [
+    compared.left_out = left_out(cold, busy);
+    Ok(compared)
+}
+
+fn left_out(cold: usize, busy: usize) -> Option<String> {
+    let all = [
         (cold, "shards of counters wait to be healed"),
         (busy, "shards have too many events waiting"),
     ];
-    let left_out: Vec<_> = left_out
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {what}"))
-        .collect();
-    compared.left_out = Some(left_out.join(", ")).filter(|it| !it.is_empty());
-    Ok(compared)
+    let some = all.iter().filter(|(count, _)| *count > 0);
+    let words: Vec<_> = some.map(|(count, what)| format!("{count} {what}")).collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+/// What is held of budgets against what calls hold, the living's and the dead's.
+pub(super) fn compare_holds(places: &Places, read: &[Read]) -> Compared {
+    let mut compared = Compared::new(Equality::Holds);
+    let mut cold = 0;
+    for it in read {
+        let Some(reading) = it.counting() else {
+            cold += 1;
+            continue;
+        };
+        let (mut all, mut dead) = (Spent::new(), Spent::new());
+        for hold in reading.held.iter().chain(&reading.held_by_the_dead) {
+            add(&mut all, (hold.budget, hold.window), hold.amounts, 1);
+        }
+        for hold in &reading.held_by_the_dead {
+            add(&mut dead, (hold.budget, hold.window), hold.amounts, 1);
+        }
+        for (budget, counter) in it.budgets.iter().zip(&reading.counters) {
+            let key = places.budget(it.shard, *budget);
+            let windows = [counter.before, counter.window, counter.after];
+            for window in windows.into_iter().flatten() {
+                let at = (*budget, window.from_ms);
+                let held = all.get(&at).copied().unwrap_or_default();
+                let dead = dead.get(&at).copied().unwrap_or_default();
+                compared.left += i128::from(window.held.money);
+                compared.right += i128::from(held.money);
+                let [money, requests, tokens] = window.held.all();
+                for (name, left, right) in [
+                    ("money held", money, held.money),
+                    ("requests held", requests, held.requests),
+                    ("tokens held", tokens, held.tokens),
+                    ("money held by the dead", window.held_by_the_dead, dead.money),
+                ] {
+                    if left != right {
+                        compared.note(Difference {
+                            table: format!("Redis {key} | Redis {}", places.all_holds(it.shard)),
+                            key: format!("budget={budget} window={}", window.from_ms),
+                            amount: name.to_owned(),
+                            left,
+                            right,
+                        });
+                    }
+                }
+            }
+        }
+    }
+    compared.left_out = left_out(cold, 0);
+    compared
 }
 
 /// What Redis should have counted at the moment it was read.

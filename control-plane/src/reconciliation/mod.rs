@@ -2,8 +2,8 @@
 //! by the same events, and so are equal to the last nano-dollar, at every moment; this compares
 //! them, and names each amount that is not.
 //!
-//! Always holds: a difference is told by table, row and amount, on both sides. Comparing changes
-//! nothing.
+//! Always holds: a difference is told by table, row and amount, on both sides; what could not be
+//! compared is not called equal. Comparing changes nothing.
 
 mod counters;
 mod store;
@@ -12,6 +12,7 @@ mod tests;
 mod web;
 
 use std::{
+    collections::HashSet,
     fmt,
     sync::LazyLock,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -27,7 +28,7 @@ use time::{Date, OffsetDateTime};
 use tokio::time::error::Elapsed;
 use tracing::error;
 
-use crate::{access::Doors, invoices, ledger};
+use crate::{access::Doors, budgets, invoices, ledger};
 
 pub fn doors(doors: &mut Doors) {
     web::doors(doors);
@@ -41,6 +42,15 @@ static DIFFERENCES: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     register_int_gauge_vec!(
         "turnpike_reconciliation_differences",
         "Amounts that differ between what has to be equal, when it was compared last.",
+        &["equality"]
+    )
+    .expect("the metric is registered once")
+});
+
+static NOT_COMPARED: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    register_int_gauge_vec!(
+        "turnpike_reconciliation_not_compared",
+        "Whether some of what has to be equal could not be compared, when it was tried last.",
         &["equality"]
     )
     .expect("the metric is registered once")
@@ -60,6 +70,7 @@ static RUN_AT: LazyLock<IntGaugeVec> = LazyLock::new(|| {
 #[serde(rename_all = "snake_case")]
 pub enum Equality {
     Counters,
+    Holds,
     Windows,
     Hours,
     Days,
@@ -71,8 +82,9 @@ pub enum Equality {
 }
 
 impl Equality {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Counters,
+        Self::Holds,
         Self::Windows,
         Self::Hours,
         Self::Days,
@@ -86,6 +98,7 @@ impl Equality {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Counters => "counters",
+            Self::Holds => "holds",
             Self::Windows => "windows",
             Self::Hours => "hours",
             Self::Days => "days",
@@ -101,6 +114,7 @@ impl Equality {
     pub const fn sides(self) -> (&'static str, &'static str) {
         match self {
             Self::Counters => ("Counters in Redis", "Windows of budgets, and events under way"),
+            Self::Holds => ("What is held of budgets in Redis", "Holds of calls"),
             Self::Windows => ("What events told budgets", "Windows of budgets"),
             Self::Hours => ("Events", "Usage by the hour"),
             Self::Days => ("Usage by the hour", "Usage by the day"),
@@ -116,6 +130,7 @@ impl Equality {
     pub const fn tables(self) -> &'static str {
         match self {
             Self::Counters => "Redis | budget_windows",
+            Self::Holds => "Redis | Redis",
             Self::Windows => "usage_events.counted | budget_windows",
             Self::Hours => "usage_events | usage_hours",
             Self::Days => "usage_hours | usage_days",
@@ -151,6 +166,26 @@ impl fmt::Display for Difference {
     }
 }
 
+/// Whether something is equal, as far as one knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Equal,
+    Differs,
+    /// Nothing differs, but not all of it could be compared.
+    NotCompared,
+}
+
+impl Verdict {
+    const fn of(differs: bool, is_left_out: bool) -> Self {
+        match (differs, is_left_out) {
+            (true, _) => Self::Differs,
+            (false, true) => Self::NotCompared,
+            (false, false) => Self::Equal,
+        }
+    }
+}
+
 /// How an equality was found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Compared {
@@ -178,8 +213,12 @@ impl Compared {
         }
     }
 
+    pub fn verdict(&self) -> Verdict {
+        Verdict::of(self.differs > 0, self.left_out.is_some())
+    }
+
     pub fn holds(&self) -> bool {
-        self.differs == 0
+        self.verdict() == Verdict::Equal
     }
 }
 
@@ -193,8 +232,13 @@ pub struct Report {
 }
 
 impl Report {
+    pub fn verdict(&self) -> Verdict {
+        let has = |verdict| self.equalities.iter().any(|it| it.verdict() == verdict);
+        Verdict::of(has(Verdict::Differs), has(Verdict::NotCompared))
+    }
+
     pub fn is_sound(&self) -> bool {
-        self.equalities.iter().all(Compared::holds)
+        self.verdict() == Verdict::Equal
     }
 }
 
@@ -208,7 +252,11 @@ impl fmt::Display for Report {
                 writeln!(f, "{}: not compared: {left_out}", it.equality)?;
             }
             let Compared { equality, left, right, differs, .. } = it;
-            let verdict = if it.holds() { "equal".to_owned() } else { format!("{differs} differ") };
+            let verdict = match it.verdict() {
+                Verdict::Equal => "equal".to_owned(),
+                Verdict::Differs => format!("{differs} differ"),
+                Verdict::NotCompared => "not compared".to_owned(),
+            };
             writeln!(f, "{equality:<9} {left:>24} {right:>24}  {verdict}")?;
         }
         write!(f, "{} events compared", self.events)
@@ -234,11 +282,16 @@ pub async fn compare(
     extent: Extent,
 ) -> Result<Report, ReconciliationError> {
     let mut conn = db.acquire().await?;
-    let budgets = store::budgets(&mut conn).await?;
-    let read = counters::read(redis, places, budgets).await?;
+    // Those that were told something, and all that may be, though nobody knows of it yet.
+    let mut budgets: HashSet<_> = store::budgets(&mut conn).await?.into_iter().collect();
+    let published = budgets::published(&mut conn, None).await?;
+    budgets.extend(published.iter().map(|it| (it.organization, it.id)));
+    let read = counters::read(redis, places, budgets.into_iter().collect()).await?;
     let mut tx = store::begin(&mut conn).await?;
     let days = chosen(store::days(&mut tx).await?, extent, OffsetDateTime::now_utc().date());
-    let mut equalities = vec![counters::compare(&mut tx, places, &read).await?];
+    let counters = counters::compare(&mut tx, places, &read).await?;
+    let holds = counters::compare_holds(places, &read);
+    let mut equalities = vec![counters, holds];
     let (events, sums) = sums(&mut tx, &days).await?;
     for mut compared in sums {
         for day in &days {
@@ -371,8 +424,10 @@ pub async fn run(
     for it in &report.equalities {
         let differs = i64::try_from(it.differs).unwrap_or(i64::MAX);
         DIFFERENCES.with_label_values(&[it.equality.name()]).set(differs);
+        let not_compared = i64::from(it.left_out.is_some());
+        NOT_COMPARED.with_label_values(&[it.equality.name()]).set(not_compared);
         RUN_AT.with_label_values(&[it.equality.name()]).set(i64::try_from(now).unwrap_or_default());
-        if !it.holds() {
+        if it.verdict() == Verdict::Differs {
             let first = it.differences.first().map(ToString::to_string).unwrap_or_default();
             error!(
                 equality = it.equality.name(),

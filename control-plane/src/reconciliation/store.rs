@@ -136,6 +136,7 @@ pub(super) async fn differing(
         }
         // Compared elsewhere: in Redis, and by the sums.
         Equality::Counters
+        | Equality::Holds
         | Equality::Rounding
         | Equality::Charges
         | Equality::Ledger
@@ -159,18 +160,15 @@ pub(super) async fn windows(
     organizations: &[OrganizationId],
 ) -> Result<Vec<Told>, sqlx::Error> {
     let organizations: Vec<_> = organizations.iter().map(|it| it.uuid()).collect();
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        ToldRow,
         r#"SELECT budget AS "budget!", "window" AS "window!", money AS "money!",
                   requests AS "requests!", tokens AS "tokens!" FROM app.window_sums($1)"#,
         &organizations,
     )
     .fetch_all(conn)
     .await?;
-    let told = rows.into_iter().map(|it| {
-        let amounts = Amounts { money: it.money, requests: it.requests, tokens: it.tokens };
-        ((BudgetId::from_uuid(it.budget), it.window), amounts)
-    });
-    Ok(told.collect())
+    Ok(rows.into_iter().map(Told::from).collect())
 }
 
 pub(super) async fn counted_since(
@@ -180,7 +178,8 @@ pub(super) async fn counted_since(
 ) -> Result<Vec<Told>, sqlx::Error> {
     let (epochs, known): (Vec<_>, Vec<_>) =
         settled.iter().map(|(it, last)| (it.0.cast_signed(), last.cast_signed())).unzip();
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        ToldRow,
         r#"SELECT budget AS "budget!", "window" AS "window!", money AS "money!",
                   requests AS "requests!", tokens AS "tokens!" FROM app.counted_since($1, $2, $3)"#,
         i16::from(shard.number()),
@@ -189,11 +188,22 @@ pub(super) async fn counted_since(
     )
     .fetch_all(conn)
     .await?;
-    let told = rows.into_iter().map(|it| {
+    Ok(rows.into_iter().map(Told::from).collect())
+}
+
+struct ToldRow {
+    budget: Uuid,
+    window: i64,
+    money: i64,
+    requests: i64,
+    tokens: i64,
+}
+
+impl From<ToldRow> for Told {
+    fn from(it: ToldRow) -> Self {
         let amounts = Amounts { money: it.money, requests: it.requests, tokens: it.tokens };
         ((BudgetId::from_uuid(it.budget), it.window), amounts)
-    });
-    Ok(told.collect())
+    }
 }
 
 /// Which of those events are in the database.
@@ -306,7 +316,8 @@ pub(super) async fn latest(
                  WHERE r.equality = l.equality
                    AND r.run > coalesce((SELECT max(o.run) FROM reconciliations o
                                           WHERE o.equality = l.equality
-                                            AND (o.differs = 0) <> (l.differs = 0)), 0)
+                                            AND (o.differs = 0, o.left_out IS NULL)
+                                             <> (l.differs = 0, l.left_out IS NULL)), 0)
                ) AS "since!"
           FROM reconciliations l WHERE l.equality = $1
          ORDER BY l.run DESC LIMIT 1

@@ -1,5 +1,6 @@
 use actix_web::http::StatusCode;
 use redis::AsyncCommands;
+use shared::counters::Counter;
 use sqlx::PgPool;
 use time::macros::date;
 
@@ -172,7 +173,7 @@ async fn the_page_shows_both_numbers_and_since_when(root: PgPool) {
     run(db, redis, &meter.places()).await.unwrap();
     // Somebody else was here a moment ago.
     run(db, redis, &meter.places()).await.unwrap();
-    assert_eq!(meter.number("SELECT count(*) FROM reconciliations").await, 9);
+    assert_eq!(meter.number("SELECT count(*) FROM reconciliations").await, 10);
     let page = browser.get(path).await;
     page.says(StatusCode::OK, "Equal");
     assert!(!page.body.contains("differ</span>"), "{}", page.body);
@@ -187,4 +188,29 @@ async fn the_page_shows_both_numbers_and_since_when(root: PgPool) {
     page.says(StatusCode::OK, "1 differ");
     page.says(StatusCode::OK, "usage_hours | usage_days");
     page.says(StatusCode::OK, "cost_nano");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_could_not_be_compared_is_not_called_equal(root: PgPool) {
+    let mut meter = agreeing(root).await;
+    meter.flush().await;
+    let report = meter.compare().await;
+    assert_eq!(report.verdict(), Verdict::NotCompared, "{report}");
+    assert!(report.to_string().contains("not compared"), "{report}");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_nano_held_that_no_call_holds_is_named(root: PgPool) {
+    let mut meter = agreeing(root).await;
+    let event = meter.settled(7, 5_000_000);
+    meter.hold(&event, 70_000).await;
+    let report = meter.compare().await;
+    assert!(report.is_sound(), "{report}");
+    let key = meter.places().budget(meter.shard(), meter.budgets[0]);
+    let at = isize::try_from(Counter::AMOUNTS_AT).unwrap() + 3 * 8;
+    let held = 70_001_i64.to_le_bytes().to_vec();
+    let () = meter.redis.setrange(&key, at, held).await.unwrap();
+    let report = meter.compare().await;
+    let differences = broken(&report, Equality::Holds);
+    names(differences, &key, "window=0", "money held", -1);
 }

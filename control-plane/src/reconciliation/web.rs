@@ -4,7 +4,7 @@ use askama::Template;
 use shared::money::Money;
 
 use super::{
-    Difference, Equality,
+    Difference, Equality, Verdict,
     store::{self, Found},
 };
 use crate::{
@@ -36,7 +36,7 @@ struct Row {
 struct Shown {
     left: String,
     right: String,
-    holds: bool,
+    verdict: Verdict,
     differs: i64,
     left_out: Option<String>,
     since: Moment,
@@ -47,6 +47,7 @@ impl Shown {
         let said = |it| match equality {
             Equality::Rounding => picos(it),
             Equality::Counters
+            | Equality::Holds
             | Equality::Windows
             | Equality::Hours
             | Equality::Days
@@ -58,7 +59,7 @@ impl Shown {
         Self {
             left: said(found.left),
             right: said(found.right),
-            holds: found.differs == 0,
+            verdict: Verdict::of(found.differs > 0, found.left_out.is_some()),
             differs: found.differs,
             left_out: found.left_out.clone(),
             since: Moment::new(found.since, zone),

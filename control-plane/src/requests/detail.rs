@@ -53,8 +53,10 @@ impl RequestPage {
     fn usage_said_by(&self) -> &'static str {
         match self.event().usage_source {
             UsageSource::Upstream => "As the provider counted.",
-            UsageSource::Estimated => "As we counted: the provider did not say.",
-            UsageSource::Interrupted => "As we counted what was delivered: the answer broke off.",
+            UsageSource::Estimated => "The most that it may have been: the provider did not say.",
+            UsageSource::Interrupted => {
+                "The most that it may have been by what came: the answer broke off."
+            }
             UsageSource::None => "Nobody said what was used.",
         }
     }

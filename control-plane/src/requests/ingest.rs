@@ -3,11 +3,14 @@
 //! What a stream holds is what was not taken yet. One transaction adds the events of some
 //! streams to the log, adds those that were settled to the usage, and sums these up; after it
 //! proxies are told how far their events have come, and only then the entries are removed, by
-//! nothing else than this. A process that dies anywhere in between leaves the entries to be
+//! nothing else than this. What cannot be read, or the database will not have, is put aside into
+//! a table of its own in the same transaction, until an operator has it tried again: it is no
+//! reason for its proxy to keep it and all behind it. A process that dies anywhere in between leaves the entries to be
 //! taken again, and what is there already stays as it is.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    ops::RangeInclusive,
     sync::{LazyLock, Mutex, PoisonError},
     time::Duration,
 };
@@ -15,16 +18,17 @@ use std::{
 use actix_web::web::Data;
 use prometheus::{IntCounterVec, IntGauge, register_int_counter_vec, register_int_gauge};
 use redis::{RedisError, pipe};
+use serde::Deserialize;
 use serde_json::Value;
 use shared::wire::PoolError;
 use shared::{
     counters::{Epoch, Places, Scripts, Shard},
     event::{Event, FIELD, SettlementId},
 };
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, PgPool};
 use time::{Date, OffsetDateTime};
 use tokio::time::{error::Elapsed, sleep, timeout};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::store;
 use crate::{
@@ -41,8 +45,6 @@ const AT_ONCE: usize = 2_000;
 const AHEAD: i64 = 3;
 /// How many days late usage may come.
 const LATEST: i64 = 400;
-/// How many entries that cannot be read are kept for people to look at.
-const MOST_ASIDE: usize = 10_000;
 
 static TAKEN: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
@@ -61,6 +63,8 @@ static GAPS: LazyLock<IntGauge> = LazyLock::new(|| {
     .expect("the metric is registered once")
 });
 
+type OfShard<'a> = (Shard, &'a Entry);
+
 /// An entry of a stream as Redis gives it: its id, then fields and values.
 type Entry = (String, Vec<(Vec<u8>, Vec<u8>)>);
 
@@ -75,6 +79,10 @@ impl Told {
         let (_, fields) = entry;
         let field = fields.iter().find(|(name, _)| name == FIELD.as_bytes());
         let (_, bytes) = field.ok_or(NotReadable::Version)?;
+        Self::of(bytes)
+    }
+
+    fn of(bytes: &[u8]) -> Result<Self, NotReadable> {
         let text = std::str::from_utf8(bytes).map_err(|_| NotReadable::Version)?;
         let text = without_nul(text);
         let event = Event::decode(text.as_bytes())?;
@@ -91,6 +99,34 @@ impl Told {
     fn settled(&self) -> Option<(Shard, SettlementId)> {
         Some((Shard::of(self.event.organization), self.event.settlement?))
     }
+}
+
+/// An event that is put aside, and why.
+pub(super) struct Aside<'a> {
+    pub shard: Shard,
+    pub entry: &'a str,
+    pub settlement: Option<SettlementId>,
+    pub event: &'a [u8],
+    pub why: String,
+}
+
+impl<'a> Aside<'a> {
+    fn of(shard: Shard, (entry, fields): &'a Entry, why: String) -> Self {
+        // Of another version it is the only field.
+        let named = fields.iter().find(|(name, _)| name == FIELD.as_bytes());
+        let event = named.or(fields.first()).map_or(&[][..], |(_, bytes)| bytes);
+        Self { shard, entry, settlement: settlement_in(event), event, why }
+    }
+}
+
+/// Which settlement told an event of which nothing else may be readable.
+fn settlement_in(event: &[u8]) -> Option<SettlementId> {
+    #[derive(Deserialize)]
+    struct Numbered {
+        settlement: Option<SettlementId>,
+    }
+    let found = serde_json::from_slice::<Numbered>(event).ok()?.settlement;
+    found.filter(|it| i64::try_from(it.number).is_ok_and(|it| it > 0))
 }
 
 /// PostgreSQL keeps no NUL, and callers choose some of what stands in an event: nobody's call is
@@ -226,30 +262,36 @@ impl Ingester {
             return Ok(());
         }
         let streams = self.read(&shards).await?;
-        let entries: Vec<_> = streams.iter().flat_map(|(_, entries)| entries).collect();
+        let entries: Vec<_> = streams
+            .iter()
+            .flat_map(|(shard, entries)| entries.iter().map(|it| (*shard, it)))
+            .collect();
         if entries.is_empty() {
             return Ok(());
         }
         let (mut told, mut aside) = (Vec::new(), Vec::new());
         for entry in &entries {
-            match Told::read(entry) {
+            match Told::read(entry.1) {
                 Ok(it) => told.push((*entry, it)),
-                Err(why) => aside.push((*entry, why.to_string())),
+                Err(why) => aside.push(Aside::of(entry.0, entry.1, why.to_string())),
             }
         }
         self.pass(Failpoint::IngestRead)?;
         self.make_late_days(&told).await?;
-        let settled: Vec<_> = told.iter().filter_map(|(_, it)| it.settled()).collect();
+        let mut settled: Vec<_> = told.iter().filter_map(|(_, it)| it.settled()).collect();
         let new = self.add_what_fits(&mut tx, told, &mut aside).await?;
+        settled.extend(aside.iter().filter_map(|it| Some((it.shard, it.settlement?))));
+        put_aside(&mut tx, &aside).await?;
+        self.pass(Failpoint::IngestAdded)?;
         let marks = usage::advance(&mut tx, &settled).await?;
         self.pass(Failpoint::IngestInserted)?;
         tx.commit().await?;
         self.pass(Failpoint::IngestCommitted)?;
         self.note_gaps(&marks);
-        self.put_aside(&aside).await?;
         self.publish(&marks).await?;
         self.pass(Failpoint::IngestPublished)?;
         self.remove(&streams).await?;
+        self.pass(Failpoint::IngestRemoved)?;
 
         let known = entries.len() - aside.len() - new;
         for (result, count) in [("new", new), ("known", known), ("aside", aside.len())] {
@@ -269,7 +311,7 @@ impl Ingester {
     }
 
     /// Events may come days late, when no control plane ran.
-    async fn make_late_days(&self, told: &[(&Entry, Told)]) -> Result<(), sqlx::Error> {
+    async fn make_late_days(&self, told: &[(OfShard<'_>, Told)]) -> Result<(), sqlx::Error> {
         let today = OffsetDateTime::now_utc().date();
         let yesterday = days_before(today, 1);
         let late = |first: Date, day: &Date| *day >= first && *day < yesterday;
@@ -309,18 +351,22 @@ impl Ingester {
     async fn add_what_fits<'a>(
         &self,
         conn: &mut PgConnection,
-        told: Vec<(&'a Entry, Told)>,
-        aside: &mut Vec<(&'a Entry, String)>,
+        told: Vec<(OfShard<'a>, Told)>,
+        aside: &mut Vec<Aside<'a>>,
     ) -> Result<usize, sqlx::Error> {
         store::take_time(conn).await?;
-        let oldest = self.oldest(OffsetDateTime::now_utc().date());
+        let today = OffsetDateTime::now_utc().date();
+        let kept = self.oldest(today)..=days_before(today, -AHEAD);
         let (entries, told): (Vec<_>, Vec<_>) = told.into_iter().unzip();
         let (mut new, mut parts) = (0, Vec::new());
         parts.push(0..told.len());
         while let Some(part) = parts.pop() {
-            match add_or_undo(conn, &told[part.clone()], oldest).await? {
+            match add_or_undo(conn, &told[part.clone()], &kept).await? {
                 Ok(count) => new += count,
-                Err(why) if part.len() == 1 => aside.push((entries[part.start], why)),
+                Err(why) if part.len() == 1 => {
+                    let (shard, entry) = entries[part.start];
+                    aside.push(Aside::of(shard, entry, why));
+                }
                 Err(_) => {
                     let middle = part.start + part.len() / 2;
                     parts.extend([middle..part.end, part.start..middle]);
@@ -372,23 +418,6 @@ impl Ingester {
         Ok(())
     }
 
-    async fn put_aside(&self, entries: &[(&Entry, String)]) -> Result<(), IngestError> {
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let place = self.places().aside();
-        let mut pipeline = pipe();
-        for ((id, fields), why) in entries {
-            // What it holds is not for the log.
-            error!(entry = id, why, "an event of a call was put aside into {place}: {why}");
-            let add = pipeline.cmd("XADD").arg(&place).arg("MAXLEN").arg("~").arg(MOST_ASIDE);
-            add.arg("*").arg("entry").arg(id).arg("why").arg(why).arg(fields).ignore();
-        }
-        let mut redis = timeout(PATIENCE, self.platform.redis.get()).await??;
-        let () = timeout(PATIENCE, pipeline.query_async(&mut redis)).await??;
-        Ok(())
-    }
-
     async fn remove(&self, streams: &[(Shard, Vec<Entry>)]) -> Result<(), IngestError> {
         let mut pipeline = pipe();
         for (shard, entries) in streams.iter().filter(|(_, entries)| !entries.is_empty()) {
@@ -399,6 +428,71 @@ impl Ingester {
         let () = timeout(PATIENCE, pipeline.query_async(&mut redis)).await??;
         Ok(())
     }
+}
+
+async fn put_aside(conn: &mut PgConnection, aside: &[Aside<'_>]) -> Result<(), sqlx::Error> {
+    for Aside { shard, entry, why, .. } in aside {
+        // What it holds is not for the log.
+        error!(%shard, entry, why, "an event of a call was put aside: {why}");
+    }
+    if aside.is_empty() { Ok(()) } else { store::put_aside(conn, aside).await }
+}
+
+/// What came of events that had been put aside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retried {
+    pub added: u64,
+    /// Those that still cannot be.
+    pub left: u64,
+}
+
+/// Tries again to add what was put aside, keeping requests for so many days.
+pub async fn retry(db: &PgPool, keep: u16) -> Result<Retried, sqlx::Error> {
+    let today = OffsetDateTime::now_utc().date();
+    let (mut retried, mut behind) = (Retried::default(), 0);
+    loop {
+        let mut conn = db.acquire().await?;
+        let some = store::aside(&mut conn, behind).await?;
+        let Some(last) = some.last() else { return Ok(retried) };
+        behind = last.id;
+        for it in some {
+            match add_again(&mut conn, &it, days_before(today, keep.into())).await? {
+                Ok(()) => retried.added += 1,
+                Err(why) => {
+                    let store::Kept { id, shard, .. } = it;
+                    warn!(id, %shard, why, "an event is aside still: {why}");
+                    retried.left += 1;
+                }
+            }
+        }
+    }
+}
+
+async fn add_again(
+    conn: &mut PgConnection,
+    it: &store::Kept,
+    oldest: Date,
+) -> Result<Result<(), String>, sqlx::Error> {
+    let told = match Told::of(&it.event) {
+        Ok(told) => told,
+        Err(why) => return Ok(Err(why.to_string())),
+    };
+    let today = OffsetDateTime::now_utc().date();
+    let may_be = |day: &Date| *day >= days_before(today, LATEST) && *day < days_before(today, 1);
+    if let Some(day) = usage::billed_on(&told.event).filter(may_be) {
+        usage::make_days(conn, day, day).await?;
+    }
+    if may_be(&told.day()) && told.day() >= oldest {
+        store::make_days(conn, told.day(), told.day()).await?;
+    }
+    let mut tx = conn.begin().await?;
+    store::take_time(&mut tx).await?;
+    if let Err(why) = add_or_undo(&mut tx, &[told], oldest).await? {
+        return Ok(Err(why));
+    }
+    store::take_back(&mut tx, it.id).await?;
+    tx.commit().await?;
+    Ok(Ok(()))
 }
 
 /// Adds events that no proxy told of: those that the demo makes up.
@@ -415,17 +509,19 @@ pub async fn add(conn: &mut PgConnection, events: Vec<Event>) -> Result<(), sqlx
 }
 
 /// What the database says about the values is one failure, that it is away another. What the
-/// log does not keep any more is billed all the same.
+/// log does not keep any more is billed all the same, and so is what has not begun yet by the
+/// clock of its proxy: that decides nothing about money.
 async fn add_or_undo(
     conn: &mut PgConnection,
     told: &[Told],
-    oldest: Date,
+    kept: &RangeInclusive<Date>,
 ) -> Result<Result<i64, String>, sqlx::Error> {
     if told.is_empty() {
         return Ok(Ok(0));
     }
     let events: Vec<_> = told.iter().map(|it| &it.event).collect();
-    let logged = told.iter().filter(|it| it.event.settlement.is_none() || it.day() >= oldest);
+    let is_kept = |it: &&Told| it.event.settlement.is_none() || kept.contains(&it.day());
+    let logged = told.iter().filter(is_kept);
     let mut within = conn.begin().await?;
     let added = match store::add(&mut within, logged).await {
         Ok(logged) => usage::add(&mut within, &events).await.map(|billed| logged.max(billed)),

@@ -26,7 +26,7 @@ use utoipa::ToSchema;
 
 use self::filter::Filter;
 pub use self::{
-    ingest::{IngestError, Ingester, add},
+    ingest::{IngestError, Ingester, Retried, add, retry},
     line::grouped,
 };
 use crate::{

@@ -11,7 +11,7 @@ use time::Date;
 use super::{
     Request,
     filter::{Filter, Which, first_at},
-    ingest::Told,
+    ingest::{Aside, Told},
 };
 
 struct Row {
@@ -271,4 +271,55 @@ pub(super) async fn drop_days(conn: &mut PgConnection, before: Date) -> Result<i
     sqlx::query_scalar!(r#"SELECT app.drop_request_days($1) AS "dropped!""#, before)
         .fetch_one(conn)
         .await
+}
+
+/// Puts events aside, whosever they are, unless they are there.
+pub(super) async fn put_aside(
+    conn: &mut PgConnection,
+    aside: &[Aside<'_>],
+) -> Result<(), sqlx::Error> {
+    let number = |it: &Aside<'_>| Some(it.settlement?.number.cast_signed());
+    let epoch = |it: &Aside<'_>| Some(it.settlement?.epoch.0.cast_signed());
+    sqlx::query!(
+        "SELECT app.put_usage_aside($1, $2, $3, $4, $5, $6)",
+        &aside.iter().map(|it| i16::from(it.shard.number())).collect::<Vec<_>>(),
+        &aside.iter().map(|it| it.entry.to_owned()).collect::<Vec<_>>(),
+        &aside.iter().map(epoch).collect::<Vec<_>>() as &[Option<i64>],
+        &aside.iter().map(number).collect::<Vec<_>>() as &[Option<i64>],
+        &aside.iter().map(|it| it.event.to_vec()).collect::<Vec<_>>(),
+        &aside.iter().map(|it| it.why.clone()).collect::<Vec<_>>(),
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(())
+}
+
+/// One that was put aside.
+pub(super) struct Kept {
+    pub id: i64,
+    pub shard: Shard,
+    pub event: Vec<u8>,
+}
+
+/// The first behind one.
+pub(super) async fn aside(conn: &mut PgConnection, behind: i64) -> Result<Vec<Kept>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT id AS "id!", shard AS "shard!", event AS "event!"
+             FROM app.usage_put_aside($1, 500)"#,
+        behind,
+    )
+    .fetch_all(conn)
+    .await?;
+    let kept = rows.into_iter().map(|it| Kept {
+        id: it.id,
+        shard: Shard::from(u8::try_from(it.shard).unwrap_or_default()),
+        event: it.event,
+    });
+    Ok(kept.collect())
+}
+
+/// That one is not aside any more.
+pub(super) async fn take_back(conn: &mut PgConnection, id: i64) -> Result<(), sqlx::Error> {
+    sqlx::query!("SELECT app.take_usage_back($1)", id).fetch_one(conn).await?;
+    Ok(())
 }

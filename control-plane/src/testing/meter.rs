@@ -252,7 +252,8 @@ impl Meter {
     }
 
     fn prefix(&self) -> String {
-        self.places().aside().trim_end_matches("ev:aside").to_owned()
+        let place = self.places().events(self.shard());
+        place.split_once("ev:").map(|it| it.0.to_owned()).unwrap()
     }
 
     /// Changes something as nobody may.

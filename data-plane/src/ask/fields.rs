@@ -15,6 +15,9 @@ const MOST_FALLBACKS: usize = 16;
 /// As many answers as the dialect allows.
 const MOST_CHOICES: u32 = 128;
 
+/// As many texts as the dialect lets complete at once.
+const MOST_PROMPTS: u32 = 2_048;
+
 /// What libraries and other gateways read from a body to decide where a call goes and what
 /// it shows there. Passed on to one, it could take our secret elsewhere.
 const STEERING: [&str; 12] = [
@@ -41,8 +44,10 @@ pub(super) struct Fields {
     pub include_usage: bool,
     pub output_cap: Option<u64>,
     pub choices: u32,
-    /// Each is answered for itself.
-    pub prompts: u32,
+    /// Each is read, and where anything is written answered, for itself.
+    pub texts: u32,
+    /// The tier of the vendor's service.
+    pub service_tier: Option<String>,
     pub places: Places,
 }
 
@@ -50,7 +55,7 @@ impl Fields {
     /// `text` is valid JSON; an object is at `start`, or nothing that has members.
     pub(super) fn read(form: Form, text: &str, start: usize) -> Result<Self, NotAnAsk> {
         let places = Places { inside: start + members::BRACE, is_empty: true, ..Places::default() };
-        let mut fields = Self { choices: 1, prompts: 1, places, ..Self::default() };
+        let mut fields = Self { choices: 1, texts: 1, places, ..Self::default() };
         let mut seen = Vec::new();
         let mut members = Members::of(text, start).peekable();
         let mut before: Option<Member> = None;
@@ -71,7 +76,7 @@ impl Fields {
             fields.places.is_empty = false;
             before = Some(member);
         }
-        fields.choices = fields.choices.saturating_mul(fields.prompts);
+        fields.choices = fields.choices.saturating_mul(fields.texts);
         Ok(fields)
     }
 
@@ -110,7 +115,14 @@ impl Fields {
                 }
                 self.choices = self.choices.max(choices);
             }
-            "prompt" => self.prompts = prompts(value).ok_or_else(|| bad("at most 2048 texts"))?,
+            "prompt" => {
+                self.texts = texts(value);
+                if self.texts > MOST_PROMPTS {
+                    return Err(bad("at most 2048 texts"));
+                }
+            }
+            "input" => self.texts = texts(value),
+            "service_tier" => self.service_tier = read(value).ok_or_else(|| bad("a text"))?,
             "max_tokens" | "max_completion_tokens" => {
                 let cap: Option<u64> = read(value).ok_or_else(|| bad("a whole number"))?;
                 if let Some(cap) = cap {
@@ -131,9 +143,10 @@ impl Fields {
 /// A member's name, if we read it in this form.
 fn known(form: Form, text: &str, member: &Member) -> Option<&'static str> {
     const ALL: [&str; 2] = ["model", "models"];
-    const WRITING: [&str; 5] =
-        ["stream", "stream_options", "n", "max_tokens", "max_completion_tokens"];
+    const WRITING: [&str; 6] =
+        ["stream", "stream_options", "n", "max_tokens", "max_completion_tokens", "service_tier"];
     const COMPLETING: [&str; 2] = ["best_of", "prompt"];
+    const READING: [&str; 1] = ["input"];
     let raw = text.get(member.key.clone())?;
     let decoded: String;
     let name = if raw.contains('\\') {
@@ -144,21 +157,20 @@ fn known(form: Form, text: &str, member: &Member) -> Option<&'static str> {
     };
     let writing = WRITING.iter().filter(|_| form.writes());
     let completing = COMPLETING.iter().filter(|_| form == Form::Completions);
-    ALL.iter().chain(writing).chain(completing).chain(&STEERING).find(|it| **it == name).copied()
+    let reading = READING.iter().filter(|_| !form.writes());
+    let known = ALL.iter().chain(writing).chain(completing).chain(reading);
+    known.chain(&STEERING).find(|it| **it == name).copied()
 }
 
-/// How many prompts there are: one, unless it is a list of texts or of lists of tokens.
-fn prompts(value: &str) -> Option<u32> {
-    const MOST: usize = 2_048;
-    if !value.starts_with('[') {
-        return Some(1);
+/// How many texts there are: one, unless it is a list of texts, of lists of tokens, or of what
+/// else can be read.
+fn texts(value: &str) -> u32 {
+    let rest = value.strip_prefix('[').unwrap_or_default().trim_start();
+    if !rest.starts_with(['"', '[', '{']) {
+        return 1;
     }
-    let rest = value.get(1..).unwrap_or_default().trim_start();
-    if !rest.starts_with(['"', '[']) {
-        return Some(1);
-    }
-    let all: Vec<IgnoredAny> = serde_json::from_str(value).ok()?;
-    u32::try_from(all.len()).ok().filter(|_| all.len() <= MOST)
+    let all: Vec<IgnoredAny> = serde_json::from_str(value).unwrap_or_default();
+    u32::try_from(all.len()).unwrap_or(u32::MAX).max(1)
 }
 
 /// What stands there, or what stands for nothing where `null` does.

@@ -1,38 +1,161 @@
-//! What of a request matters for how much it can cost at most, found without reading all of
-//! it: by the names that stand in it, wherever they do. A name that stands in a text costs
-//! a larger bound, and no name is overlooked.
+//! What of a request matters for how much it can cost at most. What is known to matter is found
+//! by the names that stand in it, wherever they do: one that stands in a text costs a larger
+//! bound, and none is overlooked. And what is not known at all (a part, a tool, a parameter) may
+//! be anything that the vendor has thought of since.
 
 use memchr::memmem;
 
-use super::Ask;
+use super::{
+    Ask,
+    members::{self, Member, Members},
+};
 
 /// Spelling a letter by its code is what no program does that has nothing to hide.
 const ESCAPE: &[u8] = b"\\u00";
 
 /// With any of these nobody can say how much the vendor reads.
-const UNBOUNDED_INPUT: [&[u8]; 9] = [
+const UNBOUNDED_INPUT: [&[u8]; 13] = [
     b"\"file\"",
     b"\"file_id\"",
     b"\"file_url\"",
     b"\"input_file\"",
     b"\"document\"",
+    b"\"document_url\"",
     b"\"input_audio\"",
+    b"\"audio_url\"",
     b"\"video_url\"",
     b"\"video\"",
     b"\"previous_response_id\"",
+    b"\"cached_content\"",
+    b"\"cachedContent\"",
 ];
 
 /// With any of these a vendor does work that is paid apart, as often as it likes.
-const UNBOUNDED_WORK: [&[u8]; 8] = [
+const UNBOUNDED_WORK: [&[u8]; 12] = [
     b"\"web_search",
     b"\"plugins\"",
     b"\"search_parameters\"",
     b"\"enable_search\"",
     b"\"code_interpreter\"",
+    b"\"code_execution\"",
     b"\"googleSearch\"",
     b"\"google_search\"",
+    b"\"url_context\"",
+    b"\"urlContext\"",
     b"\"file_search\"",
+    b"\"mcp_servers\"",
 ];
+
+/// Parameters that change how an answer is written, and not what is read or done for it beyond
+/// what stands in the body; or are looked at elsewhere.
+const KNOWN: &[&str] = &[
+    "audio",
+    "bad_words",
+    "best_of",
+    "cache_control",
+    "chat_template",
+    "chat_template_kwargs",
+    "dimensions",
+    "echo",
+    "enable_thinking",
+    "encoding_format",
+    "frequency_penalty",
+    "function_call",
+    "functions",
+    "guided_choice",
+    "guided_grammar",
+    "guided_json",
+    "guided_regex",
+    "ignore_eos",
+    "include_reasoning",
+    "input_type",
+    "length_penalty",
+    "logit_bias",
+    "logprobs",
+    "max_completion_tokens",
+    "max_tokens",
+    "metadata",
+    "min_p",
+    "min_tokens",
+    "modalities",
+    "model",
+    "models",
+    "n",
+    "parallel_tool_calls",
+    "prediction",
+    "presence_penalty",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "prompt_mode",
+    "provider",
+    "random_seed",
+    "reasoning",
+    "reasoning_effort",
+    "reasoning_format",
+    "repetition_penalty",
+    "response_format",
+    "safe_prompt",
+    "safety_identifier",
+    "safety_settings",
+    "seed",
+    "service_tier",
+    "skip_special_tokens",
+    "stop",
+    "stop_token_ids",
+    "store",
+    "stream",
+    "stream_options",
+    "structured_outputs",
+    "suffix",
+    "task",
+    "temperature",
+    "thinking",
+    "thinking_budget",
+    "tool_choice",
+    "top_a",
+    "top_k",
+    "top_logprobs",
+    "top_p",
+    "transforms",
+    "truncate",
+    "typical_p",
+    "use_beam_search",
+    "usage",
+    "user",
+    "verbosity",
+    "web_search_options",
+];
+
+/// What a message has.
+const OF_MESSAGES: &[&str] = &[
+    "cache_control",
+    "content",
+    "function_call",
+    "name",
+    "prefix",
+    "reasoning",
+    "reasoning_content",
+    "refusal",
+    "role",
+    "tool_call_id",
+    "tool_calls",
+];
+
+/// What a part of one is, and has.
+const PARTS: [&str; 5] = ["text", "refusal", "image_url", "input_audio", "thinking"];
+const OF_PARTS: &[&str] = &[
+    "cache_control",
+    "image_url",
+    "input_audio",
+    "refusal",
+    "signature",
+    "text",
+    "thinking",
+    "type",
+];
+
+/// Tools that the caller runs.
+const TOOLS: [&str; 2] = ["function", "custom"];
 
 /// Searches once.
 const SEARCH: &[u8] = b"\"web_search_options\"";
@@ -63,13 +186,16 @@ impl Marks {
         let count = |name: &[u8]| memmem::find_iter(body, name).count() as u64;
         let searches = count(SEARCH);
         let works = UNBOUNDED_WORK.iter().map(|it| count(it)).sum::<u64>();
+        let unknown = Unknown::of(ask.text());
         Self {
             bytes: body.len() as u64,
             frames: count(b"\"role\"") + count(b"\"type\""),
             has_tools: has(b"\"tools\"") || has(b"\"functions\""),
             images: count(b"\"image_url\"") + count(b"\"image\""),
-            is_input_unbounded: UNBOUNDED_INPUT.iter().any(|it| has(it)) || spells_a_name(body),
-            is_work_unbounded: works > searches || spells_a_name(body),
+            is_input_unbounded: unknown.is_read
+                || UNBOUNDED_INPUT.iter().any(|it| has(it))
+                || spells_a_name(body),
+            is_work_unbounded: unknown.is_done || works > searches || spells_a_name(body),
             searches: searches.min(1),
             writes_cache: has(b"\"cache_control\""),
             writes_cache_for_an_hour: has(b"\"cache_control\"") && has(b"\"1h\""),
@@ -77,6 +203,96 @@ impl Marks {
             predicts: has(b"\"prediction\""),
         }
     }
+}
+
+/// Whether there is something of which we do not know what it is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unknown {
+    /// It may be read, however long it is elsewhere.
+    is_read: bool,
+    /// It may be done, and paid apart.
+    is_done: bool,
+}
+
+impl Unknown {
+    fn of(text: &str) -> Self {
+        let mut unknown = Self::default();
+        for member in Members::of(text, members::beginning(text)) {
+            let value = &text[member.value.clone()];
+            match name(text, &member) {
+                "messages" => {
+                    unknown.is_read |= objects(text, &member).any(|it| !is_message(text, it))
+                }
+                "tools" => unknown.is_done |= objects(text, &member).any(|it| !is_tool(text, it)),
+                "input" | "prompt" => {
+                    unknown.is_read |= objects(text, &member).any(|it| is_object(text, it));
+                }
+                known if KNOWN.contains(&known) => (),
+                _ => unknown.takes(value),
+            }
+        }
+        unknown
+    }
+
+    fn takes(&mut self, value: &str) {
+        let is_number = value.starts_with(|it: char| it == '-' || it.is_ascii_digit());
+        if is_number || matches!(value, "null" | "false") {
+            return;
+        }
+        self.is_read = true;
+        self.is_done |= value.starts_with(['[', '{']);
+    }
+}
+
+/// What a list holds, each from where it begins, if it is one of objects. Anything else is at
+/// least one that is none.
+fn objects<'a>(text: &'a str, list: &Member) -> Box<dyn Iterator<Item = usize> + 'a> {
+    match text.as_bytes().get(list.value.start) {
+        Some(b'[') => Box::new(members::items(text, list.value.start).map(|it| it.start)),
+        Some(b'n') => Box::new(std::iter::empty()),
+        _ => Box::new(std::iter::once(list.value.start)),
+    }
+}
+
+fn is_message(text: &str, start: usize) -> bool {
+    let is_known = |it: &Member| match name(text, it) {
+        "content" => match text.as_bytes().get(it.value.start) {
+            Some(b'"' | b'n') => true,
+            Some(b'[') => objects(text, it).all(|it| is_part(text, it)),
+            Some(_) | None => false,
+        },
+        it_is if OF_MESSAGES.contains(&it_is) => true,
+        _ => &text[it.value.clone()] == "null",
+    };
+    is_object(text, start) && Members::of(text, start).all(|it| is_known(&it))
+}
+
+fn is_part(text: &str, start: usize) -> bool {
+    let is_of_parts = |it: Member| OF_PARTS.contains(&name(text, &it));
+    text.as_bytes().get(start) == Some(&b'"')
+        || is_object(text, start)
+            && kind(text, start).is_some_and(|it| PARTS.contains(&it))
+            && Members::of(text, start).all(is_of_parts)
+}
+
+fn is_tool(text: &str, start: usize) -> bool {
+    is_object(text, start) && kind(text, start).is_some_and(|it| TOOLS.contains(&it))
+}
+
+fn is_object(text: &str, start: usize) -> bool {
+    text.as_bytes().get(start) == Some(&b'{')
+}
+
+/// The `type` of an object.
+fn kind(text: &str, start: usize) -> Option<&str> {
+    let mut all = Members::of(text, start).filter(|it| name(text, it) == "type");
+    let only = all.next().filter(|_| all.next().is_none())?;
+    text[only.value].strip_prefix('"')?.strip_suffix('"')
+}
+
+/// As it is spelled: what is spelled otherwise is not known.
+fn name<'a>(text: &'a str, member: &Member) -> &'a str {
+    text[member.key.clone()].trim_matches('"')
 }
 
 /// Whether a letter, a digit or a low line is spelled by its code.
@@ -112,6 +328,68 @@ mod tests {
         assert!(marks(r#"{"model":"a","tools":[{"type":"web_search"}]}"#).is_work_unbounded);
         let searching = marks(r#"{"model":"a","web_search_options":{}}"#);
         assert_eq!((searching.is_work_unbounded, searching.searches), (false, 1));
+    }
+
+    /// Each is short, and may make a vendor read or do as much as it likes.
+    #[test]
+    fn what_nobody_knows_is_as_much_as_can_be() {
+        let said = |part: &str| {
+            let body = format!(
+                r#"{{"model":"a","messages":[{{"role":"user","content":[{{"type":"text","text":"hi"}},{part}]}}]}}"#
+            );
+            Ask::parse(Form::Chat, body.into()).unwrap().marks()
+        };
+        let known = said(r#"{"type":"image_url","image_url":{"url":"x"},"cache_control":{}}"#);
+        assert!(!known.is_input_unbounded && !known.is_work_unbounded, "{known:?}");
+        for part in [
+            r#"{"type":"document_url","document_url":"x"}"#,
+            r#"{"type":"audio_url","audio_url":{"url":"x"}}"#,
+            r#"{"type":"of_next_year","x":"y"}"#,
+            r#"{"type":"text","text":"hi","of_next_year":"y"}"#,
+            r#"{"text":"hi"}"#,
+        ] {
+            assert!(said(part).is_input_unbounded, "{part}");
+        }
+        for body in [
+            r#"{"model":"a","messages":[{"role":"assistant","audio":{"id":"audio_1"}}]}"#,
+            r#"{"model":"a","cached_content":"cachedContents/1"}"#,
+            r#"{"model":"a","of_next_year":"x"}"#,
+            r#"{"model":"a","messages":{"of":"next year"}}"#,
+        ] {
+            assert!(marks(body).is_input_unbounded, "{body}");
+        }
+        for body in [
+            r#"{"model":"a","tools":[{"type":"mcp","server_url":"x"}]}"#,
+            r#"{"model":"a","tools":[{"type":"function"},{"type":"x_search"}]}"#,
+            r#"{"model":"a","tools":[{"type":"code_execution"}]}"#,
+            r#"{"model":"a","tools":[{"url_context":{}}]}"#,
+            r#"{"model":"a","extra_body":{"google":{}}}"#,
+        ] {
+            assert!(marks(body).is_work_unbounded, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_everybody_sends_is_known() {
+        for body in [
+            r#"{"model":"a","messages":[
+                {"role":"system","content":"x"},
+                {"role":"assistant","content":null,"refusal":null,"audio":null,
+                 "tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":"{}"}}]},
+                {"role":"tool","tool_call_id":"1","content":"{\"type\":\"mcp\"}"}],
+              "tools":[{"type":"function","function":{"name":"f","parameters":
+                {"type":"object","properties":{"type":{"type":["string","null"]}}}}}],
+              "response_format":{"type":"json_schema","json_schema":{}},"temperature":1e0,
+              "logit_bias":{"1":2},"reasoning_effort":"low","of_next_year":7,"another":false}"#,
+            r#"{"model":"a"}"#,
+        ] {
+            let known = marks(body);
+            assert!(!known.is_input_unbounded && !known.is_work_unbounded, "{known:?}");
+        }
+        let ask = |body: &'static str| Ask::parse(Form::Embeddings, body.into()).unwrap().marks();
+        assert!(!ask(r#"{"model":"a","input":["{x", "y"]}"#).is_input_unbounded);
+        assert!(!ask(r#"{"model":"a","input":[[1,2],[3]]}"#).is_input_unbounded);
+        assert!(ask(r#"{"model":"a","input":[{"image":"x"}]}"#).is_input_unbounded);
     }
 
     #[test]

@@ -47,6 +47,19 @@ impl Iterator for Members<'_> {
     }
 }
 
+/// What stands in the list that begins at `start`, item by item.
+pub fn items(text: &str, start: usize) -> impl Iterator<Item = Range<usize>> {
+    let (bytes, mut at) = (text.as_bytes(), start + BRACE);
+    std::iter::from_fn(move || {
+        let from = skip(bytes, at, |it| is_space(it) || it == b',');
+        let is_there = bytes.get(from).is_some_and(|it| *it != b']');
+        let item = from..end_of_value(bytes, from);
+        // What is no JSON has no items that are nothing.
+        at = item.end;
+        (is_there && !item.is_empty()).then_some(item)
+    })
+}
+
 /// Where the first byte that is no white space stands.
 pub fn beginning(text: &str) -> usize {
     skip(text.as_bytes(), 0, is_space)
@@ -170,6 +183,16 @@ mod tests {
                 (r#""c""#, "-1.5e3"),
                 (r#""d""#, "null"),
             ],
+        );
+    }
+
+    #[test]
+    fn a_list_has_its_items_whatever_they_are() {
+        let all = |text: &'static str| -> Vec<_> { items(text, 0).map(|it| &text[it]).collect() };
+        assert!(all("[]").is_empty() && all("[ ]").is_empty() && all("[").is_empty());
+        assert_eq!(
+            all(r#"[1, "a]" ,{"b":[2,3]},[],null]"#),
+            ["1", "\"a]\"", "{\"b\":[2,3]}", "[]", "null"]
         );
     }
 

@@ -61,6 +61,10 @@ pub struct Ask {
     pub output_cap: Option<u64>,
     /// How many answers are asked for, or written to choose from.
     pub choices: u32,
+    /// How many texts are read for themselves: a model's context is for one of them.
+    pub contexts: u32,
+    /// The tier of the vendor's service that the caller asks for.
+    pub service_tier: Option<String>,
     /// When it came, in seconds since 1970: translated answers tell it.
     pub asked_at: u64,
     places: Places,
@@ -110,8 +114,9 @@ impl Ask {
         if members::has_unstorable_text(text) {
             return Err(NotAnAsk::BadText);
         }
-        let Fields { model, models, stream, include_usage, output_cap, choices, places, .. } =
-            Fields::read(form, text, start)?;
+        let fields = Fields::read(form, text, start)?;
+        let Fields { model, models, stream, include_usage, output_cap, .. } = fields;
+        let Fields { choices, texts, service_tier, places, .. } = fields;
         let model = match (model, form) {
             (Some(model), _) => model,
             (None, Form::Moderations) => MODERATOR.to_owned(),
@@ -127,6 +132,8 @@ impl Ask {
             wants_usage: include_usage,
             output_cap,
             choices,
+            contexts: texts,
+            service_tier,
             asked_at: now(),
             places,
             body,

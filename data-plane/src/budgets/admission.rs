@@ -4,13 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use redis::Cmd;
 use shared::{
-    counters::Terms,
+    counters::{Shard, Terms},
     failure::{Classified, Code, Kind as FailureKind, code},
+    ids::RequestId,
     snapshot::{OnRedisLoss, OnTight},
 };
 
 use super::{
-    BudgetExceeded, NotCounted, NotPriced, Tab,
+    BudgetExceeded, Meter, NotCounted, NotPriced, Tab,
     weight::{Weight, not_priced},
 };
 use crate::{
@@ -55,7 +56,8 @@ pub async fn admit(
     if !tab.bearings().is_empty() {
         weigh(ask, candidates, tab)?;
     }
-    let (mut is_counted, mut refusal) = (true, NotCounted { retry_after: LOSS }.into());
+    let (mut is_counted, mut is_allowed) = (true, false);
+    let mut refusal = NotCounted { retry_after: LOSS }.into();
     for _ in 0..MOST_QUESTIONS {
         let decision = match question(limiter, asked, tab, is_counted).await? {
             Let::Through(permit, decision) => {
@@ -63,7 +65,9 @@ pub async fn admit(
                 return Ok(permit);
             }
             Let::Alone(permit) => {
-                allow(limiter, tab)?;
+                if !is_allowed {
+                    allow(limiter, tab)?;
+                }
                 return Ok(permit);
             }
             Let::Not(decision) => decision,
@@ -74,13 +78,13 @@ pub async fn admit(
             Verdict::OtherWindow => (),
             Verdict::Spent(index, kind) => {
                 refusal = exceeded(tab, index, kind, &decision);
-                if shorten(ask, candidates, tab, &decision).is_none() {
+                if shorten(ask, candidates, tab, &decision.standings).is_none() {
                     return Err(refusal);
                 }
             }
             Verdict::NotCounted => {
                 allow(limiter, tab)?;
-                is_counted = false;
+                (is_counted, is_allowed) = (false, true);
             }
             Verdict::Stopped => return Err(NotAdmitted::Stopped),
             Verdict::Passed | Verdict::Limit(_) => break,
@@ -89,9 +93,24 @@ pub async fn admit(
     Err(refusal)
 }
 
+/// Lets somebody ask who sends nothing: one more request, within the limits on these.
+pub async fn admit_question(meter: &Meter, asked: Asked<'_>) -> Result<Permit, NotAdmitted> {
+    let shard = Shard::of(asked.organization);
+    let (epoch, call) = (meter.epoch(), RequestId::generate());
+    let question = Question { shard, epoch, call, key: asked.key, budgets: &[] };
+    match meter.limiter.admit(asked, &question).await? {
+        Let::Through(permit, _) | Let::Alone(permit) => Ok(permit),
+        Let::Not(_) => Err(NotAdmitted::Stopped),
+    }
+}
+
 /// What the call may come to at each candidate. Those of which nobody knows are left out
 /// where a hard budget on money has to hold.
-fn weigh(ask: &Ask, candidates: &mut Vec<Candidate>, tab: &mut Tab) -> Result<(), NotPriced> {
+pub(super) fn weigh(
+    ask: &Ask,
+    candidates: &mut Vec<Candidate>,
+    tab: &mut Tab,
+) -> Result<(), NotPriced> {
     let marks = ask.marks();
     let hard = tab.bearings().iter().find(|it| {
         let raised = it.budget.raise.and_then(|it| it.caps.money);
@@ -101,7 +120,7 @@ fn weigh(ask: &Ask, candidates: &mut Vec<Candidate>, tab: &mut Tab) -> Result<()
     let mut weights = Vec::with_capacity(candidates.len());
     candidates.retain_mut(|it| {
         let weight = Weight::of(ask, &marks, it);
-        if let Some((bearing, why)) = hard.zip(not_priced(&marks, &weight, it)) {
+        if let Some((bearing, why)) = hard.zip(not_priced(ask, &marks, &weight, it)) {
             unpriced.get_or_insert_with(|| NotPriced {
                 model: it.model.name.clone(),
                 why,
@@ -109,7 +128,9 @@ fn weigh(ask: &Ask, candidates: &mut Vec<Candidate>, tab: &mut Tab) -> Result<()
             });
             return false;
         }
-        if tab.is_hard() && ask.form.writes() {
+        // Where nobody knows how much a model writes, only what has to hold is worth a guess.
+        let is_known = ask.output_cap.is_some() || it.model.max_output_tokens > 0;
+        if ask.form.writes() && (is_known || tab.is_hard()) {
             it.most_output = Some(weight.cap);
         }
         weights.push((it.clone(), weight));
@@ -189,18 +210,18 @@ fn allow(limiter: &Limiter, tab: &mut Tab) -> Result<(), NotCounted> {
 
 /// Lowers the caps on output to what is left of every budget, where those that have not
 /// enough want that. `None` where the call cannot be made shorter in a useful way.
-fn shorten(
+pub(super) fn shorten(
     ask: &Ask,
     candidates: &mut Vec<Candidate>,
     tab: &mut Tab,
-    decision: &Decision,
+    standings: &[Standing],
 ) -> Option<()> {
     if !ask.form.writes() {
         return None;
     }
     let (mut money, mut tokens) = (i64::MAX, i64::MAX);
     let whole = tab.wanted();
-    for (it, standing) in tab.bearings().iter().zip(&decision.standings) {
+    for (it, standing) in tab.bearings().iter().zip(standings) {
         if !it.budget.is_hard {
             continue;
         }

@@ -1,5 +1,7 @@
-//! What passes a hard budget while nobody counts, where its owners allow that: by so much at
-//! most the cap may be exceeded. Each proxy has its part of it, for each window anew.
+//! What passes a hard budget while nobody counts, where its owners allow that. Each proxy has its
+//! part of it, by how many were last seen, for each window anew. It is in memory, so whoever starts
+//! anew has their part anew: by the allowance the cap is exceeded, and by a part for each such
+//! proxy.
 
 use std::{
     collections::HashMap,

@@ -1,11 +1,11 @@
 //! What of one journal has been counted: our own, or one that a process before us left.
 //!
 //! Settlements of a shard are said in their order, many at once, until Redis has counted
-//! them. That is said in every answer, so that a store that went back is told again what it
+//! them, and none before a power failure would leave it. How far they are counted is said in every answer, so that a store that went back is told again what it
 //! forgot, and one that is another one is told again what is held.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -17,25 +17,34 @@ use redis::Pipeline;
 use serde::Deserialize;
 use shared::{
     counters::{
-        Counted, Hold, Incarnation, Looked, Settled, Settlement, Shard, State, Sweeping, Swept,
+        Counted, Hold, Incarnation, LATEST, Looked, Settled, Settlement, Shard, State, Sweeping,
+        Swept,
     },
     event::{Event, SettlementId},
     ids::{BudgetId, RequestId},
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use super::MeterMetrics;
-use crate::{journal::Journal, limits::Limiter};
+use super::{MeterMetrics, tab::Intent};
+use crate::{
+    journal::{Journal, Unsettled},
+    limits::Limiter,
+};
 
 /// What is settled at once.
 const BATCH: usize = 64;
+/// How often what is settled is flushed to the disk, so as to be said, at most.
+const FLUSH: Duration = Duration::from_millis(20);
 /// How often we look at a shard in which we hold nothing.
 const IDLE_LOOK: Duration = Duration::from_secs(5);
 
 pub struct Book {
     pub journal: Journal,
     shards: Mutex<BTreeMap<Shard, Page>>,
+    flushed: Mutex<Option<Instant>>,
+    /// Whether what was under way is settled, where this is of a process that died.
+    is_taken_over: AtomicBool,
     /// Whether what was held for calls that were never sent is let go of.
     is_let_go: AtomicBool,
 }
@@ -46,23 +55,44 @@ struct Page {
     incarnation: Option<Incarnation>,
     /// The last settlement that is counted.
     counted: u64,
+    /// Settlements that are counted, and gone from the journal.
+    gone: u64,
     /// What calls under way hold.
     open: HashMap<RequestId, Vec<Hold>>,
     /// Whether the store is another one, that has not heard what is held.
     is_unheard: bool,
+    /// To which store all is said that was held when it became the one, and up to which number
+    /// what was settled before has to be counted there for it to know all.
+    said: Option<(Incarnation, u64)>,
     looked: Option<Instant>,
 }
 
 impl Book {
     pub fn of(journal: Journal) -> Self {
-        Self { journal, shards: Mutex::default(), is_let_go: AtomicBool::new(false) }
+        Self {
+            journal,
+            shards: Mutex::default(),
+            flushed: Mutex::default(),
+            is_taken_over: AtomicBool::new(true),
+            is_let_go: AtomicBool::new(false),
+        }
+    }
+
+    /// Of a process that died, and had calls under way.
+    pub fn left_behind(journal: Journal) -> Self {
+        let book = Self::of(journal);
+        book.is_taken_over.store(false, Ordering::Relaxed);
+        book
     }
 
     pub fn holds(&self, shard: Shard, incarnation: Incarnation, call: RequestId, holds: Vec<Hold>) {
+        let last = self.journal.last(shard);
         let mut shards = self.shards();
         let page = shards.entry(shard).or_default();
         page.open.insert(call, holds);
-        page.meets(incarnation);
+        if page.meets(incarnation, last) {
+            look_everywhere(&mut shards);
+        }
     }
 
     /// Keeps what a call came to, until it is counted and in the database. Before that nobody
@@ -72,19 +102,109 @@ impl Book {
         if let Some(page) = self.shards().get_mut(&shard) {
             page.open.remove(&call);
         }
-        self.journal.settle(call, shard, |number| {
+        let held = held.to_vec();
+        self.journal.settle((call, shard), !held.is_empty(), move |number| {
             event.settlement = Some(SettlementId { epoch, number });
-            Body { held, event: &event.encode() }.written()
+            Body { held: &held, event: &event.encode() }.written()
         });
+    }
+
+    /// Settles what was under way when the process died, as soon as Redis has said what it
+    /// counted. Some of that may be gone here: a record was damaged, or there was no room for it.
+    /// Whose settlement was counted and is gone holds nothing any more, and must not be settled
+    /// again; and whoever is settled now must not get its number, or would be taken for counted.
+    /// Answers whether it is done.
+    pub async fn takes_over(&self, limiter: &Limiter) -> bool {
+        self.is_taken_over.load(Ordering::Relaxed) || self.take_over(limiter).await.is_some()
+    }
+
+    async fn take_over(&self, limiter: &Limiter) -> Option<()> {
+        let (epoch, unsettled) = (self.journal.epoch, self.journal.unsettled());
+        let mut shards: BTreeSet<_> = self.journal.shards().into_iter().collect();
+        shards.extend(unsettled.iter().map(|(_, it)| it.shard));
+        for shard in shards {
+            let ask = limiter.counters().look((shard, epoch), false, None);
+            let looked = Looked::read(limiter.ask(&ask).await?)?;
+            if looked.state == State::Cold {
+                return None;
+            }
+            self.notes(shard, looked.incarnation, looked.state, looked.settled);
+            let gone = self.journal.notes_counted(shard, looked.settled.max(looked.durable));
+            self.shards().entry(shard).or_default().gone += gone;
+        }
+        let mut counted = 0;
+        for (call, it) in unsettled {
+            let Some(intent) = intent_of(call, &it) else { continue };
+            let gone = self.shards().get(&it.shard).map_or(0, |it| it.gone);
+            if gone > 0 && intent.is_held && !self.is_held(limiter, it.shard, call).await? {
+                self.journal.was_settled(call);
+                counted += 1;
+            } else {
+                let (event, held) = intent.settled(it.delivered);
+                self.settle(it.shard, event, &held);
+            }
+        }
+        self.is_taken_over.store(true, Ordering::Relaxed);
+        if counted > 0 || !self.journal.is_whole {
+            warn!(
+                %epoch,
+                counted,
+                "a journal lacks records: {counted} calls in it were counted already, and what it does not \
+                 know of stays held"
+            );
+        }
+        Some(())
+    }
+
+    /// Whether budgets hold something for a call of this process.
+    async fn is_held(&self, limiter: &Limiter, shard: Shard, call: RequestId) -> Option<bool> {
+        let (epoch, places) = (self.journal.epoch, &limiter.counters().places);
+        let call = call.uuid().simple().to_string();
+        let buried = format!("{epoch} {call}");
+        for (place, name) in
+            [(places.holds(shard, epoch), call), (places.dead_holds(shard), buried)]
+        {
+            let mut ask = redis::cmd("HEXISTS");
+            ask.arg(place).arg(name);
+            if limiter.ask::<bool>(&ask).await? {
+                return Some(true);
+            }
+        }
+        Some(false)
     }
 
     /// Says all that is not counted. Answers whether Redis heard all of it.
     pub async fn carry(&self, limiter: &Limiter, metrics: &MeterMetrics) -> bool {
+        self.flush().await;
         let mut heard = true;
         for shard in self.journal.shards() {
             heard &= self.carry_shard(shard, limiter, metrics).await;
         }
-        heard
+        // What the disk does not have for certain was not said.
+        heard && self.waiting() == 0
+    }
+
+    /// Sees to it that a power failure leaves what is settled. A number that Redis has counted
+    /// would else be another call's afterwards.
+    async fn flush(&self) {
+        self.journal.write_what_waits();
+        let last = *self.flushed();
+        let Some(unsynced) = self.journal.unsynced() else { return };
+        if let Some(rest) = last.and_then(|it| FLUSH.checked_sub(it.elapsed())) {
+            tokio::time::sleep(rest).await;
+        }
+        // It waits for the disk, which workers must not.
+        let synced = tokio::task::spawn_blocking(move || unsynced.sync()).await;
+        *self.flushed() = Some(Instant::now());
+        match synced {
+            Ok(Ok(synced)) => self.journal.is_synced(synced),
+            Ok(Err(error)) => tracing::error!(%error, "the journal cannot be flushed: {error}"),
+            Err(error) => tracing::error!(%error, "the journal was not flushed: {error}"),
+        }
+    }
+
+    fn flushed(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.flushed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn carry_shard(&self, shard: Shard, limiter: &Limiter, metrics: &MeterMetrics) -> bool {
@@ -93,10 +213,10 @@ impl Book {
                 return false;
             }
             let counted = self.shards().entry(shard).or_default().counted;
-            let batch = match self.journal.since(shard, counted, BATCH) {
+            let batch = match self.journal.safe_since(shard, counted, BATCH) {
                 Ok(batch) => batch,
                 Err(error) => {
-                    tracing::error!(%error, "the journal cannot be read: {error}");
+                    error!(%error, "the journal cannot be read: {error}");
                     return false;
                 }
             };
@@ -128,12 +248,15 @@ impl Book {
         limiter: &Limiter,
         metrics: &MeterMetrics,
     ) -> bool {
-        let open: Vec<_> = match self.shards().get(&shard) {
+        let (incarnation, open): (_, Vec<_>) = match self.shards().get(&shard) {
             Some(page) if page.is_unheard => {
-                page.open.iter().map(|(call, holds)| (*call, holds.clone())).collect()
+                let open = page.open.iter().map(|(call, holds)| (*call, holds.clone()));
+                (page.incarnation, open.collect())
             }
             Some(_) | None => return true,
         };
+        // What has ended since is held by what was said now.
+        let last = self.journal.last(shard);
         let mut telling = Pipeline::new();
         for (call, holds) in &open {
             let call = call.uuid().simple().to_string();
@@ -144,8 +267,11 @@ impl Book {
             return false;
         }
         metrics.registered.inc_by(open.len() as u64);
-        if let Some(page) = self.shards().get_mut(&shard) {
+        if let Some(page) = self.shards().get_mut(&shard)
+            && page.incarnation == incarnation
+        {
             page.is_unheard = false;
+            page.said = incarnation.map(|it| (it, last));
         }
         true
     }
@@ -198,18 +324,54 @@ impl Book {
     pub async fn look(&self, limiter: &Limiter, metrics: &MeterMetrics) -> Option<i64> {
         let mut now_ms = None;
         for (shard, holds_something) in self.to_look_at() {
-            let ask = limiter.counters().look(shard, self.journal.epoch, holds_something);
-            let Some(looked) = limiter.ask(&ask).await.and_then(Looked::read) else { break };
-            now_ms = Some(looked.now_ms);
-            self.notes(shard, looked.incarnation, looked.state, looked.settled);
-            if looked.state != State::Cold {
-                self.say_what_is_held(shard, limiter, metrics).await;
-            }
+            let place = (shard, self.journal.epoch);
+            let mut has_said = self.has_said(shard);
+            let looked = loop {
+                let ask = limiter.counters().look(place, holds_something, has_said);
+                let Some(looked) = limiter.ask(&ask).await.and_then(Looked::read) else {
+                    return now_ms;
+                };
+                now_ms = Some(looked.now_ms);
+                self.notes(shard, looked.incarnation, looked.state, looked.settled);
+                if looked.state != State::Cold {
+                    self.say_what_is_held(shard, limiter, metrics).await;
+                }
+                // A shard that learns waits to hear that this was all.
+                let said = self.has_said(shard).filter(|it| *it == looked.incarnation);
+                if looked.state != State::Learning || said.is_none() || said == has_said {
+                    break looked;
+                }
+                has_said = said;
+            };
             if let Err(error) = self.journal.forget(shard, looked.durable) {
-                tracing::error!(%error, "the journal cannot be shortened: {error}");
+                error!(%error, "the journal cannot be shortened: {error}");
             }
         }
+        if self.journal.is_left_behind && self.is_done() {
+            self.ends(limiter).await;
+        }
         now_ms
+    }
+
+    /// That a process that is gone holds nothing any more: a store that is lost later need not
+    /// wait for it. Unheard, the sweeper finds out.
+    pub async fn ends(&self, limiter: &Limiter) {
+        for shard in Shard::all() {
+            let ask = limiter.counters().forget(shard, self.journal.epoch, LATEST);
+            let forgotten: Option<i64> = limiter.ask(&ask).await;
+            if forgotten.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// To which store all is said that is held in a shard, and counted all that was.
+    fn has_said(&self, shard: Shard) -> Option<Incarnation> {
+        let waits = self.journal.waiting() > 0;
+        let shards = self.shards();
+        let page = shards.get(&shard)?;
+        let (incarnation, last) = page.said?;
+        (page.counted >= last && !page.is_unheard && !waits).then_some(incarnation)
     }
 
     /// How many settlements wait to be counted.
@@ -217,11 +379,16 @@ impl Book {
         let shards = self.shards();
         let of = |shard: &Shard| shards.get(shard).map_or(0, |it| it.counted);
         let waits = |it: Shard| self.journal.last(it).saturating_sub(of(&it));
-        self.journal.shards().into_iter().map(waits).sum()
+        let numbered: u64 = self.journal.shards().into_iter().map(waits).sum();
+        numbered + self.journal.waiting()
     }
 
     fn to_look_at(&self) -> Vec<(Shard, bool)> {
-        let kept = self.journal.shards();
+        // Nobody knows where a process that is gone held something, and is waited for.
+        let kept = match self.journal.is_left_behind {
+            true => Shard::all().collect(),
+            false => self.journal.shards(),
+        };
         let mut shards = self.shards();
         for shard in kept {
             shards.entry(shard).or_default();
@@ -240,11 +407,14 @@ impl Book {
     }
 
     fn notes(&self, shard: Shard, incarnation: Incarnation, state: State, counted: u64) {
+        let last = self.journal.last(shard);
         let mut shards = self.shards();
         let page = shards.entry(shard).or_default();
         if state != State::Cold {
             page.counted = counted;
-            page.meets(incarnation);
+            if page.meets(incarnation, last) {
+                look_everywhere(&mut shards);
+            }
         }
     }
 
@@ -254,25 +424,52 @@ impl Book {
 }
 
 impl Page {
-    fn meets(&mut self, incarnation: Incarnation) {
+    /// Says whether it is another store than before. To the first that it meets nobody has to
+    /// say anything but what is settled, up to `last`.
+    fn meets(&mut self, incarnation: Incarnation, last: u64) -> bool {
         let before = self.incarnation.replace(incarnation);
-        self.is_unheard |= before.is_some_and(|it| it != incarnation);
+        let is_another = before.is_some_and(|it| it != incarnation);
+        if is_another {
+            (self.is_unheard, self.said) = (true, None);
+        } else if before.is_none() {
+            self.said = Some((incarnation, last));
+        }
+        is_another
     }
 }
 
+/// What one shard has lost others may have, too, and wait to hear what we hold.
+fn look_everywhere(pages: &mut BTreeMap<Shard, Page>) {
+    pages.values_mut().for_each(|it| it.looked = None);
+}
+
+fn intent_of(call: RequestId, of: &Unsettled) -> Option<Intent> {
+    let read = serde_json::from_slice(&of.intent);
+    read.inspect_err(|error| error!(%call, %error, "a call in a journal cannot be read: {error}"))
+        .ok()
+}
+
 /// A settlement as the journal keeps it: of which budgets the call may hold something, and
-/// its event.
+/// its event. How many those are is one byte; where that is `MANY`, four more say it.
 struct Body<'a> {
     held: &'a [BudgetId],
     event: &'a [u8],
 }
 
+const MANY: u8 = u8::MAX;
+
 impl Body<'_> {
     fn written(&self) -> Vec<u8> {
-        let count = u8::try_from(self.held.len()).unwrap_or(u8::MAX);
-        let mut bytes = Vec::with_capacity(1 + 16 * self.held.len() + self.event.len());
-        bytes.push(count);
-        for budget in self.held.iter().take(count.into()) {
+        let mut bytes = Vec::with_capacity(5 + 16 * self.held.len() + self.event.len());
+        match u8::try_from(self.held.len()) {
+            Ok(few) if few < MANY => bytes.push(few),
+            Ok(_) | Err(_) => {
+                bytes.push(MANY);
+                let many = u32::try_from(self.held.len()).unwrap_or(u32::MAX);
+                bytes.extend_from_slice(&many.to_le_bytes());
+            }
+        }
+        for budget in self.held {
             bytes.extend_from_slice(budget.uuid().as_bytes());
         }
         bytes.extend_from_slice(self.event);
@@ -297,12 +494,25 @@ struct Known {
     counted: Vec<Counted>,
 }
 
+/// Of which budgets a settlement may hold something, and its event.
+pub(super) fn parts(bytes: &[u8]) -> Option<(Vec<BudgetId>, &[u8])> {
+    let (few, rest) = bytes.split_first()?;
+    let (count, rest) = match *few {
+        MANY => {
+            let (many, rest) = rest.split_first_chunk()?;
+            (usize::try_from(u32::from_le_bytes(*many)).ok()?, rest)
+        }
+        few => (usize::from(few), rest),
+    };
+    let (held, event) = rest.split_at_checked(count.checked_mul(16)?)?;
+    let (held, _) = held.as_chunks::<16>();
+    let held = held.iter().map(|it| BudgetId::from_uuid(Uuid::from_bytes(*it))).collect();
+    Some((held, event))
+}
+
 impl<'a> Read<'a> {
     fn of(number: u64, bytes: &'a [u8]) -> Option<Self> {
-        let (count, rest) = bytes.split_first()?;
-        let (held, event) = rest.split_at_checked(usize::from(*count) * 16)?;
-        let (held, _) = held.as_chunks::<16>();
-        let held = held.iter().map(|it| BudgetId::from_uuid(Uuid::from_bytes(*it))).collect();
+        let (held, event) = parts(bytes)?;
         let known: Known = serde_json::from_slice(event).ok()?;
         let call = known.request.uuid().simple().to_string();
         Some(Self { number, call, held, counted: known.counted, event })
@@ -311,5 +521,22 @@ impl<'a> Read<'a> {
     fn settlement(&self) -> Settlement<'_> {
         let Self { number, call, held, counted, event } = self;
         Settlement { number: *number, call, event, held, counted }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_settlement_names_every_budget_however_many_there_are() {
+        let request = RequestId::generate();
+        let event = format!(r#"{{"request":"{request}"}}"#);
+        for count in [0, 1, 254, 255, 256, 1_000] {
+            let held: Vec<_> = (0..count).map(|_| BudgetId::generate()).collect();
+            let written = Body { held: &held, event: event.as_bytes() }.written();
+            let read = Read::of(7, &written).unwrap();
+            assert_eq!((read.held, read.event), (held, event.as_bytes()), "{count}");
+        }
     }
 }

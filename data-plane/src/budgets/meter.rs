@@ -16,10 +16,19 @@ use shared::{
     snapshot::Budget,
     tasks::Supervisor,
 };
-use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::{
+    sync::{Mutex as AsyncMutex, Notify},
+    time::sleep,
+};
 use tracing::{error, info, warn};
 
-use super::{Clock, Edges, MeterMetrics, allowances::Allowances, book::Book, tab::Intent};
+use super::{
+    Clock, Edges, MeterMetrics,
+    allowances::Allowances,
+    book::Book,
+    hearing::{Hearing, Unheard},
+    tab::Intent,
+};
 use crate::{
     journal::{Journal, NotWritten},
     limits::Limiter,
@@ -31,12 +40,15 @@ const CARRY: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_secs(1);
 /// How often the journal is tended.
 const TEND: Duration = Duration::from_millis(20);
+/// How often one who leaves looks whether all answers are heard out.
+const HEARD: Duration = Duration::from_millis(50);
 
 pub struct Meter {
     pub proxy: ProxyId,
     pub limiter: Arc<Limiter>,
     pub allowances: Allowances,
     pub metrics: MeterMetrics,
+    hearing: Hearing,
     own: Book,
     /// Of processes before us.
     others: Mutex<Vec<Arc<Book>>>,
@@ -78,11 +90,13 @@ impl Meter {
         fs::create_dir_all(root)?;
         let others = Journal::left_behind(root, most_bytes)?;
         let epoch = Epoch(u64::from_le_bytes(random::bytes()));
-        let journal = Journal::create(root, epoch, most_bytes)?;
+        let mut journal = Journal::create(root, epoch, most_bytes)?;
+        journal.is_passing = passing.is_some();
         let meter = Self {
             proxy: ProxyId::generate(),
             limiter,
             allowances: Allowances::default(),
+            hearing: Hearing::new(&metrics),
             metrics,
             own: Book::of(journal),
             others: Mutex::new(others.into_iter().map(take_over).collect()),
@@ -135,7 +149,13 @@ impl Meter {
         intent: &Intent,
     ) -> Result<(), NotWritten> {
         let bytes = serde_json::to_vec(intent).expect("an intent has only keys that are texts");
-        self.own.journal.intend(call, shard, &bytes)
+        let written = self.own.journal.intend(call, shard, &bytes);
+        written.inspect_err(|_| self.metrics.unwritten.inc())
+    }
+
+    /// Whether calls are refused, since none can be written down.
+    pub fn journal_is_full(&self) -> bool {
+        self.own.journal.is_full()
     }
 
     pub(super) fn progresses(&self, call: RequestId, delivered: u64) {
@@ -148,7 +168,25 @@ impl Meter {
         self.nudge.notify_one();
     }
 
+    /// Settles a call when the rest of its answer is heard. Never waits either.
+    pub(super) fn hears_out(&self, unheard: Unheard) {
+        self.hearing.take(unheard);
+    }
+
+    /// Waits until no answer is being heard out.
+    pub async fn has_heard_all(&self) {
+        while self.metrics.hearing.get() > 0 {
+            sleep(HEARD).await;
+        }
+    }
+
+    /// What has not been heard out by now is settled without.
+    pub fn ends_hearing(&self) {
+        self.hearing.end();
+    }
+
     pub fn start(self: Arc<Self>, supervisor: &Supervisor) {
+        self.hearing.start(supervisor);
         let (meter, nudge) = (self.clone(), self.nudge.clone());
         supervisor.every("count calls", CARRY, nudge, move || meter.clone().carry());
         let meter = self.clone();
@@ -161,11 +199,19 @@ impl Meter {
         let _alone = self.carrying.lock().await;
         self.own.carry(&self.limiter, &self.metrics).await;
         for book in self.all_others() {
-            if book.carry(&self.limiter, &self.metrics).await {
+            if book.takes_over(&self.limiter).await
+                && book.carry(&self.limiter, &self.metrics).await
+            {
                 book.lets_go_of_unsent(&self.limiter).await;
             }
         }
         self.metrics.unsettled.set(i64::try_from(self.own.waiting()).unwrap_or(i64::MAX));
+    }
+
+    /// The same, and that we hold nothing any more, if so: no store waits for us that is lost.
+    pub async fn departs(&self) {
+        self.leave().await;
+        self.own.ends(&self.limiter).await;
     }
 
     async fn carry(self: Arc<Self>) -> Result<(), Infallible> {
@@ -187,7 +233,9 @@ impl Meter {
 
     async fn tend(self: Arc<Self>) -> Result<(), Infallible> {
         // It waits for the disk, which workers must not.
-        let tended = tokio::task::spawn_blocking(move || self.own.journal.tend()).await;
+        let meter = self.clone();
+        let tended = tokio::task::spawn_blocking(move || meter.own.journal.tend()).await;
+        self.metrics.journal_full.set(self.journal_is_full().into());
         if let Ok(Err(error)) = tended {
             error!(%error, "the journal cannot be tended: {error}");
         }
@@ -227,6 +275,12 @@ impl Meter {
         Self::begin(None, 64 << 20, limiter, metrics.meter).unwrap()
     }
 
+    /// Without all else that is done beside the road.
+    #[cfg(test)]
+    pub fn begins_hearing(&self, supervisor: &Supervisor) {
+        self.hearing.start(supervisor);
+    }
+
     #[cfg(test)]
     pub async fn look_now(self: &Arc<Self>) {
         let Ok(()) = self.clone().look().await;
@@ -238,28 +292,16 @@ impl Meter {
         let mut events = Vec::new();
         for shard in self.own.journal.shards() {
             for (_, body) in self.own.journal.since(shard, 0, usize::MAX).unwrap() {
-                let held = usize::from(body[0]) * 16;
-                events.push(Event::decode(&body[1 + held..]).unwrap());
+                let (_, event) = super::book::parts(&body).unwrap();
+                events.push(Event::decode(event).unwrap());
             }
         }
         events
     }
 }
 
-/// Settles what was under way when a process died.
 fn take_over(journal: Journal) -> Arc<Book> {
-    let book = Book::of(journal);
-    let unsettled = book.journal.unsettled();
-    let (epoch, count) = (book.journal.epoch, unsettled.len());
+    let (epoch, count) = (journal.epoch, journal.unsettled().len());
     info!(%epoch, count, "a journal was left behind, with {count} calls under way");
-    for (call, it) in unsettled {
-        match serde_json::from_slice::<Intent>(&it.intent) {
-            Ok(intent) => {
-                let (event, held) = intent.settled(it.delivered);
-                book.settle(it.shard, event, &held);
-            }
-            Err(error) => error!(%call, %error, "a call in a journal cannot be read: {error}"),
-        }
-    }
-    Arc::new(book)
+    Arc::new(Book::left_behind(journal))
 }

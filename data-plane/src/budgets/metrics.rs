@@ -13,8 +13,18 @@ pub struct MeterMetrics {
     pub usage_unpriced: IntCounter,
     /// Calls that cost more than was held for them.
     pub overruns: IntCounter,
+    /// Answers that are heard out because their callers have left,
+    pub hearing: IntGauge,
+    /// those that were,
+    pub heard_out: IntCounter,
+    /// and those that were not, and cost as much as they may have come to.
+    pub not_heard: IntCounter,
     /// Times that we said again what we hold, since the store had lost it.
     pub registered: IntCounter,
+    /// 1 while calls are refused, since the journal has no room to write them down.
+    pub journal_full: IntGauge,
+    /// Calls that were refused for that.
+    pub unwritten: IntCounter,
 }
 
 impl MeterMetrics {
@@ -24,11 +34,28 @@ impl MeterMetrics {
             registry.register(Box::new(counter.clone()))?;
             Ok::<_, prometheus::Error>(counter)
         };
-        let unsettled =
-            IntGauge::new("turnpike_unsettled_calls", "Calls that ended and are not counted yet.")?;
-        registry.register(Box::new(unsettled.clone()))?;
+        let gauge = |name, help| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
         Ok(Self {
-            unsettled,
+            unsettled: gauge(
+                "turnpike_unsettled_calls",
+                "Calls that ended and are not counted yet.",
+            )?,
+            hearing: gauge(
+                "turnpike_answers_being_heard_out",
+                "Answers of providers whose callers have left.",
+            )?,
+            heard_out: counter(
+                "turnpike_answers_heard_out_total",
+                "Answers heard to their end after their callers had left.",
+            )?,
+            not_heard: counter(
+                "turnpike_answers_not_heard_total",
+                "Answers that could not be heard out, and cost as much as they may have come to.",
+            )?,
             settled: counter("turnpike_settled_calls_total", "Calls counted and told of.")?,
             usage_clamped: counter(
                 "turnpike_usage_clamped_total",
@@ -45,6 +72,14 @@ impl MeterMetrics {
             registered: counter(
                 "turnpike_holds_registered_total",
                 "Holds said again to a store that had lost them.",
+            )?,
+            journal_full: gauge(
+                "turnpike_journal_full",
+                "1 while calls are refused, since they cannot be written down.",
+            )?,
+            unwritten: counter(
+                "turnpike_journal_refusals_total",
+                "Calls refused, since they could not be written down.",
             )?,
         })
     }

@@ -1,16 +1,25 @@
 //! What a call would cost, told without making it: from the same code that lets calls
 //! through.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::{
-    counters::{Amounts, Counter},
+    counters::{Amounts, Counter, Shard},
+    ids::{OrganizationId, RequestId},
     money::Money,
     snapshot::Caps,
     usage::Usage,
 };
 
-use super::{Bearing, Weight, meter::Meter, refusal::what, weight::not_priced};
+use super::{
+    Bearing, Tab, Weight,
+    admission::{shorten, weigh},
+    meter::Meter,
+    refusal::what,
+    weight::not_priced,
+};
 use crate::{
     ask::Ask,
     catalog::Candidate,
@@ -32,79 +41,121 @@ struct Quoted {
     expected_usd: Option<String>,
 }
 
-/// Nothing is held for it.
-pub async fn quote(meter: &Meter, ask: &Ask, to: &[Candidate], bearings: &[Bearing]) -> Vec<u8> {
+/// Nothing is held for it. It is weighed, and made shorter, as the call itself would be.
+pub async fn quote(
+    meter: &Arc<Meter>,
+    ask: &Ask,
+    mut candidates: Vec<Candidate>,
+    (organization, bearings): (OrganizationId, Vec<Bearing>),
+) -> Vec<u8> {
     let marks = ask.marks();
-    let weights: Vec<_> = to.iter().map(|it| Weight::of(ask, &marks, it)).collect();
-    let usable = to.iter().zip(&weights).filter(|(it, _)| it.price.is_some());
-    let worst = usable.map(|(_, it)| it.cost).max();
-    let expected = to.first().and_then(|it| expected(ask, it));
-    let mut whole = Amounts { requests: 1, ..Amounts::default() };
-    for weight in &weights {
-        let amounts = weight.amounts();
-        whole.money = whole.money.max(amounts.money);
-        whole.tokens = whole.tokens.max(amounts.tokens);
-    }
-    let candidates: Vec<_> = to
+    let quoted: Vec<_> = candidates
         .iter()
-        .zip(&weights)
-        .map(|(it, weight)| Quoted {
-            model: it.model.name.clone(),
-            provider: it.model.upstream.provider.clone(),
-            not_usable: not_priced(&marks, weight, it),
-            price: it.price.as_ref().and_then(|it| serde_json::to_value(&**it).ok()),
-            most_input_tokens: weight.bound.input_tokens,
-            most_output_tokens: weight.bound.output_tokens(),
-            worst_case_usd: it.price.as_ref().map(|_| weight.cost.exact()),
-            expected_usd: expected_of(ask, it),
+        .map(|it| {
+            let weight = Weight::of(ask, &marks, it);
+            Quoted {
+                model: it.model.name.clone(),
+                provider: it.model.upstream.provider.clone(),
+                not_usable: not_priced(ask, &marks, &weight, it),
+                price: it.price.as_ref().and_then(|it| serde_json::to_value(&**it).ok()),
+                most_input_tokens: weight.bound.input_tokens,
+                most_output_tokens: weight.bound.output_tokens(),
+                worst_case_usd: it.price.as_ref().map(|_| weight.cost.exact()),
+                expected_usd: expected(ask, it).map(Money::exact),
+            }
         })
         .collect();
-    let mut budgets = Vec::with_capacity(bearings.len());
-    let (mut binds, mut least) = (None, i128::MAX);
-    for bearing in bearings {
-        let standing = standing(meter, bearing).await;
-        let wanted = bearing.amounts_of(whole);
-        if bearing.budget.is_hard
-            && let Some(standing) = &standing
-        {
-            for kind in Kind::ALL {
-                let Some(room) = standing.room(kind) else { continue };
-                // How often the call fits in, in hundredths.
-                let fits = i128::from(room) * 100 / i128::from(kind.of(wanted).max(1));
-                if fits < least {
-                    (binds, least) = (Some((bearing.budget.id, kind, room)), fits);
-                }
-            }
-        }
-        budgets.push(told(bearing, standing.as_ref(), wanted));
-    }
+    let mut tab = Tab::open(meter, RequestId::generate(), organization, bearings, ask);
+    let is_usable = weigh(ask, &mut candidates, &mut tab).is_ok();
+    let expected = candidates.first().filter(|_| is_usable).and_then(|it| expected(ask, it));
+    let has_price = candidates.iter().any(|it| it.price.is_some());
+    let worst = Some(Money::from_nanos(tab.wanted().money)).filter(|_| is_usable && has_price);
+    let standings = standings(meter, organization, tab.bearings()).await;
+    let bearings = tab.bearings().iter().enumerate();
+    let told: Vec<_> = bearings
+        .map(|(at, it)| {
+            let standing = standings.as_ref().and_then(|all| all.get(at));
+            budget(it, standing, it.amounts_of(tab.wanted()))
+        })
+        .collect();
+    let binds = standings.and_then(|all| binds(ask, &mut candidates, &mut tab, &all));
     let quote = json!({
         "object": "quote",
         "model": ask.model,
         "worst_case_usd": worst.map(Money::exact),
         "expected_usd": expected.map(Money::exact),
-        "candidates": candidates,
-        "budgets": budgets,
-        "binds": binds.map(|(budget, kind, room)| json!({
-            "budget": budget, "counts": what(kind), "room": room,
-            "is_enough": least >= 100,
-        })),
+        "candidates": quoted,
+        "budgets": told,
+        "binds": binds.filter(|_| is_usable),
     });
     serde_json::to_vec(&quote).unwrap_or_default()
 }
 
-/// `None` where Redis does not say.
-async fn standing(meter: &Meter, bearing: &Bearing) -> Option<Standing> {
-    let (budget, counters) = (&bearing.budget, meter.limiter.counters());
-    let shard = shared::counters::Shard::of(budget.organization);
-    let kept: Vec<u8> = meter.limiter.ask(&counters.budget(shard, budget.id)).await?;
-    let (counter, now_ms) = (Counter::read(&kept), meter.clock().now_ms());
-    let edges = meter.edges(budget);
-    let [_, from_ms, until_ms, _] = edges.0;
+/// Which hard budget the call would fill most, and whether it would be let through.
+fn binds(
+    ask: &Ask,
+    candidates: &mut Vec<Candidate>,
+    tab: &mut Tab,
+    standings: &[Standing],
+) -> Option<Value> {
+    let (mut binds, mut least) = (None, i128::MAX);
+    let mut is_enough = true;
+    for (bearing, standing) in tab.bearings().iter().zip(standings) {
+        let wanted = bearing.amounts_of(tab.wanted());
+        for kind in Kind::ALL.into_iter().filter(|_| bearing.budget.is_hard) {
+            let Some(room) = standing.room(kind) else { continue };
+            is_enough &= kind.of(wanted) <= room;
+            // How often the call fits in, in hundredths.
+            let fits = i128::from(room) * 100 / i128::from(kind.of(wanted).max(1));
+            if fits < least {
+                (binds, least) = (Some((bearing.budget.id, kind, room)), fits);
+            }
+        }
+    }
+    let (budget, kind, room) = binds?;
+    let mut clamped_to = None;
+    if !is_enough && shorten(ask, candidates, tab, standings).is_some() {
+        is_enough = true;
+        clamped_to = candidates.iter().filter(|it| it.is_clamped).find_map(|it| it.most_output);
+    }
+    let mut told = json!({
+        "budget": budget,
+        "counts": what(kind),
+        "is_enough": is_enough,
+        "output_clamped_to": clamped_to,
+    });
+    match kind {
+        Kind::Money => told["room_usd"] = Money::from_nanos(room).exact().into(),
+        Kind::Requests | Kind::Tokens => told["room"] = room.into(),
+    }
+    Some(told)
+}
+
+/// All at once. `None` where Redis does not say.
+async fn standings(
+    meter: &Meter,
+    organization: OrganizationId,
+    bearings: &[Bearing],
+) -> Option<Vec<Standing>> {
+    if bearings.is_empty() {
+        return Some(Vec::new());
+    }
+    let (shard, places) = (Shard::of(organization), &meter.limiter.counters().places);
+    let mut ask = redis::cmd("MGET");
+    bearings.iter().for_each(|it| _ = ask.arg(places.budget(shard, it.budget.id)));
+    let kept: Vec<Option<Vec<u8>>> = meter.limiter.ask(&ask).await?;
+    let kept = kept.into_iter().map(Option::unwrap_or_default);
+    Some(bearings.iter().zip(kept).map(|(it, kept)| standing(meter, it, &kept)).collect())
+}
+
+fn standing(meter: &Meter, bearing: &Bearing, kept: &[u8]) -> Standing {
+    let (budget, now_ms) = (&bearing.budget, meter.clock().now_ms());
+    let counter = Counter::read(kept);
+    let [_, from_ms, until_ms, _] = meter.edges(budget).0;
     let window = counter.at(now_ms);
     let raise = budget.raise.filter(|it| now_ms < it.until_ms);
     let caps: Caps = raise.map_or(budget.caps, |it| it.caps);
-    Some(Standing {
+    Standing {
         from_ms: window.map_or(from_ms, |it| it.from_ms),
         until_ms: window.map_or(until_ms, |it| it.until_ms),
         caps: Amounts {
@@ -114,12 +165,13 @@ async fn standing(meter: &Meter, bearing: &Bearing) -> Option<Standing> {
         },
         spent: window.map_or_else(Amounts::default, |it| it.spent),
         held: window.map_or_else(Amounts::default, |it| it.held),
-    })
+    }
 }
 
-fn told(bearing: &Bearing, standing: Option<&Standing>, wanted: Amounts) -> Value {
+fn budget(bearing: &Bearing, standing: Option<&Standing>, wanted: Amounts) -> Value {
     let budget = &bearing.budget;
     let room = |kind| standing.and_then(|it| it.room(kind));
+    let usd = |nanos| Money::from_nanos(nanos).exact();
     json!({
         "budget": budget.id,
         "name": budget.name,
@@ -127,8 +179,9 @@ fn told(bearing: &Bearing, standing: Option<&Standing>, wanted: Amounts) -> Valu
         "period": budget.period,
         "is_hard": budget.is_hard,
         "share_basis_points": bearing.share,
-        "would_hold": wanted,
-        "room": { "money": room(Kind::Money), "requests": room(Kind::Requests),
+        "would_hold": { "usd": usd(wanted.money), "requests": wanted.requests,
+                        "tokens": wanted.tokens },
+        "room": { "usd": room(Kind::Money).map(usd), "requests": room(Kind::Requests),
                   "tokens": room(Kind::Tokens) },
     })
 }
@@ -141,8 +194,4 @@ fn expected(ask: &Ask, at: &Candidate) -> Option<Money> {
     };
     let price = at.price.as_ref()?;
     Some(price.price.cost(&usage, None).to_money())
-}
-
-fn expected_of(ask: &Ask, at: &Candidate) -> Option<String> {
-    expected(ask, at).map(Money::exact)
 }

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use shared::{
     counters::{Amounts, Counted, Hold, Incarnation, Shard},
     event::{Event, Line, UsageSource},
     ids::{BudgetId, OrganizationId, RequestId},
     money::{Money, Pico, PinnedPrice},
-    usage::{MOST_TOKENS, Usage},
+    snapshot::{Capability, Dialect},
+    usage::Usage,
 };
 
-use super::{Bearing, Weight, meter::Meter};
+use super::{Bearing, Heard, Rest, Weight, hearing::Unheard, meter::Meter, weight::Amount};
 use crate::{
     ask::Ask,
     catalog::Candidate,
@@ -20,8 +20,11 @@ use crate::{
     limits::{Decision, Standing},
 };
 
-/// How many more tokens have to be delivered to be worth writing down.
-const PROGRESS: u64 = 256;
+/// How many more tokens may have been delivered for that to be worth writing down.
+const PROGRESS: u64 = 1_024;
+/// A usage that was told in between is behind where it says less than a token for so many that
+/// may have been delivered.
+const BEHIND: u64 = 8;
 
 /// A call's: owned by its story, and closed with it, whichever way the call left. Closing
 /// counts what was spent and lets go of what was held, once.
@@ -46,12 +49,10 @@ pub struct Tab {
     weights: Vec<(Candidate, Weight)>,
     lines: Vec<Line>,
     attempt: Option<Attempt>,
-    /// What the attempts have used for certain that were sent and of which no more is known. It
-    /// counts against limits, and is nothing that anybody pays.
-    unheard: u64,
     /// Whether anything was sent to a provider.
     was_sent: bool,
-    is_intended: bool,
+    /// What the journal was told last.
+    intended: Option<Intended>,
     written: u64,
 }
 
@@ -63,20 +64,24 @@ struct Held {
     money: i64,
 }
 
-/// What a call is taken to use where its provider does not say.
-#[derive(Clone, Copy, Debug, Default)]
+/// What is known of a call before it is sent.
+#[derive(Clone, Debug, Default)]
 pub struct Estimate {
-    pub input: u64,
-    pub output: u64,
-    pub choices: u64,
-    pub is_streaming: bool,
+    /// What limits count it as, roughly.
+    input: u64,
+    output: u64,
+    /// What it can be at most.
+    amount: Amount,
+    is_streaming: bool,
+    /// The tier of the vendor's service that it asks for.
+    service_tier: Option<String>,
 }
 
 /// The attempt that is under way.
 struct Attempt {
     candidate: Candidate,
-    /// What its upstream has said.
-    status: Option<StatusCode>,
+    /// What is still to come of it, when its caller has left.
+    rest: Option<Rest>,
 }
 
 /// What is known of an answer that was delivered.
@@ -84,9 +89,13 @@ struct Attempt {
 pub struct Delivered {
     /// What its upstream said, if it did.
     pub usage: Option<Usage>,
-    /// How many tokens of output went to the client, as far as one sees.
+    /// How many tokens of output went to the client at most, as far as one sees,
     pub tokens: u64,
+    /// and how many for certain.
+    pub at_least: u64,
     pub is_complete: bool,
+    /// Whether its upstream may have gone on when we heard no more of it.
+    pub goes_on: bool,
     pub service_tier: Option<String>,
 }
 
@@ -99,9 +108,25 @@ pub struct NotCovered;
 #[derive(Serialize, Deserialize)]
 pub struct Intent {
     pub event: Event,
+    /// What attempts before came to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<Line>,
+    /// The one that is sent now, and the most that it may come to.
     pub line: Option<Line>,
     pub price: Option<PinnedPrice>,
+    /// Whether its upstream stops and bills no more when we are gone.
+    #[serde(default)]
+    pub stops_when_cut: bool,
     pub bearings: Vec<Borne>,
+    /// Whether Redis had said that its budgets hold it.
+    #[serde(default)]
+    pub is_held: bool,
+}
+
+/// An intent that was written down, and where the call goes by it.
+struct Intended {
+    intent: Intent,
+    to: Candidate,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -123,8 +148,9 @@ impl Tab {
         let estimate = Estimate {
             input: ask.estimated_input(),
             output: ask.estimated_output(None),
-            choices: ask.choices.into(),
+            amount: Amount::of(ask),
             is_streaming: ask.is_streaming,
+            service_tier: ask.service_tier.clone(),
         };
         Self {
             call,
@@ -141,9 +167,8 @@ impl Tab {
             weights: Vec::new(),
             lines: Vec::new(),
             attempt: None,
-            unheard: 0,
             was_sent: false,
-            is_intended: false,
+            intended: None,
             written: 0,
             meter: meter.clone(),
         }
@@ -229,10 +254,7 @@ impl Tab {
 
     /// Writes down that the call is about to be sent: first to that candidate.
     pub fn intends(&mut self, event: &Event, first: Option<&Candidate>) -> Result<(), NotWritten> {
-        let line = first.map(|it| {
-            let usage = Usage { input: self.estimate.input, ..Usage::default() };
-            self.line(it, usage, UsageSource::Interrupted, None)
-        });
+        let Some(to) = first else { return Ok(()) };
         let borne = |(it, window): (&Bearing, &i64)| Borne {
             budget: it.budget.id,
             window: *window,
@@ -240,18 +262,49 @@ impl Tab {
         };
         let intent = Intent {
             event: Event { billed_at_ms: self.billed_at_ms, ..event.clone() },
-            line,
-            price: first.and_then(|it| it.price.as_deref().cloned()),
+            lines: Vec::new(),
+            line: None,
+            price: None,
+            stops_when_cut: false,
             bearings: self.bearings.iter().zip(&self.windows).map(borne).collect(),
+            is_held: self.held.is_some(),
         };
-        self.meter.intends(self.call, self.shard, &intent)?;
-        self.is_intended = true;
-        Ok(())
+        self.writes_down(intent, to)
     }
 
-    /// That so much of the answer went to the client, which is written down now and then.
+    /// The same before each attempt, where it is another one than was written down last, or
+    /// something came to be paid since.
+    fn intends_next(&mut self, to: &Candidate) -> Result<(), NotWritten> {
+        let Some(Intended { intent, to: before }) = &self.intended else { return Ok(()) };
+        let is_same = is_same(before, to);
+        if is_same && intent.lines.len() == self.lines.len() {
+            return Ok(());
+        }
+        match self.intended.take() {
+            Some(Intended { intent, .. }) => self.writes_down(intent, to),
+            None => Ok(()),
+        }
+    }
+
+    fn writes_down(&mut self, mut intent: Intent, to: &Candidate) -> Result<(), NotWritten> {
+        let tier = self.tier_at(to);
+        intent.lines.clone_from(&self.lines);
+        intent.line = Some(self.line(to, self.most(to), UsageSource::Interrupted, tier));
+        intent.price = to.price.as_deref().cloned();
+        let stops = self.estimate.is_streaming && to.model.upstream.speaks().stops_when_cut();
+        intent.stops_when_cut = stops && !thinks(to);
+        let written = self.meter.intends(self.call, self.shard, &intent);
+        // What the journal has of it stays what it is until something else is written.
+        self.intended = Some(Intended { intent, to: to.clone() });
+        self.written = 0;
+        written
+    }
+
+    /// That so much of the answer went to the client, which is written down now and then, where
+    /// it is what the call comes to if we die.
     pub fn progresses(&mut self, delivered: u64) {
-        if self.is_intended && delivered >= self.written + PROGRESS {
+        let counts = self.intended.as_ref().is_some_and(|it| it.intent.stops_when_cut);
+        if counts && delivered >= self.written + PROGRESS {
             self.written = delivered;
             self.meter.progresses(self.call, delivered);
         }
@@ -260,11 +313,11 @@ impl Tab {
     /// Sees to it that an attempt can be paid for beside what the ones before it cost.
     pub async fn cover(&mut self, next: &Candidate) -> Result<(), NotCovered> {
         let spent = self.cost().nanos();
-        if spent == 0 || self.bearings.is_empty() {
+        if self.lines.is_empty() || self.bearings.is_empty() {
             return Ok(());
         }
         let weight = self.weight_of(next).map_or(self.wanted, |it| it.amounts());
-        let tokens = i64::try_from(self.usage_of_lines()).unwrap_or(i64::MAX);
+        let tokens = i64::try_from(usage_of(&self.lines)).unwrap_or(i64::MAX);
         let more = Amounts {
             money: (spent.saturating_add(weight.money) - self.wanted.money).max(0),
             requests: 0,
@@ -289,43 +342,37 @@ impl Tab {
         if is_held || !self.is_hard() { Ok(()) } else { Err(NotCovered) }
     }
 
-    /// An attempt begins. What its upstream says goes where this leads.
-    pub fn sends(&mut self, to: &Candidate) -> &mut Option<StatusCode> {
+    /// An attempt begins, which is written down.
+    pub fn sends(&mut self, to: &Candidate) -> Result<(), NotWritten> {
+        self.intends_next(to)?;
         self.was_sent = true;
-        &mut self.attempt.insert(Attempt { candidate: to.clone(), status: None }).status
+        self.attempt = Some(Attempt { candidate: to.clone(), rest: None });
+        Ok(())
     }
 
-    pub fn status(&self) -> Option<StatusCode> {
-        self.attempt.as_ref().and_then(|it| it.status)
-    }
-
-    /// The attempt found nobody to send it to.
-    pub fn sends_nothing(&mut self) {
-        self.attempt = None;
-    }
-
-    /// The attempt came to nothing. If its upstream had begun to answer well, it may want to
-    /// be paid for it.
-    pub fn fails(&mut self) {
-        let output = if self.estimate.is_streaming { 0 } else { self.estimate.output };
-        self.ends_unheard(output, UsageSource::Estimated);
-    }
-
-    fn ends_unheard(&mut self, output: u64, source: UsageSource) {
-        let Some(Attempt { candidate, status }) = self.attempt.take() else { return };
-        match status {
-            Some(status) if status.is_success() => {
-                let usage = self.estimated(&candidate, output);
-                let line = self.line(&candidate, usage, source, None);
-                self.lines.push(line);
-            }
-            // It said no.
-            Some(_) => (),
-            None => {
-                let input = self.estimated(&candidate, 0).input.max(1);
-                self.unheard = self.unheard.max(input);
-            }
+    /// Nobody waits for the attempt any more. What is still to come of it is heard out when the
+    /// call is closed.
+    pub fn leaves(&mut self, rest: Rest) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.rest = Some(rest);
         }
+    }
+
+    /// What the attempt came to, of which the client got nothing.
+    pub fn hears(&mut self, heard: Heard) {
+        if let Heard::Answer(delivered) = &heard {
+            self.delivers(delivered);
+            return;
+        }
+        let Some(Attempt { candidate, .. }) = self.attempt.take() else { return };
+        let most = self.most(&candidate);
+        let usage = match heard {
+            Heard::Nothing | Heard::Answer(_) => return,
+            Heard::Failure => Usage { output: 0, ..most },
+            Heard::Lost => most,
+        };
+        let tier = self.tier_at(&candidate);
+        self.adds(&candidate, usage, UsageSource::Estimated, tier);
     }
 
     /// The answer of the attempt went to the client, as far as it did.
@@ -333,50 +380,64 @@ impl Tab {
         let Some(Attempt { candidate, .. }) = self.attempt.take() else {
             return (Usage::default(), UsageSource::None);
         };
-        let Delivered { usage, tokens, is_complete, service_tier } = delivered;
-        let (usage, source) = match usage {
-            Some(said) => {
-                let said = self.believed(*said, &candidate);
-                match is_complete {
-                    true => (said, UsageSource::Upstream),
-                    // What was said so far may be behind what was delivered.
-                    false => (with_output(said, *tokens), UsageSource::Interrupted),
-                }
-            }
-            None if *is_complete => {
-                // An answer that is there whole and was not looked into is taken for usual.
-                let output = if *tokens > 0 { *tokens } else { self.estimate.output };
-                (self.estimated(&candidate, output), UsageSource::Estimated)
-            }
-            None => (self.estimated(&candidate, *tokens), UsageSource::Interrupted),
-        };
-        let line = self.line(&candidate, usage, source, service_tier.clone());
-        self.lines.push(line);
+        let (usage, source) = self.used(&candidate, delivered);
+        let tier = delivered.service_tier.clone().or_else(|| self.tier_at(&candidate));
+        self.adds(&candidate, usage, source, tier);
         (usage, source)
     }
 
-    /// What nobody said, and never more than was held for it.
-    fn estimated(&self, to: &Candidate, output: u64) -> Usage {
-        let (mut input, mut output) = (self.estimate.input, output);
-        if let Some(weight) = self.weight_of(to) {
-            input = input.min(weight.bound.input_tokens);
-            output = output.min(weight.bound.output_tokens());
+    /// What an answer has used, by its upstream's word. Where that is missing, as much as it may
+    /// have been: what is held for it, unless one saw less of it.
+    fn used(&self, at: &Candidate, delivered: &Delivered) -> (Usage, UsageSource) {
+        let Delivered { usage, tokens, at_least, is_complete, goes_on, .. } = delivered;
+        let most = self.most(at);
+        let seen = |unseen: bool| match unseen {
+            true => most.output.max(*at_least),
+            false => (*tokens).min(most.output).max(*at_least),
+        };
+        match usage {
+            Some(said) if *is_complete => (self.believed(*said, at), UsageSource::Upstream),
+            Some(said) => {
+                let said = self.believed(*said, at);
+                let is_behind = *goes_on || said.total_output() < tokens / BEHIND;
+                let output = if is_behind { seen(*goes_on) } else { 0 };
+                (with_output(said, output), UsageSource::Interrupted)
+            }
+            None if *is_complete => {
+                // Nobody looked into an answer that is there whole.
+                let output = seen(*tokens == 0 || thinks(at));
+                (Usage { output, ..most }, UsageSource::Estimated)
+            }
+            None => {
+                let output = seen(*goes_on || thinks(at));
+                (Usage { output, ..most }, UsageSource::Interrupted)
+            }
         }
+    }
+
+    /// The most that a call can use there: what was held for it, where anything was.
+    fn most(&self, at: &Candidate) -> Usage {
+        let (input, output) = match self.weight_of(at) {
+            Some(Weight { bound, .. }) => (bound.input_tokens, bound.output_tokens()),
+            None => self.estimate.amount.at(&at.model),
+        };
         Usage { input, output, ..Usage::default() }
+    }
+
+    /// The tier of service that a call asks for, where that is passed on.
+    fn tier_at(&self, at: &Candidate) -> Option<String> {
+        match at.model.upstream.dialect {
+            Dialect::OpenAi | Dialect::AzureOpenAi => self.estimate.service_tier.clone(),
+            Dialect::Anthropic | Dialect::Gemini => None,
+        }
     }
 
     /// What an upstream says, within what is possible.
     fn believed(&self, said: Usage, at: &Candidate) -> Usage {
-        let model = &at.model;
-        let context = u64::from(model.context_length) + u64::from(model.max_output_tokens);
-        let most = match context.saturating_mul(self.estimate.choices.max(1)) {
-            0 => MOST_TOKENS,
-            most => most,
-        };
-        let (usage, was_clamped) = said.clamped(most);
+        let (usage, was_clamped) = said.clamped(self.estimate.amount.believable_at(&at.model));
         if was_clamped {
             self.meter.metrics.usage_clamped.inc();
-            let provider = &model.upstream.provider;
+            let provider = &at.model.upstream.provider;
             tracing::error!(
                 request.id = %self.call,
                 provider,
@@ -387,10 +448,22 @@ impl Tab {
     }
 
     fn weight_of(&self, to: &Candidate) -> Option<&Weight> {
-        let is_it = |it: &Candidate| {
-            Arc::ptr_eq(&it.model, &to.model) && it.credential.id == to.credential.id
-        };
-        self.weights.iter().find(|(it, _)| is_it(it)).map(|(_, weight)| weight)
+        self.weights.iter().find(|(it, _)| is_same(it, to)).map(|(_, weight)| weight)
+    }
+
+    fn adds(
+        &mut self,
+        at: &Candidate,
+        usage: Usage,
+        source: UsageSource,
+        service_tier: Option<String>,
+    ) {
+        let unpriced = |it: &PinnedPrice| it.price.unpriced(&usage, service_tier.as_deref());
+        if at.price.as_ref().is_some_and(|it| !unpriced(it).is_empty()) {
+            self.meter.metrics.usage_unpriced.inc();
+        }
+        let line = self.line(at, usage, source, service_tier);
+        self.lines.push(line);
     }
 
     fn line(
@@ -403,11 +476,6 @@ impl Tab {
         let model = &at.model;
         let price = at.price.as_ref();
         let cost = price.map(|it| it.price.cost(&usage, service_tier.as_deref()));
-        let unpriced =
-            price.is_some_and(|it| !it.price.unpriced(&usage, service_tier.as_deref()).is_empty());
-        if unpriced {
-            self.meter.metrics.usage_unpriced.inc();
-        }
         Line {
             model: model.name.clone(),
             upstream: model.upstream.id,
@@ -426,20 +494,45 @@ impl Tab {
         cost_of(&self.lines)
     }
 
-    fn usage_of_lines(&self) -> u64 {
-        self.lines.iter().fold(0, |sum, it| sum.saturating_add(it.usage.total()))
+    /// The call is over, or its client has left. What it came to is counted and told of, at once
+    /// or when the rest of its answer has been heard. Answers how many tokens it was by then, for
+    /// the limits on them: a call that was sent and then left by its caller has used its input.
+    pub fn close(mut self, event: Box<Event>) -> u64 {
+        let (tokens, meter) = (self.tokens_for_limits(), self.meter.clone());
+        match self.attempt.as_mut().and_then(|it| it.rest.take()) {
+            Some(rest) => meter.hears_out(Unheard::new(self, event, rest)),
+            None => self.settle(event),
+        }
+        tokens
     }
 
-    /// Counts what the call came to, and tells of it. Answers how many tokens that was, for the
-    /// limits on them: a call that was sent and then left by its caller has used its input.
-    pub fn close(mut self, mut event: Box<Event>) -> u64 {
-        // Somebody went away while it was under way.
-        self.ends_unheard(0, UsageSource::Interrupted);
+    /// What nobody counted is taken for usual: a limit is no bill.
+    fn tokens_for_limits(&self) -> u64 {
+        let (mut counted, mut usual) = (0_u64, 0);
+        let Estimate { input, output, .. } = &self.estimate;
+        for line in &self.lines {
+            match line.source {
+                UsageSource::Upstream => counted = counted.saturating_add(line.usage.total()),
+                UsageSource::Estimated | UsageSource::Interrupted | UsageSource::None => {
+                    usual = line.usage.total().min(input.saturating_add(*output)).max(usual);
+                }
+            }
+        }
+        if self.attempt.is_some() {
+            usual = usual.max(*input);
+        }
+        counted.saturating_add(usual)
+    }
+
+    /// Counts what the call came to, and tells of it.
+    pub(super) fn settle(mut self, mut event: Box<Event>) {
+        // It was sent, and nobody knows more.
+        self.hears(Heard::Lost);
         let cost = self.cost();
         let whole = Amounts {
             money: cost.nanos(),
             requests: self.was_sent.into(),
-            tokens: i64::try_from(self.usage_of_lines()).unwrap_or(i64::MAX),
+            tokens: i64::try_from(usage_of(&self.lines)).unwrap_or(i64::MAX),
         };
         event.billed_at_ms = self.billed_at_ms;
         event.cost = cost;
@@ -449,20 +542,26 @@ impl Tab {
             event.overrun = Money::from_nanos(overrun);
             if overrun > 0 {
                 self.meter.metrics.overruns.inc();
+                tracing::error!(
+                    request.id = %self.call,
+                    overrun,
+                    "a call cost {} nano-dollars more than was held for it", overrun
+                );
             }
         }
         for (budget, amount) in std::mem::take(&mut self.allowed) {
             self.meter.allowances.correct(budget, amount, &event.counted);
         }
         event.lines = std::mem::take(&mut self.lines);
+        if let Some(last) = event.lines.last().filter(|_| event.usage_source == UsageSource::None) {
+            (event.usage, event.usage_source) = (last.usage, last.source);
+        }
         let asked = |it: &Bearing| it.budget.id;
         let held = match self.was_asked {
             true => self.bearings.iter().map(asked).collect(),
             false => Vec::new(),
         };
-        let tokens = u64::try_from(whole.tokens).unwrap_or(u64::MAX).max(self.unheard);
         self.meter.settle(self.shard, event, &held);
-        tokens
     }
 
     fn counted(&self, whole: Amounts) -> Vec<Counted> {
@@ -477,18 +576,28 @@ impl Tab {
 }
 
 impl Intent {
-    /// What is told of the call when its process died: what had been delivered is paid for.
+    /// What is told of the call when its process died: what attempts before had come to, and of
+    /// the one under way as much as may have been written, for nobody heard the rest. An upstream
+    /// that stopped when we were gone wrote what had been delivered, and what was delivered since
+    /// that was written down.
     pub fn settled(self, delivered: u64) -> (Box<Event>, Vec<BudgetId>) {
-        let Self { mut event, line, price, bearings } = self;
+        let Self { mut event, lines, line, price, stops_when_cut, bearings, is_held: _ } = self;
+        event.lines = lines;
         if let Some(mut line) = line {
-            line.usage.output = line.usage.output.max(delivered);
-            let cost = price.map_or(Pico::ZERO, |it| it.price.cost(&line.usage, None));
-            line.cost = cost;
+            let since = delivered.saturating_add(PROGRESS);
+            line.usage.output = match line.usage.output {
+                // It was written down by a release that did not know, or writes nothing.
+                0 => delivered,
+                most if stops_when_cut => most.min(since),
+                most => most,
+            };
+            let tier = line.service_tier.as_deref();
+            line.cost = price.map_or(Pico::ZERO, |it| it.price.cost(&line.usage, tier));
             (event.usage, event.usage_source) = (line.usage, UsageSource::Interrupted);
-            event.lines = vec![line];
+            event.lines.push(line);
         }
         event.cost = cost_of(&event.lines);
-        let tokens = i64::try_from(event.usage.total()).unwrap_or(i64::MAX);
+        let tokens = i64::try_from(usage_of(&event.lines)).unwrap_or(i64::MAX);
         let whole = Amounts { money: event.cost.nanos(), requests: 1, tokens };
         let share = |it: &Borne| super::bearing::share_of(it.share, whole);
         let counted = bearings.iter().map(|it| Counted {
@@ -499,6 +608,19 @@ impl Intent {
         event.counted = counted.collect();
         (Box::new(event), bearings.into_iter().map(|it| it.budget).collect())
     }
+}
+
+fn is_same(one: &Candidate, other: &Candidate) -> bool {
+    Arc::ptr_eq(&one.model, &other.model) && one.credential.id == other.credential.id
+}
+
+/// Whether it may write what nobody gets to see.
+fn thinks(at: &Candidate) -> bool {
+    at.model.capabilities.contains(&Capability::Reasoning)
+}
+
+fn usage_of(lines: &[Line]) -> u64 {
+    lines.iter().fold(0, |sum, it| sum.saturating_add(it.usage.total()))
 }
 
 /// With at least so many tokens of output.

@@ -2,8 +2,8 @@
 
 use shared::{
     counters::Amounts,
-    money::{Bound, CacheWrites, Money, Pico},
-    snapshot::{Dialect, Modality},
+    money::{Bound, CacheWrites, Money, Pico, Price},
+    snapshot::{Capability, Dialect, Modality},
 };
 
 use crate::{
@@ -32,14 +32,55 @@ pub struct Weight {
     pub cost: Money,
 }
 
+/// What a call can come to by its length alone: enough to charge it by where nothing is known of
+/// what was used, and no budget had it weighed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// No tokenizer makes more tokens of a text than it has bytes.
+    bytes: u64,
+    /// The caller's cap on each choice; none of what writes nothing.
+    cap: Option<u64>,
+    writes: bool,
+    choices: u64,
+    contexts: u64,
+}
+
+impl Amount {
+    pub fn of(ask: &Ask) -> Self {
+        Self {
+            bytes: ask.text().len() as u64,
+            cap: ask.cap(None),
+            writes: ask.form.writes(),
+            choices: ask.choices.into(),
+            contexts: ask.contexts.into(),
+        }
+    }
+
+    /// The most input and output that it has at a model.
+    pub fn at(&self, model: &Model) -> (u64, u64) {
+        let input = (self.bytes + FRAME).min(context(model, self.contexts));
+        let beside = if thinks_beside_its_cap(model) { cap(None, model) } else { 0 };
+        let output = if self.writes { beside.saturating_add(cap(self.cap, model)) } else { 0 };
+        (input, output.saturating_mul(self.choices))
+    }
+
+    /// How many tokens of one class are believed at most. What was sent may be more than the
+    /// catalogue says that the model can read.
+    pub fn believable_at(&self, model: &Model) -> u64 {
+        let output = u64::from(model.max_output_tokens).saturating_mul(self.choices.max(1));
+        let most = context(model, self.contexts).saturating_add(output);
+        most.max(self.bytes)
+    }
+}
+
 impl Weight {
     pub fn of(ask: &Ask, marks: &Marks, to: &Candidate) -> Self {
         let model = &to.model;
-        let cap = if ask.form.writes() { cap(ask, model, to.most_output) } else { 0 };
-        let input = input(marks, model);
+        let cap = if ask.form.writes() { cap(ask.cap(to.most_output), model) } else { 0 };
+        let input = input(marks, model, ask.contexts.into());
         let bound = Bound {
             input_tokens: input,
-            output_tokens_per_choice: beside(marks, input).saturating_add(cap),
+            output_tokens_per_choice: beside(marks, input, model).saturating_add(cap),
             choices: ask.choices.into(),
             images: pictures(model).saturating_mul(ask.choices.into()),
             searches: marks.searches,
@@ -72,19 +113,24 @@ impl Weight {
     }
 }
 
-/// What each choice is written within: the caller's cap, the model's, and what is allowed.
-fn cap(ask: &Ask, model: &Model, allowed: Option<u64>) -> u64 {
+/// What each choice is written within: what is allowed, and what the model can.
+fn cap(allowed: Option<u64>, model: &Model) -> u64 {
     let (most, context) = (u64::from(model.max_output_tokens), u64::from(model.context_length));
     // Nobody says how much some models write; never more than they can hold.
     let most = if most > 0 { most } else { context.max(1) };
-    ask.cap(allowed).map_or(most, |it| it.min(most))
+    allowed.map_or(most, |it| it.min(most))
 }
 
-fn input(marks: &Marks, model: &Model) -> u64 {
-    let context = match u64::from(model.context_length) {
+/// What a model can read, in so many contexts: each of several texts has one of its own.
+fn context(model: &Model, contexts: u64) -> u64 {
+    match u64::from(model.context_length) {
         0 => shared::usage::MOST_TOKENS,
-        context => context,
-    };
+        context => context.saturating_mul(contexts.max(1)),
+    }
+}
+
+fn input(marks: &Marks, model: &Model, contexts: u64) -> u64 {
+    let context = context(model, contexts);
     if marks.is_input_unbounded {
         return context;
     }
@@ -98,9 +144,17 @@ fn input(marks: &Marks, model: &Model) -> u64 {
     context.min(marks.bytes + frames + picture.saturating_mul(marks.images))
 }
 
-/// What is paid as output and does not count against the cap.
-fn beside(marks: &Marks, input: u64) -> u64 {
-    if marks.predicts { input } else { 0 }
+/// What is paid as output and does not count against the cap: what was predicted otherwise, and
+/// what is thought where the cap is for the answer alone.
+fn beside(marks: &Marks, input: u64, model: &Model) -> u64 {
+    let predicted = if marks.predicts { input } else { 0 };
+    let thought = if thinks_beside_its_cap(model) { cap(None, model) } else { 0 };
+    predicted.saturating_add(thought)
+}
+
+/// Whether a model may think beyond the cap that it is sent.
+pub fn thinks_beside_its_cap(model: &Model) -> bool {
+    !model.upstream.quirks.output_cap_is_hard && model.capabilities.contains(&Capability::Reasoning)
 }
 
 /// How many pictures a model may make for each choice.
@@ -119,11 +173,28 @@ fn cache_writes(marks: &Marks, model: &Model) -> CacheWrites {
 }
 
 /// Why a candidate cannot be used where a hard budget on money applies, if so.
-pub fn not_priced(marks: &Marks, weight: &Weight, to: &Candidate) -> Option<&'static str> {
+pub fn not_priced(
+    ask: &Ask,
+    marks: &Marks,
+    weight: &Weight,
+    to: &Candidate,
+) -> Option<&'static str> {
     let Some(pinned) = &to.price else { return Some("it has no price") };
     if marks.is_work_unbounded {
         return Some("nobody can say how often its provider would search or run something");
     }
+    let passes_on = matches!(to.model.upstream.dialect, Dialect::OpenAi | Dialect::AzureOpenAi);
+    let tier = ask.service_tier.as_deref().filter(|_| passes_on);
+    if tier.is_some_and(|it| !is_priced(it, &pinned.price)) {
+        return Some("the tier of service that is asked for has no price");
+    }
     let unknown = pinned.price.unpriced_within(&weight.bound, None);
     (!unknown.is_empty()).then_some("what it may do beside writing has no price")
+}
+
+/// The usual tier costs what a price says first; and what the vendor chooses by itself costs no
+/// more than the dearest, which is what is held.
+fn is_priced(tier: &str, price: &Price) -> bool {
+    const USUAL: [&str; 4] = ["auto", "default", "standard", "standard_only"];
+    USUAL.contains(&tier) || price.service_tiers().iter().any(|it| it.name == tier)
 }

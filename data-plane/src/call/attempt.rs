@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::body::{Body, Incoming};
+use hyper_util::client::legacy::ResponseFuture;
 use shared::ids::OrganizationId;
 use tokio::time::Instant;
 
@@ -13,6 +14,7 @@ use super::{Calling, Fate, Pace, Paced, Piece, Relay, Reply, Timer, UpstreamFail
 use crate::{
     admit::{Memory, Room},
     ask::{Ask, Form},
+    budgets::{Delivered, Heard, thinks_beside_its_cap},
     catalog::Candidate,
     egress::Client,
     providers::{Class, Provider, Reader, Refusal, Request, Whole},
@@ -50,6 +52,21 @@ pub(super) enum Ended {
 }
 
 impl Ended {
+    /// What an attempt came to of which the client got nothing, or nobody waits any more.
+    pub(super) async fn heard_out(self, status: Option<StatusCode>) -> Heard {
+        match self {
+            Self::Answered(Reply::Whole { usage, service_tier, .. }) => Heard::Answer(Delivered {
+                usage,
+                is_complete: true,
+                service_tier,
+                ..Delivered::default()
+            }),
+            Self::Answered(Reply::Stream { relay, .. }) => Heard::Answer(relay.hear_out().await),
+            Self::Refused(_) => Heard::Nothing,
+            Self::Failed(why) => why.heard(status),
+        }
+    }
+
     pub(super) fn fate(&self, status: Option<StatusCode>) -> Fate {
         match self {
             Self::Answered(_) => Fate::Answered,
@@ -63,23 +80,54 @@ impl Ended {
 pub(super) struct Sending<'a> {
     pub client: &'a Client,
     pub calling: &'a Arc<Calling>,
-    pub ask: &'a Ask,
+    pub ask: &'a Arc<Ask>,
     pub room: &'a Arc<Room>,
     pub organization: OrganizationId,
     /// When the call has to be over, where its upstream does not say otherwise.
     pub end: Instant,
 }
 
+/// An attempt under way, until the client can be told something: how it ended, and what the
+/// upstream said, also when the rest of its answer is none. It owns all that it needs, since it
+/// goes on when its caller leaves: what it comes to has to be paid for.
+pub(super) type Asked = BoxFuture<'static, (Option<StatusCode>, Result<Ended, UpstreamFailure>)>;
+
+/// What such an attempt needs.
+struct Hearing {
+    calling: Arc<Calling>,
+    ask: Arc<Ask>,
+    room: Arc<Room>,
+    organization: OrganizationId,
+    end: Instant,
+    candidate: Candidate,
+}
+
 impl Sending<'_> {
-    /// Sends `request`, and returns when the client can be told something. `status` is
-    /// what the upstream said, also when the rest of its answer is none.
-    pub async fn send(
-        &self,
-        candidate: &Candidate,
-        request: Request,
+    pub fn send(&self, candidate: &Candidate, request: Request) -> Asked {
+        let hearing = Hearing {
+            calling: self.calling.clone(),
+            ask: self.ask.clone(),
+            room: self.room.clone(),
+            organization: self.organization,
+            end: self.end,
+            candidate: candidate.clone(),
+        };
+        let response = self.client.request(request);
+        Box::pin(async move {
+            let mut status = None;
+            let ended = hearing.hear(response, &mut status).await;
+            (status, ended)
+        })
+    }
+}
+
+impl Hearing {
+    async fn hear(
+        self,
+        response: ResponseFuture,
         status: &mut Option<StatusCode>,
     ) -> Result<Ended, UpstreamFailure> {
-        let Self { client, calling, ask, .. } = *self;
+        let Self { calling, ask, candidate, .. } = &self;
         let own = candidate.model.upstream.timeouts;
         let (timeouts, now) = (calling.timeouts.at(own), Instant::now());
         // An upstream that says how long it takes may take longer than others, or less.
@@ -87,7 +135,7 @@ impl Sending<'_> {
         let first_byte = end.min(now + timeouts.first_byte);
         let pace = Pace { first_byte, idle: timeouts.idle, end, silence: timeouts.ping };
         let mut timer = Timer::new(first_byte);
-        let response = timer.limit(first_byte, client.request(request)).await;
+        let response = timer.limit(first_byte, response).await;
         let late =
             if first_byte == end { UpstreamFailure::Total } else { UpstreamFailure::FirstByte };
         let (head, body) = response.ok_or(late)??.into_parts();
@@ -104,7 +152,7 @@ impl Sending<'_> {
             let mut reader = provider.reader(ask);
             let first = first_output(&mut body, reader.as_mut()).await?;
             let watch = Watch::new(calling, candidate.credential.id);
-            let relay = Relay::new(first, body, reader, watch);
+            let relay = Relay::new(first, body, reader, watch).within(self.most_output());
             return Ok(Ended::Answered(Reply::Stream { content_type, relay }));
         }
         let mut memory = self.room.memory(self.organization);
@@ -122,6 +170,14 @@ impl Sending<'_> {
             usage,
             service_tier,
         }))
+    }
+
+    /// How many tokens all choices may have together, where a budget bears the call and its cap
+    /// is for all that is written.
+    fn most_output(&self) -> Option<u64> {
+        let is_hard = self.ask.form.writes() && !thinks_beside_its_cap(&self.candidate.model);
+        let each = self.candidate.most_output.filter(|_| is_hard);
+        each.map(|it| it.saturating_mul(self.ask.choices.into()))
     }
 }
 
@@ -241,7 +297,7 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::providers::NotAnAnswer;
+    use crate::providers::{NotAnAnswer, Output};
 
     /// Lets everything through.
     struct Plain;
@@ -259,8 +315,8 @@ mod tests {
             None
         }
 
-        fn delivered(&self) -> u64 {
-            0
+        fn delivered(&self) -> Output {
+            Output::default()
         }
     }
 

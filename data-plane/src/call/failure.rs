@@ -13,7 +13,8 @@ use shared::{
 use super::{Attempt, Served};
 use crate::{
     admit::Overloaded,
-    budgets::NotCovered,
+    budgets::{Heard, NotCovered},
+    journal::NotWritten,
     providers::{CannotSay, NotAnAnswer},
 };
 
@@ -37,6 +38,8 @@ pub enum UpstreamFailure {
     Connect(#[source] legacy::Error),
     #[error("no connection came about in time")]
     ConnectTimeout(#[source] legacy::Error),
+    #[error("the connection was gone before anything was sent")]
+    NotSent(#[source] legacy::Error),
     #[error("the connection broke before the answer")]
     Lost(#[source] legacy::Error),
     #[error("the connection broke within the answer")]
@@ -63,10 +66,14 @@ pub enum UpstreamFailure {
     Unsaid(#[from] CannotSay),
     #[error("the answer was too long")]
     TooLong,
+    #[error("it wrote more than it was asked for at most")]
+    Overrun,
     #[error(transparent)]
     NoRoom(#[from] Overloaded),
     #[error(transparent)]
     NotCovered(#[from] NotCovered),
+    #[error(transparent)]
+    NotWritten(#[from] NotWritten),
     #[error("it has failed too often, and is left alone for {0:?} more")]
     LeftAlone(Duration),
     #[error("this proxy is about to stop")]
@@ -83,15 +90,45 @@ impl UpstreamFailure {
         }
     }
 
-    /// Whether there was no connection to send anything on.
-    pub(super) fn is_unreached(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::ConnectTimeout(_))
+    /// What an attempt has come to that failed so before the client got anything. Where nobody
+    /// can say what its upstream wants for it, that is as much as it may; one that said no wants
+    /// nothing, however it went on.
+    pub(super) fn heard(&self, status: Option<StatusCode>) -> Heard {
+        match self {
+            _ if status.is_some_and(|it| !it.is_success()) => Heard::Nothing,
+            Self::Connect(_)
+            | Self::ConnectTimeout(_)
+            | Self::NotSent(_)
+            | Self::Credential(_)
+            | Self::Server { .. }
+            | Self::Redirect(_)
+            | Self::Unsaid(_)
+            | Self::NotCovered(_)
+            | Self::NotWritten(_)
+            | Self::LeftAlone(_) => Heard::Nothing,
+            Self::Answer(NotAnAnswer::Failed) => Heard::Failure,
+            Self::Lost(_)
+            | Self::Broken(_)
+            | Self::Truncated
+            | Self::FirstByte
+            | Self::Idle
+            | Self::Total
+            | Self::Compressed
+            | Self::Answer(_)
+            | Self::TooLong
+            | Self::Overrun
+            | Self::NoRoom(_)
+            | Self::Leaving => Heard::Lost,
+        }
     }
 
-    pub fn is_timeout(&self) -> bool {
+    /// Whether its upstream may go on writing what we do not wait for any longer.
+    pub(super) fn is_our_impatience(&self) -> bool {
         match self {
-            Self::ConnectTimeout(_) | Self::FirstByte | Self::Idle | Self::Total => true,
+            Self::FirstByte | Self::Idle | Self::Total | Self::NoRoom(_) | Self::Leaving => true,
             Self::Connect(_)
+            | Self::ConnectTimeout(_)
+            | Self::NotSent(_)
             | Self::Lost(_)
             | Self::Broken(_)
             | Self::Truncated
@@ -102,7 +139,31 @@ impl UpstreamFailure {
             | Self::Answer(_)
             | Self::Unsaid(_)
             | Self::NotCovered(_)
+            | Self::NotWritten(_)
             | Self::TooLong
+            | Self::Overrun
+            | Self::LeftAlone(_) => false,
+        }
+    }
+
+    pub fn is_timeout(&self) -> bool {
+        match self {
+            Self::ConnectTimeout(_) | Self::FirstByte | Self::Idle | Self::Total => true,
+            Self::Connect(_)
+            | Self::NotSent(_)
+            | Self::Lost(_)
+            | Self::Broken(_)
+            | Self::Truncated
+            | Self::Credential(_)
+            | Self::Server { .. }
+            | Self::Redirect(_)
+            | Self::Compressed
+            | Self::Answer(_)
+            | Self::Unsaid(_)
+            | Self::NotCovered(_)
+            | Self::NotWritten(_)
+            | Self::TooLong
+            | Self::Overrun
             | Self::NoRoom(_)
             | Self::LeftAlone(_)
             | Self::Leaving => false,
@@ -113,9 +174,12 @@ impl UpstreamFailure {
         match self {
             Self::Unsaid(_) => Kind::Invalid,
             Self::NotCovered(_) => Kind::OutOfCredit,
-            Self::NoRoom(_) | Self::LeftAlone(_) | Self::Leaving => Kind::Unavailable,
+            Self::NoRoom(_) | Self::NotWritten(_) | Self::LeftAlone(_) | Self::Leaving => {
+                Kind::Unavailable
+            }
             Self::Connect(_)
             | Self::ConnectTimeout(_)
+            | Self::NotSent(_)
             | Self::Lost(_)
             | Self::Broken(_)
             | Self::Truncated
@@ -127,7 +191,8 @@ impl UpstreamFailure {
             | Self::Redirect(_)
             | Self::Compressed
             | Self::Answer(_)
-            | Self::TooLong => Kind::Upstream,
+            | Self::TooLong
+            | Self::Overrun => Kind::Upstream,
         }
     }
 
@@ -139,10 +204,12 @@ impl UpstreamFailure {
             Self::Credential(_) => code::PROVIDER_AUTH_ERROR,
             Self::Unsaid(_) => code::UNSUPPORTED_PARAMETER,
             Self::NotCovered(_) => code::BUDGET_EXCEEDED,
+            Self::NotWritten(it) => it.code(),
             Self::LeftAlone(_) => code::UPSTREAM_OVERLOADED,
             Self::NoRoom(it) => it.code(),
             Self::Leaving => code::UNAVAILABLE,
             Self::Connect(_)
+            | Self::NotSent(_)
             | Self::Lost(_)
             | Self::Broken(_)
             | Self::Truncated
@@ -150,7 +217,8 @@ impl UpstreamFailure {
             | Self::Redirect(_)
             | Self::Compressed
             | Self::Answer(_)
-            | Self::TooLong => code::UPSTREAM_ERROR,
+            | Self::TooLong
+            | Self::Overrun => code::UPSTREAM_ERROR,
         }
     }
 }
@@ -160,9 +228,22 @@ impl From<legacy::Error> for UpstreamFailure {
         match (error.is_connect(), is_timeout(&error)) {
             (true, true) => Self::ConnectTimeout(error),
             (true, false) => Self::Connect(error),
+            (false, _) if is_unsent(&error) => Self::NotSent(error),
             (false, _) => Self::Lost(error),
         }
     }
+}
+
+/// Whether the connection took nothing of the request.
+fn is_unsent(error: &legacy::Error) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(present) = cause {
+        if present.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) {
+            return true;
+        }
+        cause = present.source();
+    }
+    false
 }
 
 fn is_timeout(error: &legacy::Error) -> bool {
@@ -285,6 +366,7 @@ impl Classified for CallFailed {
             }
             UpstreamFailure::Connect(_)
             | UpstreamFailure::ConnectTimeout(_)
+            | UpstreamFailure::NotSent(_)
             | UpstreamFailure::Lost(_)
             | UpstreamFailure::Broken(_)
             | UpstreamFailure::Truncated
@@ -297,6 +379,8 @@ impl Classified for CallFailed {
             | UpstreamFailure::Compressed
             | UpstreamFailure::Answer(_)
             | UpstreamFailure::TooLong
+            | UpstreamFailure::Overrun
+            | UpstreamFailure::NotWritten(_)
             | UpstreamFailure::NotCovered(_)
             | UpstreamFailure::NoRoom(_)
             | UpstreamFailure::LeftAlone(_)

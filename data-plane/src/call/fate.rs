@@ -31,7 +31,7 @@ pub enum Fate {
     Unsaid,
     /// Nothing was sent: the site has failed too often, or we are about to stop.
     LeftAlone,
-    /// Nothing was sent: it could not have been paid for.
+    /// Nothing was sent: it could not have been paid for, or not been written down.
     NotCovered,
 }
 
@@ -121,9 +121,10 @@ impl Fate {
                 }
             }
             UpstreamFailure::Connect(_) => Self::Unreachable,
-            UpstreamFailure::Lost(_) | UpstreamFailure::Broken(_) | UpstreamFailure::Truncated => {
-                Self::Lost
-            }
+            UpstreamFailure::NotSent(_)
+            | UpstreamFailure::Lost(_)
+            | UpstreamFailure::Broken(_)
+            | UpstreamFailure::Truncated => Self::Lost,
             UpstreamFailure::ConnectTimeout(_)
             | UpstreamFailure::FirstByte
             | UpstreamFailure::Idle
@@ -133,9 +134,11 @@ impl Fate {
             UpstreamFailure::Credential(_) => Self::Refused,
             UpstreamFailure::Server { .. } => Self::Server,
             UpstreamFailure::Redirect(_) => Self::NotAnAnswer,
-            UpstreamFailure::TooLong | UpstreamFailure::NoRoom(_) => Self::TooMuch,
+            UpstreamFailure::TooLong | UpstreamFailure::Overrun | UpstreamFailure::NoRoom(_) => {
+                Self::TooMuch
+            }
             UpstreamFailure::Unsaid(_) => Self::Unsaid,
-            UpstreamFailure::NotCovered(_) => Self::NotCovered,
+            UpstreamFailure::NotCovered(_) | UpstreamFailure::NotWritten(_) => Self::NotCovered,
             UpstreamFailure::LeftAlone(_) | UpstreamFailure::Leaving => Self::LeftAlone,
         }
     }

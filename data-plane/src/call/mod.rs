@@ -5,7 +5,7 @@
 //! an error and not an answer; until then another candidate may be asked, and after that
 //! none; a vendor's complaint about our credential never looks like one about the
 //! caller's key; who still waits when we leave is told so, and nobody is asked after that.
-//! Dropping any of this hangs up on the upstream.
+//! An attempt owns what it needs: when its caller leaves, its answer is heard out all the same.
 
 mod attempt;
 mod breaker;
@@ -173,15 +173,16 @@ pub async fn call(
     tab: &mut Tab,
 ) -> Result<Open, CallFailed> {
     let Plan { caller, ask, candidates, reason } = plan;
+    let (asked, ask) = (ask.model.clone(), Arc::new(ask));
     let now = Instant::now();
     calling.retries.note_call(now);
     let (organization, end) = (caller.organization(), now + calling.timeouts.total);
     let sending = Sending { client, calling, ask: &ask, room, organization, end };
-    let mut trying = Trying { sending, tab, attempts: Vec::with_capacity(1), again: vec![] };
+    let mut trying = Trying::new(sending, tab);
     let tried = trying.each(&candidates).await;
     let (candidate, ended) = tried.expect("a plan has a candidate");
-    let (cost, attempts, model) = (trying.tab.cost(), trying.attempts, candidate.model.clone());
-    let served = Served { asked: ask.model, model, reason, attempts };
+    let (cost, attempts) = (trying.tab.cost(), std::mem::take(&mut trying.attempts));
+    let served = Served { asked, model: candidate.model.clone(), reason, attempts };
     match ended {
         Ended::Answered(reply) => Ok(Open { caller, served, reply }),
         Ended::Refused(refusal) => Ok(Open { caller, served, reply: refusal.into() }),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 
 use super::{Paced, Piece, UpstreamFailure, Watch};
 use crate::{budgets::Delivered, providers::Reader};
@@ -14,6 +14,9 @@ use crate::{budgets::Delivered, providers::Reader};
 /// A comment: no client takes it for an event, and what is between us and the client sees
 /// that the connection lives.
 const PING: Bytes = Bytes::from_static(b": ping\n\n");
+
+/// The longest answer that is heard out when nobody waits for it any more.
+const MOST_HEARD: usize = 32 * 1024 * 1024;
 
 /// Gives what the upstream sends, as it comes, and fails unless the stream said that it
 /// was complete: one that merely stops looks the same to most clients.
@@ -23,28 +26,62 @@ pub struct Relay<B> {
     reader: Box<dyn Reader>,
     end: End,
     watch: Watch,
+    /// How many tokens it may have, where a budget bears the call.
+    most: Option<u64>,
     is_over: bool,
+    /// Whether we stopped listening while the upstream may go on.
+    is_left: bool,
 }
 
 impl<B> Relay<B> {
     /// `first` is what the reader has made of the beginning.
     pub fn new(first: Bytes, rest: Paced<B>, reader: Box<dyn Reader>, watch: Watch) -> Self {
-        Self { first: Some(first), rest, reader, end: End::default(), watch, is_over: false }
+        Self {
+            first: Some(first),
+            rest,
+            reader,
+            end: End::default(),
+            watch,
+            most: None,
+            is_over: false,
+            is_left: false,
+        }
+    }
+
+    /// Breaks off where the upstream surely writes more tokens than that.
+    pub fn within(mut self, most: Option<u64>) -> Self {
+        self.most = most;
+        self
     }
 
     /// What is known of what the client got, so far.
     pub fn delivered(&self) -> Delivered {
+        let (output, is_complete) = (self.reader.delivered(), self.reader.is_complete());
+        let stops = is_complete || self.reader.may_be_cut();
         Delivered {
             usage: self.reader.usage(),
-            tokens: self.reader.delivered(),
-            is_complete: self.reader.is_complete(),
+            tokens: output.at_most,
+            at_least: output.at_least,
+            is_complete,
+            goes_on: !stops && (self.is_left || !self.is_over),
             service_tier: self.reader.service_tier(),
         }
     }
 
-    /// How many tokens of output the client got, as far as one sees.
+    /// How many tokens of output the client got at most.
     pub fn delivered_tokens(&self) -> u64 {
-        self.reader.delivered()
+        self.reader.delivered().at_most
+    }
+
+    /// Whether there is nothing to be gained by listening on: all is said, or the upstream
+    /// stops when we hang up, and bills no more than it has told so far.
+    pub fn may_be_cut(&self) -> bool {
+        self.is_over || self.reader.is_complete() || self.reader.may_be_cut()
+    }
+
+    /// It may fail to be complete in having written too much.
+    fn is_too_much(&self) -> bool {
+        self.most.is_some_and(|it| self.reader.delivered().at_least > it)
     }
 }
 
@@ -58,6 +95,9 @@ where
             return Poll::Ready(Ok(first));
         }
         loop {
+            if self.is_too_much() {
+                return Poll::Ready(Err(UpstreamFailure::Overrun));
+            }
             let piece = ready!(Pin::new(&mut self.rest).poll_next(cx));
             if self.watch.is_leaving() {
                 return Poll::Ready(Err(UpstreamFailure::Leaving));
@@ -65,6 +105,9 @@ where
             match piece.ok_or(UpstreamFailure::Truncated)?? {
                 Piece::Bytes(bytes) => {
                     let output = self.reader.read(bytes)?;
+                    if self.is_too_much() {
+                        return Poll::Ready(Err(UpstreamFailure::Overrun));
+                    }
                     if !output.is_empty() {
                         return Poll::Ready(Ok(output));
                     }
@@ -75,6 +118,22 @@ where
                 Piece::Silence => (),
             }
         }
+    }
+}
+
+impl<B> Relay<B>
+where
+    Paced<B>: Stream<Item = Result<Piece, UpstreamFailure>> + Unpin,
+{
+    /// What it comes to, when its client has left.
+    pub async fn hear_out(mut self) -> Delivered {
+        let mut heard = 0;
+        while heard <= MOST_HEARD
+            && let Some(Ok(output)) = self.next().await
+        {
+            heard += output.len();
+        }
+        self.delivered()
     }
 }
 
@@ -96,6 +155,7 @@ where
             Err(failure) => failure,
         };
         self.is_over = true;
+        self.is_left = failure.is_our_impatience();
         if self.reader.is_complete() {
             return Poll::Ready(None);
         }
@@ -136,17 +196,19 @@ mod tests {
     use super::*;
     use crate::{
         call::{Pace, Timer, tests::calling},
-        providers::NotAnAnswer,
+        providers::{NotAnAnswer, Output},
     };
 
     /// Lets through what is not a full stop, and takes an exclamation mark for the end.
     #[derive(Default)]
     struct Plain {
         is_complete: bool,
+        tokens: u64,
     }
 
     impl Reader for Plain {
         fn read(&mut self, bytes: Bytes) -> Result<Bytes, NotAnAnswer> {
+            self.tokens += 1;
             self.is_complete |= bytes.contains(&b'!');
             Ok(if &bytes[..] == b"." { Bytes::new() } else { bytes })
         }
@@ -159,8 +221,8 @@ mod tests {
             None
         }
 
-        fn delivered(&self) -> u64 {
-            0
+        fn delivered(&self) -> Output {
+            Output { at_least: self.tokens, at_most: self.tokens }
         }
     }
 
@@ -175,6 +237,16 @@ mod tests {
     }
 
     async fn check(pieces: &'static [(u64, &'static str)], expected: &[&str]) {
+        let told = relay(pieces).map(|it| match it {
+            Ok(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+            Err(failure) => failure.to_string(),
+        });
+        assert_eq!(told.collect::<Vec<_>>().await, expected);
+    }
+
+    fn relay(
+        pieces: &'static [(u64, &'static str)],
+    ) -> Relay<impl Body<Data = Bytes, Error = Infallible> + Unpin> {
         let now = Instant::now();
         let pace = Pace {
             first_byte: now + Duration::from_secs(120),
@@ -184,17 +256,8 @@ mod tests {
         };
         let rest = Paced::new(body(pieces), Timer::new(pace.end), pace);
         let reader = Box::new(Plain::default());
-        let relay = Relay::new(
-            "a\n\n".into(),
-            rest,
-            reader,
-            Watch::new(&calling(), CredentialId::generate()),
-        );
-        let told = relay.map(|it| match it {
-            Ok(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
-            Err(failure) => failure.to_string(),
-        });
-        assert_eq!(told.collect::<Vec<_>>().await, expected);
+        let watch = Watch::new(&calling(), CredentialId::generate());
+        Relay::new("a\n\n".into(), rest, reader, watch)
     }
 
     const CUT: &str = "the stream ended before it was complete";
@@ -204,6 +267,34 @@ mod tests {
         check(&[(1, "b\n\n!")], &["a\n\n", "b\n\n!"]).await;
         check(&[(1, "b\n\n")], &["a\n\n", "b\n\n", CUT]).await;
         check(&[], &["a\n\n", CUT]).await;
+    }
+
+    /// Each piece is a token here.
+    #[tokio::test(start_paused = true)]
+    async fn who_writes_more_than_was_asked_for_is_broken_off() {
+        let mut relay = relay(&[(1, "b"), (1, "c"), (1, "d"), (1, "!")]).within(Some(2));
+        let mut told = Vec::new();
+        while let Some(piece) = relay.next().await {
+            told.push(piece.map_err(|it| it.to_string()));
+        }
+        let pieces: Vec<_> = told.iter().filter_map(|it| it.as_ref().ok()).collect();
+        assert_eq!(pieces, ["a\n\n", "b", "c"]);
+        let why = "it wrote more than it was asked for at most";
+        assert_eq!(told.last().unwrap().as_ref().unwrap_err(), why);
+        // It is hung up on, and what came is what has to be paid for.
+        let delivered = relay.delivered();
+        assert_eq!((delivered.at_least, delivered.goes_on), (3, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_waits_for_is_heard_out() {
+        let heard = relay(&[(1, "b"), (30, "!")]).hear_out().await;
+        assert_eq!((heard.is_complete, heard.goes_on, heard.tokens), (true, false, 2));
+        // Its upstream broke off, or we had no more patience.
+        let heard = relay(&[(1, "b")]).hear_out().await;
+        assert_eq!((heard.is_complete, heard.goes_on), (false, false));
+        let heard = relay(&[(1, "b"), (61, "!")]).hear_out().await;
+        assert_eq!((heard.is_complete, heard.goes_on), (false, true));
     }
 
     #[tokio::test(start_paused = true)]

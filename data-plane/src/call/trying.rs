@@ -8,17 +8,22 @@
 //! call in five, however many models and credentials the call may go to there; and none follows
 //! after the client has been given anything, nor after we have begun to leave.
 
-use std::time::Duration;
+use std::{future::poll_fn, time::Duration};
 
+use http::StatusCode;
 use shared::ids::UpstreamId;
 use tokio::time::{Instant, sleep};
 
 use super::{
     Attempt, Fate,
-    attempt::{Ended, Sending},
+    attempt::{Asked, Ended, Sending},
     retries::pause,
 };
-use crate::{budgets::Tab, call::UpstreamFailure, catalog::Candidate};
+use crate::{
+    budgets::{Heard, Rest, Tab},
+    call::UpstreamFailure,
+    catalog::Candidate,
+};
 
 pub(super) struct Trying<'a> {
     pub sending: Sending<'a>,
@@ -26,13 +31,26 @@ pub(super) struct Trying<'a> {
     pub tab: &'a mut Tab,
     pub attempts: Vec<Attempt>,
     /// The upstreams that were to be asked once more after they had failed.
-    pub again: Vec<UpstreamId>,
+    again: Vec<UpstreamId>,
+    /// The attempt under way.
+    present: Option<Asked>,
+}
+
+/// Whoever waited has left. What was sent is heard out, for it has to be paid for.
+impl Drop for Trying<'_> {
+    fn drop(&mut self) {
+        self.leaves();
+    }
 }
 
 /// A candidate and what it has come to.
 type Tried<'c> = (&'c Candidate, Ended);
 
-impl Trying<'_> {
+impl<'a> Trying<'a> {
+    pub fn new(sending: Sending<'a>, tab: &'a mut Tab) -> Self {
+        Self { sending, tab, attempts: Vec::with_capacity(1), again: vec![], present: None }
+    }
+
     /// `None` when there is no candidate.
     pub async fn each<'c>(&mut self, candidates: &'c [Candidate]) -> Option<Tried<'c>> {
         let mut told: Option<(Tried, Fate)> = None;
@@ -42,7 +60,7 @@ impl Trying<'_> {
                 continue;
             }
             let (ended, fate) = self.attempt(candidate).await;
-            if fate == Fate::NotCovered {
+            if fate == Fate::NotCovered && told.is_some() {
                 // What the attempts before it have come to is told.
                 break;
             }
@@ -79,15 +97,8 @@ impl Trying<'_> {
         let (ended, fate) = match calling.breakers.admit(candidate.credential.id, started) {
             Err(rest) => (Ended::Failed(UpstreamFailure::LeftAlone(rest)), Fate::LeftAlone),
             Ok(pass) => {
-                let asked = calling.unless_leaving(self.ask(candidate)).await;
-                let asked = asked.unwrap_or(Err(UpstreamFailure::Leaving));
-                status = self.tab.status();
-                let ended = asked.unwrap_or_else(Ended::Failed);
-                match &ended {
-                    Ended::Answered(_) => (),
-                    Ended::Failed(why) if why.is_unreached() => self.tab.sends_nothing(),
-                    Ended::Refused(_) | Ended::Failed(_) => self.tab.fails(),
-                }
+                let ended;
+                (status, ended) = self.ask(candidate).await;
                 let fate = ended.fate(status);
                 // A probe that was never sent has not probed, nor one that we broke off.
                 if fate != Fate::Unsaid && !is_ours(&ended) {
@@ -102,11 +113,42 @@ impl Trying<'_> {
         (ended, fate)
     }
 
-    async fn ask(&mut self, candidate: &Candidate) -> Result<Ended, UpstreamFailure> {
-        let provider = candidate.model.upstream.speaks();
-        let request = provider.request(self.sending.ask, candidate)?;
-        let said = self.tab.sends(candidate);
-        self.sending.send(candidate, request, said).await
+    async fn ask(&mut self, candidate: &Candidate) -> (Option<StatusCode>, Ended) {
+        let request = candidate.model.upstream.speaks().request(self.sending.ask, candidate);
+        let request = match request {
+            Ok(request) => request,
+            Err(why) => return (None, Ended::Failed(why.into())),
+        };
+        if let Err(why) = self.tab.sends(candidate) {
+            return (None, Ended::Failed(why.into()));
+        }
+        self.present = Some(self.sending.send(candidate, request));
+        let present = &mut self.present;
+        let answered = poll_fn(|cx| match present {
+            Some(it) => it.as_mut().poll(cx),
+            None => std::task::Poll::Pending,
+        });
+        let Some((status, ended)) = self.sending.calling.unless_leaving(answered).await else {
+            self.leaves();
+            return (None, Ended::Failed(UpstreamFailure::Leaving));
+        };
+        self.present = None;
+        let ended = ended.unwrap_or_else(Ended::Failed);
+        match &ended {
+            Ended::Answered(_) => (),
+            Ended::Refused(_) => self.tab.hears(Heard::Nothing),
+            Ended::Failed(why) => self.tab.hears(why.heard(status)),
+        }
+        (status, ended)
+    }
+
+    fn leaves(&mut self) {
+        if let Some(present) = self.present.take() {
+            self.tab.leaves(Rest::of(async {
+                let (status, ended) = present.await;
+                ended.unwrap_or_else(Ended::Failed).heard_out(status).await
+            }));
+        }
     }
 
     /// Whether the candidate's upstream has failed this call, with another credential or for
@@ -146,7 +188,8 @@ impl Trying<'_> {
 
 /// Whether we broke it off for a reason of our own, which holds for every other attempt too.
 fn is_ours(ended: &Ended) -> bool {
-    matches!(ended, Ended::Failed(UpstreamFailure::Leaving | UpstreamFailure::NoRoom(_)))
+    use UpstreamFailure::{Leaving, NoRoom, NotWritten};
+    matches!(ended, Ended::Failed(Leaving | NoRoom(_) | NotWritten(_)))
 }
 
 /// Whether both were left alone, and the first for less long: that is when to come back.

@@ -17,7 +17,7 @@ use super::{Told, client, tags};
 use crate::{
     admit::Admitted,
     authenticate::Caller,
-    budgets::{Delivered, Meter, Tab},
+    budgets::{Delivered, Meter, Rest, Tab},
     call::{self, Served},
     catalog::Candidate,
     journal::NotWritten,
@@ -192,6 +192,13 @@ impl Story {
         let (usage, source) = tab.delivers(delivered);
         if let Some(event) = &mut self.event {
             (event.usage, event.usage_source) = (usage, source);
+        }
+    }
+
+    /// The client has left, and this is still to come of its answer.
+    pub fn leaves(&mut self, rest: Rest) {
+        if let Some(tab) = &mut self.tab {
+            tab.leaves(rest);
         }
     }
 

@@ -75,7 +75,7 @@ fn a_call_is_told_once_with_all_that_is_known() {
             Vec::new(),
             &ask,
         ));
-        *tab.sends(&candidate) = Some(StatusCode::OK);
+        tab.sends(&candidate).unwrap();
         let is_complete = true;
         story.delivers(&Delivered { usage: Some(usage), is_complete, ..Delivered::default() });
         story.ends(Outcome::Broken, 200);

@@ -3,8 +3,8 @@
 //! A segment is made whole before it is written to, so that a disk that is full shows when
 //! a segment is made, and not when a record is written that must not be lost. There is
 //! always a spare one, as long as there is room for it. What is written is safe from a
-//! process that is killed at once, and from a machine that loses its power after a
-//! [`Segments::sync`].
+//! process that is killed at once, and from a machine that loses its power when
+//! [`Unsynced::sync`] has said so.
 
 use std::{
     collections::BTreeMap,
@@ -12,9 +12,18 @@ use std::{
     io::{self, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
-use super::record::{self, Found, Kind, size};
+use super::record::{self, Damaged, Found, Kind, Record, size};
+
+/// How many more there may be for settlements that find no room: else what is kept for the sake
+/// of their intents could leave none for ever.
+const MORE_FOR_FINALS: usize = 8;
+
+/// When a disk that had no room for a segment is asked again: making one writes all of it.
+const REST: Duration = Duration::from_secs(1);
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,18 +40,74 @@ pub struct Segments {
     size: usize,
     /// How many there are at most.
     most: usize,
-    files: BTreeMap<u64, File>,
+    files: BTreeMap<u64, Arc<File>>,
     /// The one that is written to, and where.
     current: u64,
     at: usize,
-    is_dirty: bool,
+    /// What was written before this is safe.
+    safe: (u64, usize),
+    /// How many segments were made, and of how many the directory was flushed.
+    made: u64,
+    listed: u64,
+    /// When the disk had no room for another one.
+    had_no_room: Option<Instant>,
     buffer: Vec<u8>,
 }
 
-/// What was found when segments were read: their records in order, and how many were damaged.
+/// What was found when segments were read: their records in order, and what was in their way.
 pub struct Contents {
     pub records: Vec<(Kind, Place, Vec<u8>)>,
-    pub damaged: usize,
+    pub damaged: Vec<Damaged>,
+}
+
+/// What has to be flushed for all that was appended to survive a power failure. That takes long,
+/// and is not to be done while others wait for us.
+pub struct Unsynced {
+    files: Vec<Arc<File>>,
+    directory: Option<PathBuf>,
+    synced: Synced,
+}
+
+/// That a power failure takes away nothing that was written before.
+pub struct Synced {
+    upto: (u64, usize),
+    listed: u64,
+}
+
+impl Unsynced {
+    pub fn sync(self) -> io::Result<Synced> {
+        if let Some(directory) = &self.directory {
+            File::open(directory)?.sync_all()?;
+        }
+        self.files.iter().try_for_each(|it| it.sync_data())?;
+        Ok(self.synced)
+    }
+}
+
+/// A segment to be made, which takes long too.
+pub struct Draft {
+    path: PathBuf,
+    size: usize,
+}
+
+pub struct Made {
+    path: PathBuf,
+    file: File,
+}
+
+impl Draft {
+    pub fn make(self) -> io::Result<Made> {
+        let Self { path, size } = self;
+        let made = fill(&path, size).and_then(|file| file.sync_all().map(|()| file));
+        match made {
+            Ok(file) => Ok(Made { path, file }),
+            Err(error) => {
+                // It may hold the room that others need.
+                let _ = fs::remove_file(&path);
+                Err(error)
+            }
+        }
+    }
 }
 
 impl Segments {
@@ -57,16 +122,21 @@ impl Segments {
     /// What a process left behind. What is appended goes into a segment of its own.
     pub fn open(directory: &Path, size: usize, most: usize) -> io::Result<(Self, Contents)> {
         let mut segments = Self::over(directory, size, most);
-        let mut contents = Contents { records: Vec::new(), damaged: 0 };
+        let mut contents = Contents { records: Vec::new(), damaged: Vec::new() };
         for entry in fs::read_dir(directory)? {
             let path = entry?.path();
             if let Some(number) = number(&path) {
                 let file = File::options().read(true).write(true).open(path)?;
-                segments.files.insert(number, file);
+                segments.files.insert(number, Arc::new(file));
             }
         }
         for (number, file) in &segments.files {
-            contents.take(*number, &whole(file)?);
+            let bytes = whole(file)?;
+            // Each was made whole.
+            if bytes.len() < size {
+                contents.damaged.push(Damaged::cut());
+            }
+            contents.take(*number, &bytes);
         }
         let last = segments.files.last_key_value().map_or(0, |(number, _)| *number);
         segments.add(last + 1)?;
@@ -82,7 +152,11 @@ impl Segments {
             files: BTreeMap::new(),
             current: 0,
             at: 0,
-            is_dirty: false,
+            safe: (0, 0),
+            // Those that are found count as one.
+            made: 1,
+            listed: 0,
+            had_no_room: None,
             buffer: Vec::new(),
         }
     }
@@ -93,14 +167,22 @@ impl Segments {
         self.size - self.at + spare * self.size >= bytes
     }
 
-    /// Makes the spare segment where there is none and may be one. To be called beside the
-    /// road: it writes a whole segment.
-    pub fn make_spare(&mut self) -> io::Result<()> {
+    /// The spare segment, where there is none and may be one. A disk that had no room is not
+    /// asked again at once.
+    pub fn lacks_spare(&self) -> Option<Draft> {
         let has_spare = self.files.range(self.current + 1..).next().is_some();
-        if has_spare || self.files.len() >= self.most {
-            return Ok(());
-        }
-        self.add(self.current + 1)
+        let may_be = !has_spare && !self.rests() && self.files.len() < self.most;
+        may_be.then(|| Draft { path: self.directory.join("spare.draft"), size: self.size })
+    }
+
+    fn rests(&self) -> bool {
+        self.had_no_room.is_some_and(|it| it.elapsed() < REST)
+    }
+
+    /// Takes what was made meanwhile, if it could be.
+    pub fn takes(&mut self, made: io::Result<Made>) -> io::Result<()> {
+        let last = self.files.last_key_value().map_or(0, |(number, _)| *number);
+        self.enter(last + 1, made)
     }
 
     /// Appends a record: all of it, or nothing.
@@ -110,7 +192,7 @@ impl Segments {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the record is too long"));
         }
         if self.at + size > self.size {
-            self.turn()?;
+            self.turn(kind)?;
         }
         self.buffer.clear();
         record::write(kind, bytes, &mut self.buffer);
@@ -118,27 +200,36 @@ impl Segments {
         file.write_all_at(&self.buffer, self.at as u64)?;
         let place = Place { segment: self.current, at: self.at, length: bytes.len() };
         self.at += size;
-        self.is_dirty = true;
         Ok(place)
     }
 
     pub fn read(&self, place: Place) -> io::Result<Vec<u8>> {
-        let file = self.files.get(&place.segment).ok_or(io::ErrorKind::NotFound)?;
-        let mut bytes = vec![0; size(place.length)];
-        file.read_exact_at(&mut bytes, place.at as u64)?;
-        match record::read(&bytes) {
-            Found::Record { bytes, .. } => Ok(bytes.to_vec()),
-            Found::Damaged { .. } | Found::End => Err(io::ErrorKind::InvalidData.into()),
-        }
+        let file = self.file(place)?;
+        read(&file, place)
     }
 
-    /// What has to be flushed for all that was appended to survive a power failure. The
-    /// flushing itself takes long, and is not to be done while others wait for us.
-    pub fn unsynced(&mut self) -> io::Result<Option<File>> {
-        if !std::mem::take(&mut self.is_dirty) {
-            return Ok(None);
-        }
-        self.files.get(&self.current).map(File::try_clone).transpose()
+    /// Where a record is read from.
+    pub fn file(&self, place: Place) -> io::Result<Arc<File>> {
+        Ok(self.files.get(&place.segment).ok_or(io::ErrorKind::NotFound)?.clone())
+    }
+
+    /// Whether a power failure would leave the record where it is.
+    pub fn is_safe(&self, place: Place) -> bool {
+        (place.segment, place.at) < self.safe
+    }
+
+    pub fn unsynced(&self) -> Option<Unsynced> {
+        let upto = (self.current, self.at);
+        (self.safe < upto).then(|| Unsynced {
+            files: self.files.range(self.safe.0..=self.current).map(|it| it.1.clone()).collect(),
+            directory: (self.listed < self.made).then(|| self.directory.clone()),
+            synced: Synced { upto, listed: self.made },
+        })
+    }
+
+    pub fn is_synced(&mut self, Synced { upto, listed }: Synced) {
+        self.safe = self.safe.max(upto);
+        self.listed = self.listed.max(listed);
     }
 
     /// Removes a segment that nobody needs any more, unless it is written to.
@@ -154,35 +245,34 @@ impl Segments {
         self.files.range(..self.current).map(|(number, _)| *number)
     }
 
-    fn turn(&mut self) -> io::Result<()> {
+    fn turn(&mut self, kind: Kind) -> io::Result<()> {
         let next = self.current + 1;
         if !self.files.contains_key(&next) {
-            if self.files.len() >= self.most {
+            let more = if kind == Kind::Final { MORE_FOR_FINALS } else { 0 };
+            if self.files.len() >= self.most + more {
                 return Err(io::ErrorKind::QuotaExceeded.into());
             }
             self.add(next)?;
-        }
-        if self.is_dirty
-            && let Some(file) = self.files.get(&self.current)
-        {
-            file.sync_data()?;
         }
         (self.current, self.at) = (next, 0);
         Ok(())
     }
 
-    /// Under another name until it is whole, so that half a segment is none.
     fn add(&mut self, number: u64) -> io::Result<()> {
-        let (path, draft) = (path(&self.directory, number), self.directory.join("draft"));
-        let made = fill(&draft, self.size).and_then(|file| {
-            fs::rename(&draft, &path)?;
-            Ok(file)
-        });
-        if made.is_err() {
-            // It may hold the room that others need.
-            let _ = fs::remove_file(&draft);
+        if self.rests() {
+            return Err(io::ErrorKind::StorageFull.into());
         }
-        self.files.insert(number, made?);
+        let draft = Draft { path: self.directory.join("next.draft"), size: self.size };
+        self.enter(number, draft.make())
+    }
+
+    /// Under another name until it is whole, so that half a segment is none.
+    fn enter(&mut self, number: u64, made: io::Result<Made>) -> io::Result<()> {
+        self.had_no_room = made.is_err().then(Instant::now);
+        let made = made?;
+        fs::rename(&made.path, path(&self.directory, number))?;
+        self.files.insert(number, Arc::new(made.file));
+        self.made += 1;
         Ok(())
     }
 }
@@ -191,19 +281,30 @@ impl Contents {
     fn take(&mut self, segment: u64, bytes: &[u8]) {
         let mut at = 0;
         loop {
-            match record::read(bytes.get(at..).unwrap_or_default()) {
-                Found::Record { kind, bytes, size } => {
+            match record::find(bytes, at) {
+                Found::Record(Record { kind, bytes, size }) => {
                     let place = Place { segment, at, length: bytes.len() };
                     self.records.push((kind, place, bytes.to_vec()));
                     at += size;
                 }
-                Found::Damaged { size } => {
-                    self.damaged += 1;
-                    at += size;
+                Found::Damaged(damaged, next) => {
+                    self.damaged.push(damaged);
+                    let Some(next) = next else { return };
+                    at = next;
                 }
                 Found::End => return,
             }
         }
+    }
+}
+
+/// A record where it stands.
+pub fn read(file: &File, place: Place) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; size(place.length)];
+    file.read_exact_at(&mut bytes, place.at as u64)?;
+    match record::read(&bytes) {
+        Some(record) => Ok(record.bytes.to_vec()),
+        None => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 

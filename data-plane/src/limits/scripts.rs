@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use redis::{Cmd, Pipeline};
 use shared::{
-    counters::{self, CLOCK, Known, Places, packed},
+    counters::{self, CLOCK, Guarded, Known, Places, packed},
     snapshot::Limits,
+    wire::History,
 };
 
 use super::{
@@ -28,7 +29,7 @@ pub const PLACE_LIFE: Duration = Duration::from_secs(30);
 pub const BEAT_LIFE: Duration = Duration::from_secs(5);
 
 pub struct Scripts {
-    admit: Known,
+    admit: Guarded,
     settle: Known,
     renew: Known,
     beat: Known,
@@ -44,7 +45,7 @@ impl Scripts {
     /// Tests bring a clock that they can set, and shorter lives.
     pub(crate) fn with(clock: &str, place_life: Duration, places: Places) -> Self {
         Self {
-            admit: Known::new(&[&counters::admission(clock), BUCKET, ADMIT]),
+            admit: Guarded::new(&[&counters::admission(clock), BUCKET, ADMIT]),
             settle: Known::new(&[clock, BUCKET, SETTLE]),
             renew: Known::new(&[clock, RENEW]),
             beat: Known::new(&[clock, BEAT]),
@@ -53,10 +54,22 @@ impl Scripts {
         }
     }
 
+    /// See [`counters::Scripts::enter`].
+    pub fn enter(&self, history: &History) {
+        self.admit.enter(history);
+        self.counters.enter(history);
+    }
+
+    /// A question that was put by a name of before, by the present one.
+    pub fn again(&self, question: &Cmd) -> Option<Cmd> {
+        self.admit.again(question).or_else(|| self.counters.again(question))
+    }
+
     /// To be sent once over each new connection, and when Redis has forgotten.
     pub fn load(&self) -> Pipeline {
         let mut load = Pipeline::new();
-        let all = [&self.admit, &self.settle, &self.renew, &self.beat];
+        self.admit.load(&mut load);
+        let all = [&self.settle, &self.renew, &self.beat];
         all.into_iter().for_each(|it| it.load(&mut load));
         // Last what says that all of them are there.
         self.counters.load_into(&mut load);

@@ -3,15 +3,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind};
 use secrecy::ExposeSecret;
 use shared::{
     counters::{self, Incarnation},
-    wire::{self, Address, BadAddress, Wire},
+    wire::{self, Address, BadAddress, History, Wire},
 };
 use tokio::sync::Notify;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Place, breaker::Breaker, metrics::LimitMetrics, patience::Patience, scripts::Scripts};
 
@@ -22,6 +22,8 @@ pub struct Store {
     connection: ArcSwapOption<Wire>,
     breaker: Breaker,
     pub scripts: Scripts,
+    /// What was looked after last.
+    history: ArcSwap<History>,
     /// With a Redis that does not answer, before the breaker opens.
     patience: Patience,
     /// Told when Redis is to be looked after at once.
@@ -43,6 +45,7 @@ impl Store {
             connection: ArcSwapOption::empty(),
             breaker: Breaker::open(),
             scripts,
+            history: ArcSwap::default(),
             patience: patience(place.patience),
             trouble: Arc::default(),
             metrics,
@@ -77,6 +80,10 @@ impl Store {
     pub async fn beat(&self, fleet: &str, proxy: &str) -> Option<(u32, i64)> {
         let beat = self.scripts.beat(fleet, proxy);
         if let Some(mut connection) = self.present() {
+            if let Err(error) = self.look_after(&mut connection).await {
+                // One master of a cluster that is away is no reason to give up the others.
+                debug!(%error, "Redis does not say which history it is part of: {error}");
+            }
             let answer = self.put(&mut connection, &beat).await;
             return self.judged(answer);
         }
@@ -104,10 +111,22 @@ impl Store {
         Ok(connection)
     }
 
+    /// A server may be followed, overtaken and put back into its place while our connection to
+    /// it lasts.
+    async fn look_after(&self, connection: &mut Wire) -> RedisResult<()> {
+        if connection.history().await? == **self.history.load() {
+            return Ok(());
+        }
+        self.prepare(connection).await
+    }
+
     /// Makes the scripts known. A Redis that does not know the one by which we know it again
     /// was restarted, or is another one: it may have lost something, which is said before
     /// anything can be counted there.
     async fn prepare(&self, connection: &mut Wire) -> RedisResult<()> {
+        let history = connection.history().await?;
+        self.scripts.enter(&history);
+        self.history.store(Arc::new(history));
         let counters = &self.scripts.counters;
         let booted = self.patience.wait(counters.is_booted().query_async(connection)).await?;
         if counters::Scripts::is_another(booted) {
@@ -125,6 +144,8 @@ impl Store {
         match self.patience.wait(question.query_async(connection)).await {
             Err(error) if has_forgotten(&error) => {
                 self.prepare(connection).await?;
+                let again = self.scripts.again(question);
+                let question = again.as_ref().unwrap_or(question);
                 self.patience.wait(question.query_async(connection)).await
             }
             answer => answer,
@@ -162,10 +183,51 @@ fn has_forgotten(error: &RedisError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        net::TcpListener,
+        process::{Child, Command, Stdio},
+    };
+
+    use redis::AsyncCommands;
     use shared::{counters::Places, ids::RequestId};
 
-    use super::{super::tests::redis_url, *};
+    use super::{
+        super::tests::{redis, redis_url},
+        *,
+    };
     use crate::metrics::Metrics;
+
+    /// A Redis that nobody else uses.
+    struct Server {
+        process: Child,
+        port: u16,
+    }
+
+    impl Server {
+        fn start() -> Self {
+            let free = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = free.local_addr().unwrap().port();
+            drop(free);
+            let port_text = port.to_string();
+            let process = Command::new("redis-server")
+                .args(["--port", &port_text, "--bind", "127.0.0.1", "--save", ""])
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            Self { process, port }
+        }
+
+        fn url(&self) -> String {
+            format!("redis://127.0.0.1:{}", self.port)
+        }
+    }
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
+    }
 
     /// A store with scripts of its own, which nobody has told Redis yet.
     async fn untold() -> Store {
@@ -178,6 +240,36 @@ mod tests {
         store.connection.store(Some(Arc::new(connection)));
         store.breaker.close();
         store
+    }
+
+    /// Even one that has all scripts: it was followed by another, whose writes it did not see.
+    #[tokio::test]
+    async fn a_redis_that_was_overtaken_and_put_back_is_another() {
+        let server = Server::start();
+        let place = Place::standard(server.url().into(), 1);
+        let scripts = Scripts::new(Places::default());
+        let metrics = Metrics::new().unwrap().limits.clone();
+        let store = Store::new(&place, scripts, metrics).unwrap();
+        while store.beat("fleet", "one").await.is_none() {}
+        let shard = shared::counters::Shard::from(17);
+        let kept = store.scripts.counters.places.incarnation(shard);
+        let mut redis = redis(&server.url().into()).await;
+        let () = redis.set(&kept, "5 W 0").await.unwrap();
+        assert!(store.beat("fleet", "one").await.is_some());
+        let state: String = redis.get(&kept).await.unwrap();
+        assert_eq!(state, "5 W 0");
+        let at = (shard, shared::counters::Epoch(1), Incarnation(5));
+        let question = store.scripts.counters.extend(at, "call", &[]);
+        for to in [["127.0.0.1", "1"], ["NO", "ONE"]] {
+            let () = redis::cmd("REPLICAOF").arg(&to).query_async(&mut redis).await.unwrap();
+        }
+        assert!(store.beat("fleet", "one").await.is_some());
+        let state: String = redis.get(&kept).await.unwrap();
+        assert!(state.contains(" C "), "{state}");
+
+        // Whoever asks by a name of before, and is not understood, asks by the present one.
+        let () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut redis).await.unwrap();
+        assert_eq!(store.ask::<i64>(&question).await, Some(-1));
     }
 
     #[tokio::test]

@@ -58,6 +58,13 @@ pub trait Provider: Send + Sync {
     /// Reads a stream and says what the client gets of it.
     fn reader(&self, ask: &Ask) -> Box<dyn Reader>;
 
+    /// Whether the vendor stops writing when a stream of its is hung up on, and bills no more.
+    /// Others go on, and are heard out. That is so of a stream only: an answer that is sent whole
+    /// is finished, whoever waits.
+    fn stops_when_cut(&self) -> bool {
+        false
+    }
+
     /// What an answer that is no success means.
     fn refusal(
         &self,
@@ -156,14 +163,29 @@ pub trait Reader: Send {
     /// What the stream has said was used, so far.
     fn usage(&self) -> Option<Usage>;
 
-    /// How many tokens of output have gone to the client, roughly: so much is paid for where
-    /// the stream breaks before it says.
-    fn delivered(&self) -> u64;
+    /// How many tokens of output have gone to the client, as far as one sees.
+    fn delivered(&self) -> Output;
+
+    /// Whether a client that leaves may take the upstream with it: what was used so far is
+    /// known, and the vendor stops and bills no more when we hang up. Otherwise the stream is
+    /// heard out.
+    fn may_be_cut(&self) -> bool {
+        false
+    }
 
     /// How fast the stream has said that it was.
     fn service_tier(&self) -> Option<String> {
         None
     }
+}
+
+/// How many tokens a text has that nobody has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Who writes more than was allowed by this is surely at fault.
+    pub at_least: u64,
+    /// So many are paid for where the upstream does not say.
+    pub at_most: u64,
 }
 
 /// The most that a reader keeps of a stream: an event that is longer breaks it.

@@ -82,7 +82,7 @@ pub(super) fn request(ask: &Ask, to: &Candidate) -> Result<Request, CannotSay> {
         parameter: "model",
         why: "it is not served in this form",
     })?;
-    let Quirks { takes_stream_options, output_cap } = to.model.upstream.quirks;
+    let Quirks { takes_stream_options, output_cap, .. } = to.model.upstream.quirks;
     let sent = Sent {
         model: &to.model.upstream_name,
         takes_stream_options,

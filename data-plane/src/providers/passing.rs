@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use shared::usage::Usage;
 
 use super::{
-    MOST_HELD, NotAnAnswer, Reader, chat::Text, openai::told_or_nothing, usage, written::Written,
+    MOST_HELD, NotAnAnswer, Output, Reader, chat::Text, openai::told_or_nothing, usage,
+    written::Written,
 };
 use crate::sse::{self, Assembler};
 
@@ -103,6 +104,7 @@ impl Passing {
             return Ok(Verdict::Drop);
         }
         if gone > 0 || event.len() > LONGEST_WATCHED {
+            self.delivered.pass(event.len());
             return Ok(Verdict::Pass);
         }
         self.is_complete |= has_done_line(event);
@@ -151,6 +153,9 @@ impl Reader for Passing {
         } else {
             return Ok(passed);
         };
+        if held.len() > LONGEST_WATCHED {
+            self.delivered.pass(held.len() - kept);
+        }
         self.gone += held.len() - kept;
         if self.gone > MOST_HELD {
             return Err(NotAnAnswer::TooLong);
@@ -167,8 +172,8 @@ impl Reader for Passing {
         self.usage
     }
 
-    fn delivered(&self) -> u64 {
-        self.delivered.tokens()
+    fn delivered(&self) -> Output {
+        self.delivered.output()
     }
 
     fn service_tier(&self) -> Option<String> {

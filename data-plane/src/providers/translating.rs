@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use shared::usage::Usage;
 
-use super::{MOST_HELD, NotAnAnswer, Reader, told::Chunks, written::Written};
+use super::{MOST_HELD, NotAnAnswer, Output, Reader, told::Chunks, written::Written};
 use crate::sse::{self, Assembler};
 
 /// Understands a vendor's events, one at a time.
@@ -15,6 +15,11 @@ pub trait Translator: Send {
     fn is_complete(&self) -> bool;
 
     fn usage(&self) -> Option<Usage>;
+
+    /// See [`Reader::may_be_cut`].
+    fn may_be_cut(&self) -> bool {
+        false
+    }
 }
 
 pub struct Translating<T> {
@@ -71,8 +76,12 @@ impl<T: Translator> Reader for Translating<T> {
         self.translator.usage()
     }
 
-    fn delivered(&self) -> u64 {
-        self.delivered.tokens()
+    fn delivered(&self) -> Output {
+        self.delivered.output()
+    }
+
+    fn may_be_cut(&self) -> bool {
+        self.translator.may_be_cut()
     }
 }
 

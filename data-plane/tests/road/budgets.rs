@@ -1,7 +1,7 @@
 //! What callers see of budgets, and what they come to.
 
 use data_plane::catalog::feed::Source;
-use serde_json::{Value, json};
+use serde_json::Value;
 use shared::{
     event::UsageSource,
     ids::BudgetId,
@@ -12,7 +12,7 @@ use shared::{
 use crate::{
     counting::{source, told},
     feed::redis_url,
-    plane::{Plane, warm},
+    plane::{Plane, open, warm},
     soon,
     upstream::{EVENTS, Event, JSON, LAST_CHUNK, Step, Upstream, answer, chunk},
 };
@@ -49,10 +49,25 @@ fn budgeted(image: &mut Snapshot, nanos: i64) {
     }];
 }
 
+/// With budgets that are open.
+async fn serve(
+    plane: &Plane,
+    source: &Source,
+    upstream: &Upstream,
+    change: impl FnOnce(&mut Snapshot),
+) {
+    let mut budgets = Vec::new();
+    plane.serve_changed(upstream.address, |it| {
+        change(it);
+        budgets.clone_from(&it.budgets);
+    });
+    open(source, &budgets).await;
+}
+
 async fn plane(source: &Source, upstream: &Upstream, change: impl FnOnce(&mut Snapshot)) -> Plane {
     warm(source).await;
     let plane = Plane::bare_from(source.clone(), |it| it.redis_url = redis_url()).await;
-    plane.serve_changed(upstream.address, change);
+    serve(&plane, source, upstream, change).await;
     // The store is first looked for beside the road.
     soon(async { while plane.get("/readyz").await.json()["limits"] != "shared" {} }).await;
     plane
@@ -100,7 +115,7 @@ async fn a_stream_costs_the_same_whether_its_usage_was_asked_for_or_not() {
     let asks = r#"{"model":"auto","stream":true,"stream_options":{"include_usage":false}}"#;
     plane.chat(r#"{"model":"auto","stream":true,"stream_options":{"include_usage":true}}"#).await;
     plane.chat(asks).await;
-    // What breaks is paid for as far as it came.
+    // What breaks is paid for as far as it came, at the most that this may have been.
     plane.chat(asks).await;
     soon(plane.running.drain()).await;
     let events = told(&source).await;
@@ -109,7 +124,67 @@ async fn a_stream_costs_the_same_whether_its_usage_was_asked_for_or_not() {
     assert_eq!((first, second), ((49_000, UsageSource::Upstream), first));
     assert_eq!(source, UsageSource::Interrupted);
     assert_eq!(cost % 10_000, i64::try_from(events[2].usage.input).unwrap() * 1_000 % 10_000);
-    assert_eq!(events[2].usage.output, 1);
+    assert_eq!(events[2].usage.output, 2);
+}
+
+/// Whoever leaves at the last moment, again and again, pays what a provider bills.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_leaves_before_the_answer_pays_what_it_comes_to() {
+    let signal = std::sync::Arc::new(tokio::sync::Notify::new());
+    let mut script = answer("200 OK", JSON, WHOLE);
+    script.insert(0, Step::Await(signal.clone()));
+    let (mut upstream, source) = (Upstream::start([script]).await, source());
+    // Once the worst case.
+    let plane = plane(&source, &upstream, |it| budgeted(it, 1_160_000)).await;
+    let client = plane.open(ASKS).await;
+    assert!(matches!(upstream.event().await, Event::Request { .. }));
+    drop(client);
+    soon(plane.is_idle()).await;
+    // It is held until then.
+    assert_eq!(plane.chat(ASKS).await.code(), "budget_exceeded");
+    signal.notify_one();
+    soon(plane.running.drain()).await;
+    let events = told(&source).await;
+    let costs: Vec<_> = events.iter().map(|it| (it.status, it.cost.nanos())).collect();
+    assert_eq!(costs, [(402, 0), (0, 49_000)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_we_did_not_wait_for_costs_as_much_as_it_may() {
+    let (upstream, source) = (Upstream::start([vec![Step::Hang]]).await, source());
+    warm(&source).await;
+    let plane = Plane::bare_from(source.clone(), |it| {
+        it.redis_url = redis_url();
+        it.timeouts.first_byte = std::time::Duration::from_millis(100);
+    });
+    let plane = plane.await;
+    serve(&plane, &source, &upstream, |it| budgeted(it, 100_000_000)).await;
+    soon(async { while plane.get("/readyz").await.json()["limits"] != "shared" {} }).await;
+    assert_eq!(plane.chat(ASKS).await.status, 504);
+    soon(plane.running.drain()).await;
+    let events = told(&source).await;
+    assert_eq!((events[0].cost.nanos(), events[0].overrun), (1_097_000, Money::ZERO));
+    assert_eq!(events[0].usage_source, UsageSource::Estimated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_writes_beyond_the_cap_is_broken_off_and_paid_for_what_came() {
+    let word = "data: {\"choices\":[{\"delta\":{\"content\":\"word\"}}]}\n\n";
+    let stream = [EVENTS.as_bytes(), &chunk(&word.repeat(400))].concat();
+    let (mut upstream, source) =
+        (Upstream::start([vec![Step::Send(stream), Step::Hang]]).await, source());
+    let plane = plane(&source, &upstream, |it| budgeted(it, 100_000_000)).await;
+    let told_client = plane.chat(r#"{"model":"auto","max_tokens":100,"stream":true}"#).await;
+    let text = String::from_utf8(told_client.body.to_vec()).unwrap();
+    assert!(text.contains("upstream_error") && !text.contains("[DONE]"), "{text}");
+    assert!(matches!(upstream.event().await, Event::Request { .. }));
+    assert_eq!(upstream.event().await, Event::HungUp);
+    soon(plane.running.drain()).await;
+    let event = told(&source).await.remove(0);
+    // As soon as there are surely more than a hundred: every other piece is a token at least.
+    assert!((101..=136).contains(&event.usage.output), "{event:?}");
+    assert_eq!(event.usage_source, UsageSource::Interrupted);
+    assert!(event.overrun > Money::ZERO);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,9 +237,40 @@ async fn a_quote_says_what_a_call_would_cost_and_holds_nothing() {
     assert_eq!(candidate["most_output_tokens"], 100);
     assert_eq!(candidate["price"]["revision"], 3);
     assert_eq!(quote["binds"]["is_enough"], true);
-    assert_eq!(quote["binds"]["room"], json!(1_160_000));
+    assert_eq!(quote["binds"]["room_usd"], "0.001160000");
+    assert_eq!(quote["budgets"][0]["room"]["usd"], "0.001160000");
+    assert_eq!(quote["budgets"][0]["would_hold"]["usd"], "0.001097000");
     let large = crate::plane::send(request(), r#"{"model":"auto"}"#).await.json();
     assert_eq!(large["binds"]["is_enough"], false);
     assert_eq!(upstream.requests(), 0);
     assert_eq!(plane.chat(ASKS).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quote_is_what_the_call_itself_would_be_let_through_with() {
+    let (mut upstream, source) = (Upstream::start([answer("200 OK", JSON, WHOLE)]).await, source());
+    let plane = plane(&source, &upstream, |it| {
+        budgeted(it, 5_000_000);
+        it.budgets[0].on_tight = OnTight::Clamp;
+        it.upstreams[0].models[1].price = None;
+        it.keys[0].limits.requests_per_minute = Some(3);
+    });
+    let plane = plane.await;
+    let quote = async |body: &str| {
+        let request = http::Request::post(format!("http://{}/v1/quote", plane.address));
+        crate::plane::send(request.header("authorization", plane.bearer()), body).await
+    };
+    // It would be made shorter, and let through.
+    let told = quote(r#"{"model":"auto"}"#).await.json();
+    assert_eq!(told["binds"]["is_enough"], true, "{told}");
+    let clamped_to = told["binds"]["output_clamped_to"].as_u64().unwrap();
+    let called = plane.chat(r#"{"model":"auto"}"#).await;
+    assert_eq!(called.headers["x-turnpike-output-clamped"], clamped_to.to_string());
+    upstream.requests();
+    // Nobody may use what has no price here.
+    let told = quote(r#"{"model":"same"}"#).await.json();
+    assert!(told["worst_case_usd"].is_null() && told["binds"].is_null(), "{told}");
+    assert_eq!(told["candidates"][0]["not_usable"], "it has no price");
+    // Each was a request.
+    assert_eq!(quote(ASKS).await.status, 429);
 }

@@ -453,6 +453,29 @@ async fn what_has_stopped_stays_so_when_all_else_is_down() {
     let () = publisher.redis.del(&places).await.unwrap();
 }
 
+/// Each would write over what the other keeps.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_do_not_share_a_directory() {
+    let (publisher, place) = (Publisher::new(OFTEN).await, Place::new());
+    let config = publisher.config(Some(place.0.clone()));
+    let running = start_from(publisher.source.clone(), config.clone()).await.unwrap();
+    let Err(refused) = start_from(publisher.source.clone(), config.clone()).await else {
+        panic!("it started");
+    };
+    let said = refused.to_string();
+    assert!(
+        said.contains("another process has its state in") && said.contains("of its own"),
+        "{said}"
+    );
+    // Once that one is gone, it may; and at once in another place, whatever it is called.
+    let elsewhere = Place::new();
+    let config = Config { state_dir: Some(elsewhere.0.clone()), ..config };
+    start_from(publisher.source.clone(), config.clone()).await.unwrap().drain().await;
+    running.drain().await;
+    let config = Config { state_dir: Some(place.0.clone()), ..config };
+    start_from(publisher.source.clone(), config).await.unwrap().drain().await;
+}
+
 /// What is served from. A journal is its process' own.
 fn copy(from: &Place, to: &Place) {
     std::fs::create_dir_all(&to.0).unwrap();

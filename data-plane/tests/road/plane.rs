@@ -15,13 +15,15 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use shared::{
+    counters::{Amounts, Opening, Shard, Terms},
     ids::{ApiKeyId, CredentialId, OrganizationId, ProjectId, UpstreamId},
     keys::{Brand, NewKey},
     seal::MasterKey,
     snapshot::{
-        Credential, Dialect, Key, Limits, Model, Scope, Secret, Signer, Snapshot, Timeouts,
+        Budget, Credential, Dialect, Key, Limits, Model, Scope, Secret, Signer, Snapshot, Timeouts,
         Upstream,
     },
+    wire::{Address, Patience, Wire},
 };
 use time::OffsetDateTime;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -189,6 +191,13 @@ impl Plane {
         send(request, "").await
     }
 
+    /// Awaits that no call is under way.
+    pub async fn is_idle(&self) {
+        let idle = b"turnpike_requests_in_flight 0";
+        let is_it = |it: &[u8]| it.windows(idle.len()).any(|it| it == idle);
+        while !is_it(&self.get_privately("/metrics").await.body) {}
+    }
+
     pub async fn get_privately(&self, path: &str) -> Answer {
         send(Request::get(format!("http://{}{path}", self.private)), "").await
     }
@@ -217,14 +226,35 @@ impl Plane {
 /// Says of the store of counters that nothing was lost, which is otherwise for the control
 /// plane to say.
 pub async fn warm(source: &Source) {
-    let client = redis::Client::open(source.redis_url.expose_secret()).unwrap();
-    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let mut redis = redis_of(source).await;
     let scripts = shared::counters::Scripts::new(source.events.clone());
+    scripts.enter(&redis.history().await.unwrap());
     let mut warming = scripts.load();
     for shard in shared::counters::Shard::all() {
         warming.set(source.events.incarnation(shard), "1 W 0").ignore();
     }
     let () = warming.exec_async(&mut redis).await.unwrap();
+}
+
+/// Says of budgets that nothing was spent before they counted, which is otherwise for the control
+/// plane to say, too.
+pub async fn open(source: &Source, budgets: &[Budget]) {
+    let mut redis = redis_of(source).await;
+    let scripts = shared::counters::Scripts::new(source.events.clone());
+    let () = scripts.load_terms().exec_async(&mut redis).await.unwrap();
+    for budget in budgets {
+        let opening = Opening { from_ms: -1, until_ms: 0, spent: Amounts::default() };
+        let terms = Terms { budget, opening: Some(opening) };
+        let ask = scripts.set_terms(Shard::of(budget.organization), terms);
+        let _: i64 = ask.query_async(&mut redis).await.unwrap();
+    }
+}
+
+async fn redis_of(source: &Source) -> Wire {
+    let patience = Duration::from_secs(10);
+    let patience = Patience { connect: patience, answer: patience };
+    let address: Address = source.redis_url.expose_secret().parse().unwrap();
+    address.connect(patience).await.unwrap()
 }
 
 pub async fn send(request: http::request::Builder, body: &str) -> Answer {

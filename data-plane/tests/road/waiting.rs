@@ -43,14 +43,14 @@ async fn silence_is_filled_with_comments() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_takes_nothing_is_dropped_and_its_upstream_too() {
+async fn a_client_that_takes_nothing_is_dropped_and_its_upstream_when_that_is_too_much() {
     let mut upstream = Upstream::start([vec![Step::Send(EVENTS.into()), Step::Flood]]).await;
     let short = Duration::from_millis(300);
     let plane = Plane::with(upstream.address, |it| it.timeouts.write = short).await;
     let _client = plane.open(CALL).await;
     assert!(matches!(upstream.event().await, Event::Request { .. }));
     let Event::Flooded(taken) = upstream.event().await else { panic!("no flood") };
-    // Ours is 64 KiB of it; the rest waits in the kernel's buffers of three sockets.
+    // So much is heard out; the rest waits in the kernel's buffers of three sockets.
     assert!(taken < 64 * 1024 * 1024, "{taken} bytes were taken for nobody");
     let metrics = plane.get_privately("/metrics").await;
     let metrics = std::str::from_utf8(&metrics.body).unwrap();

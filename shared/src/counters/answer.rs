@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Amounts, Epoch};
+use super::{Amounts, Epoch, Hold};
 use crate::{event::FIELD, money::Money, random, snapshot::Caps};
 
 /// How a shard is.
@@ -201,14 +201,27 @@ pub struct Reading {
     pub events: Vec<Vec<u8>>,
     /// In the order that was asked for.
     pub counters: Vec<Counter>,
+    /// What the living hold, and what the dead do, a hold of a budget each.
+    pub held: Vec<Hold>,
+    pub held_by_the_dead: Vec<Hold>,
 }
 
 /// What [`Reading::read`] takes.
-pub type ReadAnswer =
-    (String, u64, HashMap<String, u64>, u64, Vec<(String, HashMap<String, Vec<u8>>)>, Vec<Vec<u8>>);
+pub type ReadAnswer = (
+    String,
+    u64,
+    HashMap<String, u64>,
+    u64,
+    Vec<(String, HashMap<String, Vec<u8>>)>,
+    Vec<Vec<u8>>,
+    Vec<Vec<u8>>,
+    Vec<Vec<u8>>,
+);
 
 impl Reading {
-    pub fn read((state, number, settled, waiting, events, budgets): ReadAnswer) -> Option<Self> {
+    pub fn read(answer: ReadAnswer) -> Option<Self> {
+        let (state, number, settled, waiting, events, budgets, living, dead) = answer;
+        let holds = |of: Vec<Vec<u8>>| of.iter().flat_map(|it| Hold::read_all(it)).collect();
         let settled = settled.into_iter().filter_map(|(it, last)| Some((it.parse().ok()?, last)));
         Some(Self {
             state: State::read(&state)?,
@@ -217,6 +230,8 @@ impl Reading {
             waiting,
             events: events.into_iter().filter_map(|(_, mut it)| it.remove(FIELD)).collect(),
             counters: budgets.iter().map(|it| Counter::read(it)).collect(),
+            held: holds(living),
+            held_by_the_dead: holds(dead),
         })
     }
 }

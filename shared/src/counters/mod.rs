@@ -20,6 +20,7 @@
 //! | `ev:{s017}` | a stream of events, each written by the settlement that counted it |
 //! | `al:{s017}` | a stream of thresholds passed |
 //! | `w:{s017}` | a hash: by epoch, the last event that is in the database: what a proxy need not keep |
+//! | `l:{s017}` | a hash of the epochs that the shard learns from and has not heard yet, and *until* when it learns at least |
 //!
 //! Money is nano-dollars. Numbers are kept whole, in 64 bits. Lua's are exact up to 2^53, where
 //! [`Caps::CEILING`] stays below; what is more than that is added in halves, and compared as
@@ -40,8 +41,8 @@ use uuid::Uuid;
 pub use self::{
     answer::{Counter, Incarnation, Looked, ReadAnswer, Reading, Settled, State, Window},
     scripts::{
-        CLOCK, HealedWindow, Healing, Known, LATEST, Opening, Scripts, Settlement, Sweeping, Swept,
-        Terms, admission, packed, unpacked,
+        CLOCK, Guarded, HealedWindow, Healing, Known, LATEST, Opening, Scripts, Settlement,
+        Sweeping, Swept, Terms, admission, packed, unpacked,
     },
 };
 use crate::ids::{BudgetId, OrganizationId};
@@ -136,7 +137,7 @@ impl Places {
     }
 
     pub fn holds(&self, shard: Shard, epoch: Epoch) -> String {
-        format!("{}h:{shard}:{epoch}", self.prefix)
+        format!("{}{epoch}", self.all_holds(shard))
     }
 
     pub fn dead_holds(&self, shard: Shard) -> String {
@@ -167,9 +168,13 @@ impl Places {
         self.of("w", shard)
     }
 
-    /// Entries of those streams that could not be read, for people to look at.
-    pub fn aside(&self) -> String {
-        format!("{}ev:aside", self.prefix)
+    pub fn awaited(&self, shard: Shard) -> String {
+        self.of("l", shard)
+    }
+
+    /// What the names of holds begin with, behind which an epoch follows.
+    pub fn all_holds(&self, shard: Shard) -> String {
+        format!("{}:", self.of("h", shard))
     }
 
     fn of(&self, name: &str, shard: Shard) -> String {

@@ -1,22 +1,27 @@
 //! The scripts, and how each is asked.
 
-use redis::{Cmd, Pipeline, Script, cmd};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use redis::{Arg, Cmd, Pipeline, Script, cmd};
 
 use super::{Amounts, Counted, Epoch, Hold, Incarnation, Places, Shard};
 use crate::{
     ids::{ApiKeyId, BudgetId},
     snapshot::{Budget, Caps},
+    wire::History,
 };
 
 /// The clock of Redis, which every script that has one begins with.
 pub const CLOCK: &str = include_str!("lua/clock.lua");
 const COUNTER: &str = include_str!("lua/counter.lua");
+const ALERTS: &str = include_str!("lua/alerts.lua");
 const CHILL: &str = include_str!("lua/chill.lua");
+const WARM: &str = include_str!("lua/warm.lua");
 const PUBLISH: &str = include_str!("lua/publish.lua");
 const ADMISSION: &str = include_str!("lua/admission.lua");
 
 /// A script that no store keeps over a restart, nor gets from another: where Redis does not
-/// know it, it is not the Redis that it was, and may have lost something.
+/// know it, it is not the Redis that it was, and may have lost something. It is [`Guarded`].
 const BOOT: &str = "return 'the store of counters is the one it was'";
 
 /// No window ends later: what is never reached, and exact in Redis all the same.
@@ -47,6 +52,70 @@ impl Known {
     }
 }
 
+/// A script that is known by another name in each history. A store that has taken over from
+/// another, even one that was in its place before and still knows what it knew then, does not
+/// know it by the present one: so nothing is let through there before somebody has said that
+/// something may be lost.
+pub struct Guarded {
+    code: String,
+    names: RwLock<Names>,
+}
+
+struct Names {
+    present: Arc<Known>,
+    past: Vec<String>,
+}
+
+impl Guarded {
+    pub fn new(parts: &[&str]) -> Self {
+        let code = parts.concat();
+        let present = Arc::new(Known::new(&[&code]));
+        Self { code, names: RwLock::new(Names { present, past: Vec::new() }) }
+    }
+
+    /// From here on it is known by its name in that history.
+    pub fn enter(&self, history: &History) {
+        let known = Known::new(&["-- ", history.as_str(), "\n", &self.code]);
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        if names.present.hash != known.hash {
+            let before = std::mem::replace(&mut names.present, Arc::new(known));
+            names.past.push(before.hash.clone());
+        }
+    }
+
+    pub fn ask(&self, keys: usize) -> Cmd {
+        self.present().ask(keys)
+    }
+
+    pub fn load(&self, into: &mut Pipeline) {
+        self.present().load(into);
+    }
+
+    fn present(&self) -> Arc<Known> {
+        self.names.read().unwrap_or_else(PoisonError::into_inner).present.clone()
+    }
+
+    /// Its present name, if that is one it had before.
+    fn renamed(&self, name: &[u8]) -> Option<String> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let was = names.past.iter().any(|it| it.as_bytes() == name);
+        was.then(|| names.present.hash.clone())
+    }
+
+    /// The same question by the present name, where it has another.
+    pub fn again(&self, question: &Cmd) -> Option<Cmd> {
+        let mut words = question.args_iter().filter_map(|it| match it {
+            Arg::Simple(word) => Some(word),
+            _ => None,
+        });
+        let (ask, name) = (words.next()?, words.next()?);
+        let mut again = cmd(std::str::from_utf8(ask).ok()?);
+        again.arg(self.renamed(name)?);
+        words.for_each(|it| _ = again.arg(it));
+        Some(again)
+    }
+}
+
 /// What a script that admits begins with, for whoever adds what else a call has to pass.
 pub fn admission(clock: &str) -> String {
     [clock, COUNTER, ADMISSION].concat()
@@ -54,9 +123,9 @@ pub fn admission(clock: &str) -> String {
 
 /// All but the one that admits, which has more to ask than money.
 pub struct Scripts {
-    boot: Known,
+    boot: Guarded,
     set_terms: Known,
-    extend: Known,
+    extend: Guarded,
     settle: Known,
     register: Known,
     look: Known,
@@ -120,13 +189,18 @@ pub enum Swept {
 }
 
 /// What the database knows of a shard.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Healing<'a> {
     /// As it was read; 0 where there was none.
     pub from: Incarnation,
     pub to: Incarnation,
     /// For how long proxies may say what they hold, until calls are let through again.
     pub learning_ms: u64,
+    /// Processes that held something, which the shard learns from until all of them have said
+    /// what they hold,
+    pub awaited: &'a [Epoch],
+    /// but no longer than this.
+    pub longest_ms: u64,
     /// By process, its last settlement in the database.
     pub settled: &'a [(Epoch, u64)],
     /// What is added; of windows of the same budget the earlier first.
@@ -151,11 +225,12 @@ impl Scripts {
     /// Tests bring a clock that they can set.
     pub fn with(clock: &str, places: Places) -> Self {
         let known = |code| Known::new(&[clock, COUNTER, code]);
+        let with_alerts = |code| Known::new(&[clock, COUNTER, ALERTS, code]);
         Self {
-            boot: Known::new(&[BOOT]),
-            set_terms: known(include_str!("lua/set_terms.lua")),
-            extend: known(include_str!("lua/extend.lua")),
-            settle: known(include_str!("lua/settle.lua")),
+            boot: Guarded::new(&[clock, BOOT]),
+            set_terms: with_alerts(include_str!("lua/set_terms.lua")),
+            extend: Guarded::new(&[clock, COUNTER, include_str!("lua/extend.lua")]),
+            settle: with_alerts(include_str!("lua/settle.lua")),
             register: known(include_str!("lua/register.lua")),
             look: known(include_str!("lua/look.lua")),
             sweep: known(include_str!("lua/sweep.lua")),
@@ -167,11 +242,22 @@ impl Scripts {
         }
     }
 
+    /// What all else is said of: to be said over each new connection, before anything else.
+    pub fn enter(&self, history: &History) {
+        self.boot.enter(history);
+        self.extend.enter(history);
+    }
+
     /// Whether Redis is the one that it was when somebody last asked: `SCRIPT EXISTS`.
     pub fn is_booted(&self) -> Cmd {
         let mut ask = cmd("SCRIPT");
-        ask.arg("EXISTS").arg(&self.boot.hash);
+        ask.arg("EXISTS").arg(&self.boot.present().hash);
         ask
+    }
+
+    /// A question that was put by a name of before, by the present one.
+    pub fn again(&self, question: &Cmd) -> Option<Cmd> {
+        self.extend.again(question)
     }
 
     /// Whether another Redis than the one that was there before answers, or one that forgot:
@@ -203,7 +289,6 @@ impl Scripts {
     pub fn load_into(&self, load: &mut Pipeline) {
         let all = [
             &self.set_terms,
-            &self.extend,
             &self.settle,
             &self.register,
             &self.look,
@@ -212,10 +297,11 @@ impl Scripts {
             &self.chill,
             &self.heal,
             &self.read,
-            // The last, so that whoever finds it finds the others.
-            &self.boot,
         ];
         all.into_iter().for_each(|it| it.load(load));
+        self.extend.load(load);
+        // The last, so that whoever finds it finds the others.
+        self.boot.load(load);
     }
 
     /// Loads the script that sets terms and no other: whoever does so says nothing of whether
@@ -300,15 +386,23 @@ impl Scripts {
         ask
     }
 
-    pub fn look(&self, shard: Shard, epoch: Epoch, holds_something: bool) -> Cmd {
+    /// `has_said` to which store all is said that the process holds, and what it has settled.
+    pub fn look(
+        &self,
+        (shard, epoch): (Shard, Epoch),
+        holds_something: bool,
+        has_said: Option<Incarnation>,
+    ) -> Cmd {
         let places = &self.places;
-        let mut ask = self.look.ask(4);
+        let mut ask = self.look.ask(5);
         ask.arg(places.incarnation(shard))
             .arg(places.settled(shard))
             .arg(places.living(shard))
             .arg(places.durable(shard))
+            .arg(places.awaited(shard))
             .arg(epoch.to_string())
-            .arg(u8::from(holds_something));
+            .arg(u8::from(holds_something))
+            .arg(has_said.unwrap_or_default().0);
         ask
     }
 
@@ -351,12 +445,15 @@ impl Scripts {
 
     /// All that is compared with the database, at one moment: for [`Reading`](super::Reading).
     pub fn read(&self, shard: Shard, budgets: &[BudgetId], most_events: usize) -> Cmd {
-        let mut ask = self.read.ask(3 + budgets.len());
-        ask.arg(self.places.incarnation(shard))
-            .arg(self.places.settled(shard))
-            .arg(self.places.events(shard));
-        budgets.iter().for_each(|it| _ = ask.arg(self.places.budget(shard, *it)));
-        ask.arg(most_events);
+        let places = &self.places;
+        let mut ask = self.read.ask(5 + budgets.len());
+        ask.arg(places.incarnation(shard))
+            .arg(places.settled(shard))
+            .arg(places.events(shard))
+            .arg(places.living(shard))
+            .arg(places.dead_holds(shard));
+        budgets.iter().for_each(|it| _ = ask.arg(places.budget(shard, *it)));
+        ask.arg(most_events).arg(places.all_holds(shard));
         ask
     }
 
@@ -377,16 +474,29 @@ impl Scripts {
     /// Answers 1 where the shard was healed; 0 where it is another one meanwhile, or is not
     /// cold.
     pub fn heal(&self, shard: Shard, healing: Healing<'_>) -> Cmd {
-        let Healing { from, to, learning_ms, settled, windows } = healing;
+        let Healing { from, to, learning_ms, awaited, longest_ms, settled, windows } = healing;
         let places = &self.places;
-        let mut ask = self.heal.ask(3 + windows.len());
-        ask.arg(places.incarnation(shard)).arg(places.settled(shard)).arg(places.durable(shard));
+        let mut ask = self.heal.ask(4 + windows.len());
+        ask.arg(places.incarnation(shard))
+            .arg(places.settled(shard))
+            .arg(places.durable(shard))
+            .arg(places.awaited(shard));
         windows.iter().for_each(|it| _ = ask.arg(places.budget(shard, it.budget)));
-        ask.arg(from.0).arg(to.0).arg(learning_ms).arg(settled.len());
+        ask.arg(from.0).arg(to.0).arg(learning_ms).arg(longest_ms);
+        ask.arg(awaited.len()).arg(settled.len());
+        awaited.iter().for_each(|it| _ = ask.arg(it.to_string()));
         settled.iter().for_each(|(epoch, last)| _ = ask.arg(epoch.to_string()).arg(last));
         for HealedWindow { from_ms, until_ms, more, .. } in windows {
             ask.arg(packed([&[*from_ms, LATEST.min(*until_ms)], &more.all()[..]].concat()));
         }
+        ask
+    }
+
+    /// Of a shard that learns: waits for nobody any more. Answers who was waited for.
+    pub fn warm(&self, shard: Shard) -> Cmd {
+        let mut ask = cmd("EVAL");
+        ask.arg(WARM).arg(2);
+        ask.arg(self.places.incarnation(shard)).arg(self.places.awaited(shard));
         ask
     }
 

@@ -46,6 +46,8 @@ impl Fixture {
             format!("local function clock() return tonumber(redis.call('GET', '{name}now')) end\n");
         let scripts = Scripts::with(&clock, Places::with_prefix(&name));
         let mut fixture = Self { redis, scripts, name };
+        let history = fixture.redis.history().await.unwrap();
+        fixture.scripts.enter(&history);
         let () = fixture.scripts.load().exec_async(&mut fixture.redis).await.unwrap();
         fixture.set_clock(1_000).await;
         let warm = format!("{} W 0", 5);
@@ -71,8 +73,15 @@ impl Fixture {
     }
 
     async fn look(&mut self) -> Looked {
-        let answer = self.ask(self.scripts.look(SHARD, EPOCH, true)).await;
+        let answer = self.ask(self.scripts.look((SHARD, EPOCH), true, None)).await;
         Looked::read(answer).unwrap()
+    }
+
+    async fn alerts(&mut self) -> Vec<HashMap<String, String>> {
+        let mut ask = redis::cmd("XRANGE");
+        ask.arg(self.places().alerts(SHARD)).arg("-").arg("+");
+        let entries: Vec<(String, HashMap<String, String>)> = self.ask(ask).await;
+        entries.into_iter().map(|(_, fields)| fields).collect()
     }
 
     async fn settle(&mut self, number: u64, held: &[BudgetId], counted: &[Counted]) -> Settled {
@@ -151,6 +160,60 @@ async fn what_is_held_is_settled_once_and_alerts_are_told_once() {
         ask.arg(stream);
         assert_eq!(it.ask::<u64>(ask).await, length);
     }
+}
+
+/// What was spent before it was made would be spent once more.
+#[tokio::test]
+async fn a_hard_budget_is_not_in_force_before_it_is_opened() {
+    let mut it = Fixture::new().await;
+    let mut budget = budget(1, 1_000);
+    let terms = Terms { budget: &budget, opening: None };
+    assert!(it.ask::<i64>(it.scripts.set_terms(SHARD, terms)).await <= 0);
+    assert_eq!(it.counter(budget.id).await.version, 0);
+    // One that only alerts may be, and is opened later.
+    budget.is_hard = false;
+    let terms = Terms { budget: &budget, opening: None };
+    assert_eq!(it.ask::<i64>(it.scripts.set_terms(SHARD, terms)).await, 1);
+    (budget.is_hard, budget.version) = (true, 2);
+    let terms = Terms { budget: &budget, opening: None };
+    assert!(it.ask::<i64>(it.scripts.set_terms(SHARD, terms)).await <= 0);
+    assert_eq!(it.counter(budget.id).await.version, 1);
+    let opening = Some(Opening { from_ms: 0, until_ms: i64::MAX, spent: amounts(900) });
+    let terms = Terms { budget: &budget, opening };
+    assert_eq!(it.ask::<i64>(it.scripts.set_terms(SHARD, terms)).await, 1);
+    let counter = it.counter(budget.id).await;
+    assert_eq!((counter.version, counter.window.unwrap().spent), (2, amounts(900)));
+    budget.version = 3;
+    let terms = Terms { budget: &budget, opening: None };
+    assert_eq!(it.ask::<i64>(it.scripts.set_terms(SHARD, terms)).await, 1);
+}
+
+#[tokio::test]
+async fn higher_caps_have_thresholds_of_their_own_to_pass() {
+    let mut it = Fixture::new().await;
+    let mut budget = budget(1, 1_000);
+    let of = budget.id;
+    let opening = Some(Opening { from_ms: 0, until_ms: i64::MAX, spent: Amounts::default() });
+    let terms = Terms { budget: &budget, opening };
+    assert_eq!(it.ask::<i64>(it.scripts.set_terms(SHARD, terms)).await, 1);
+    it.settle(1, &[], &[counted(of, 0, 950)]).await;
+    assert_eq!(it.alerts().await.len(), 2);
+    (budget.caps.money, budget.version) = (Some(Money::from_nanos(10_000)), 2);
+    let terms = Terms { budget: &budget, opening: None };
+    assert_eq!(it.ask::<i64>(it.scripts.set_terms(SHARD, terms)).await, 1);
+    it.settle(2, &[], &[counted(of, 0, 50)]).await;
+    assert_eq!(it.alerts().await.len(), 2);
+    it.settle(3, &[], &[counted(of, 0, 4_000)]).await;
+    assert_eq!(it.alerts().await.len(), 3);
+    // Lower ones pass what is spent already, and tell of it with the next call.
+    (budget.caps.tokens, budget.version) = (Some(32), 3);
+    let terms = Terms { budget: &budget, opening: None };
+    assert_eq!(it.ask::<i64>(it.scripts.set_terms(SHARD, terms)).await, 1);
+    it.settle(4, &[], &[counted(of, 0, 1)]).await;
+    let alerts = it.alerts().await;
+    let last = &alerts[3];
+    let told = ["percent", "kind", "amount", "cap", "spent", "version"].map(|it| last[it].as_str());
+    assert_eq!(told, ["90", "tokens", "40", "32", "5001", "3"]);
 }
 
 #[tokio::test]
@@ -247,9 +310,8 @@ async fn what_is_more_than_lua_can_count_is_counted_to_the_nano_dollar() {
     let healing = Healing {
         from: Incarnation(8),
         to: Incarnation(9),
-        learning_ms: 0,
-        settled: &[],
         windows: &windows,
+        ..Healing::default()
     };
     assert_eq!(it.ask::<i64>(it.scripts.heal(SHARD, healing)).await, 1);
     it.settle(4, &[], &[counted(of, 500, 3)]).await;
@@ -285,6 +347,7 @@ async fn a_shard_is_cold_until_it_is_healed_and_then_learns() {
         learning_ms: 3_000,
         settled: &[(EPOCH, 4)],
         windows: &windows,
+        ..Healing::default()
     };
     assert_eq!(it.ask::<i64>(it.scripts.heal(SHARD, healing(5))).await, 0);
     assert_eq!(it.ask::<i64>(it.scripts.heal(SHARD, healing(8))).await, 1);
@@ -305,6 +368,56 @@ async fn a_shard_is_cold_until_it_is_healed_and_then_learns() {
     assert_eq!((before.spent.money, before.held.money), (7, 0));
     it.set_clock(4_000).await;
     assert_eq!(it.look().await.state, State::Warm);
+}
+
+/// What it holds may be all that is left of a cap.
+#[tokio::test]
+async fn a_shard_learns_until_all_have_spoken_who_held_something() {
+    let mut it = Fixture::new().await;
+    let () = it.ask(it.scripts.chill(SHARD, Incarnation(8))).await;
+    let awaited = [EPOCH, Epoch(8)];
+    let healing = Healing {
+        from: Incarnation(8),
+        to: Incarnation(9),
+        learning_ms: 5_000,
+        awaited: &awaited,
+        longest_ms: 600_000,
+        ..Healing::default()
+    };
+    assert_eq!(it.ask::<i64>(it.scripts.heal(SHARD, healing)).await, 1);
+    let says = async |it: &mut Fixture, epoch, has_said: Option<u64>| {
+        let ask = it.scripts.look((SHARD, epoch), true, has_said.map(Incarnation));
+        Looked::read(it.ask(ask).await).unwrap().state
+    };
+    it.set_clock(60_000).await;
+    for has_said in [None, Some(8), Some(9), Some(9)] {
+        assert_eq!(says(&mut it, EPOCH, has_said).await, State::Learning, "{has_said:?}");
+    }
+    assert_eq!(says(&mut it, Epoch(8), None).await, State::Learning);
+    assert_eq!(says(&mut it, Epoch(8), Some(9)).await, State::Warm);
+    assert_eq!(says(&mut it, Epoch(8), Some(9)).await, State::Warm);
+
+    // All have spoken at once: it learns for as long as it would from anybody.
+    let chilled = Incarnation(10);
+    let () = it.ask(it.scripts.chill(SHARD, chilled)).await;
+    let healing = Healing { from: chilled, to: Incarnation(11), ..healing };
+    assert_eq!(it.ask::<i64>(it.scripts.heal(SHARD, healing)).await, 1);
+    for epoch in awaited {
+        assert_eq!(says(&mut it, epoch, Some(11)).await, State::Learning);
+    }
+    it.set_clock(65_000).await;
+    assert_eq!(it.look().await.state, State::Warm);
+
+    // One never comes back: somebody says so, or it takes its time.
+    let chilled = Incarnation(12);
+    let () = it.ask(it.scripts.chill(SHARD, chilled)).await;
+    let healing = Healing { from: chilled, to: Incarnation(13), ..healing };
+    assert_eq!(it.ask::<i64>(it.scripts.heal(SHARD, healing)).await, 1);
+    assert_eq!(says(&mut it, EPOCH, Some(13)).await, State::Learning);
+    let waited: Vec<String> = it.ask(it.scripts.warm(SHARD)).await;
+    assert_eq!(waited, [Epoch(8).to_string()]);
+    assert_eq!(it.look().await.state, State::Warm);
+    assert_eq!(it.ask::<Vec<String>>(it.scripts.warm(SHARD)).await, [""; 0]);
 }
 
 #[tokio::test]

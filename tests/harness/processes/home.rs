@@ -40,8 +40,12 @@ impl Home {
     }
 
     /// Runs `infra/stack.sh` and gives what the stack's environment is then.
-    pub fn stack(path: &Path, action: &str) -> HashMap<String, String> {
-        run(script("stack.sh").arg(action).arg(path));
+    pub fn stack(
+        path: &Path,
+        action: &str,
+        environment: &[(String, String)],
+    ) -> HashMap<String, String> {
+        run(script("stack.sh").arg(action).arg(path).envs(environment.iter().cloned()));
         variables(&path.join("stack.env"))
     }
 

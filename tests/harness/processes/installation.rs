@@ -1,7 +1,11 @@
 //! All of them together, made in an order that leaves nothing to chance: a proxy starts
 //! when what it has to serve is published, and has it on its disk before a test begins.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use http::StatusCode;
 use redis::AsyncCommands;
@@ -16,6 +20,7 @@ use shared::{
 use sqlx::PgPool;
 
 use super::{
+    clocks::Clocks,
     cluster::RedisCluster,
     home::{Home, variables},
     ports::Ports,
@@ -40,6 +45,9 @@ pub struct Installation {
     pub owner: Person,
     /// What proxies go through to Redis, where they were to.
     pub relay: Option<Relay>,
+    /// What moves clocks, where that was wanted: each proxy has one of its own, by its name.
+    pub clocks: Option<Clocks>,
+    spare_ports: [u16; 2],
     ours: Vec<(String, String)>,
     stack: HashMap<String, String>,
     metrics: Vec<u16>,
@@ -49,7 +57,7 @@ pub struct Installation {
 }
 
 /// What there is of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Extent {
     /// At most four.
     pub proxies: usize,
@@ -57,10 +65,13 @@ pub struct Extent {
     pub relayed: bool,
     /// Whether all of it uses a Redis Cluster instead.
     pub on_cluster: bool,
+    /// The library that clocks are moved by, where they are to be moved, and how many milliseconds
+    /// they are ahead to begin with.
+    pub clocks: Option<(PathBuf, i64)>,
 }
 
 impl Extent {
-    pub const USUAL: Self = Self { proxies: 2, relayed: false, on_cluster: false };
+    pub const USUAL: Self = Self { proxies: 2, relayed: false, on_cluster: false, clocks: None };
 }
 
 const DRILLED: &str = "Drilled";
@@ -85,12 +96,17 @@ impl Installation {
     pub async fn with(name: &str, extent: Extent) -> Option<Self> {
         let home = Home::make(name)?;
         let ports = Ports::claim();
-        let [control, simulator, postgres, redis, serving @ ..]: [u16; 12] = ports.get();
+        let [control, simulator, postgres, redis, spare, another, serving @ ..]: [u16; 14] =
+            ports.get();
         let (serving, metrics) = serving.split_at(NAMES.len());
+        let clocks = extent.clocks.as_ref().map(|(it, ms)| Clocks::new(&home.path, it, *ms));
+        let clock = clocks.as_ref().map(Clocks::of_all).into_iter().flatten();
+        let clock: Vec<_> = clock.collect();
         let first = serving[0];
         home.write("ports.env", &format!("postgres={postgres}\nredis={redis}\n"));
-        let postgres = Process::server(&home, ("postgres", "TURNPIKE_POSTGRES_PID"), postgres);
-        let redis = Process::server(&home, ("redis", "TURNPIKE_REDIS_PID"), redis);
+        let server = |names, port| Process::server(&home, names, port, clock.clone());
+        let postgres = server(("postgres", "TURNPIKE_POSTGRES_PID"), postgres);
+        let redis = server(("redis", "TURNPIKE_REDIS_PID"), redis);
         let mut stack = variables(&home.path.join("stack.env"));
         let cluster = extent.on_cluster.then(|| RedisCluster::start(&home.path));
         if let Some(cluster) = &cluster {
@@ -103,7 +119,8 @@ impl Installation {
         home.run("turnpike", &["secrets", &home.path.join("secrets.env").to_string_lossy()], &[]);
         let secrets = variables(&home.path.join("secrets.env"));
 
-        let ours = environment(&secrets, &stack, [control, first, simulator]);
+        let mut ours = environment(&secrets, &stack, [control, first, simulator]);
+        ours.extend(clock);
         let at = |port: u16, more: &[(&str, String)]| {
             let listen = [("TURNPIKE_LISTEN", format!("127.0.0.1:{port}"))];
             let more = listen.iter().chain(more).map(|(name, it)| ((*name).to_owned(), it.clone()));
@@ -136,6 +153,9 @@ impl Installation {
                     .replace(&redis.address.to_string(), &relay.address.to_string());
                 more.push(("TURNPIKE_REDIS_URL", url));
             }
+            if let Some([_, (_, own)]) = clocks.as_ref().map(|it| it.environment(name)) {
+                more.push(("TURNPIKE_CLOCK", own));
+            }
             Process::program(&home, (name, "data-plane"), *port, at(*port, &more))
         };
         let all = NAMES.into_iter().zip(serving).zip(metrics).take(extent.proxies);
@@ -163,6 +183,8 @@ impl Installation {
             limited_key: String::new(),
             owner,
             relay,
+            clocks,
+            spare_ports: [spare, another],
             ours,
             stack,
             metrics,
@@ -327,8 +349,19 @@ impl Installation {
     }
 
     /// Where Redis has its files.
-    pub fn redis_files(&self) -> std::path::PathBuf {
+    pub fn redis_files(&self) -> PathBuf {
         self.home.path.join("data/redis")
+    }
+
+    /// Where everything has its files.
+    pub fn home(&self) -> &Path {
+        &self.home.path
+    }
+
+    /// Another process of the proxy at that place: started with the same settings, and with the
+    /// same name and directory, but listening elsewhere. Only one at a time.
+    pub fn twin_of(&self, at: usize) -> Process {
+        self.proxies[at].twin("twin", self.spare_ports)
     }
 
     pub fn setting(&self, name: &str) -> &str {

@@ -4,6 +4,7 @@
 //!
 //! Nothing of it outlives the test, however that ends: `infra/keeper.sh` sees to it.
 
+pub mod clocks;
 mod cluster;
 mod home;
 mod installation;

@@ -29,6 +29,7 @@ enum Launch {
     /// By `infra/stack.sh`, which says the pid in this variable.
     Stack {
         variable: &'static str,
+        environment: Vec<(String, String)>,
     },
 }
 
@@ -49,8 +50,10 @@ impl Process {
         home: &Home,
         (name, variable): (&'static str, &'static str),
         port: u16,
+        environment: Vec<(String, String)>,
     ) -> Self {
-        let mut server = Self::new(&home.path, name, port, Launch::Stack { variable });
+        let launch = Launch::Stack { variable, environment };
+        let mut server = Self::new(&home.path, name, port, launch);
         server.launch();
         server
     }
@@ -87,12 +90,41 @@ impl Process {
                 self.pid = child.id();
                 self.child = Some(child);
             }
-            Launch::Stack { variable } => {
-                let environment = Home::stack(&self.home, "start");
-                let pid = environment.get(*variable).and_then(|it| it.parse().ok());
+            Launch::Stack { variable, environment } => {
+                let said = Home::stack(&self.home, "start", environment);
+                let pid = said.get(*variable).and_then(|it| it.parse().ok());
                 self.pid = pid.unwrap_or_else(|| panic!("{variable} is not in stack.env"));
             }
         }
+    }
+
+    /// Starts it and waits for it to end by itself, ready or not.
+    pub async fn start_and_end(&mut self) -> ExitStatus {
+        assert!(!self.is_alive(), "{} runs already", self.name);
+        self.launch();
+        self.ended().await
+    }
+
+    /// From its next start on, one of our programs has that in its environment; `None`: not.
+    pub fn set(&mut self, name: &str, value: Option<String>) {
+        let Launch::Program { environment, .. } = &mut self.launch else {
+            panic!("{} is no program of ours", self.name);
+        };
+        environment.retain(|(it, _)| it != name);
+        environment.extend(value.map(|it| (name.to_owned(), it)));
+    }
+
+    /// Another process that is started as this one is, but for what else it listens at.
+    pub(super) fn twin(&self, name: &'static str, [port, metrics]: [u16; 2]) -> Self {
+        let Launch::Program { path, environment } = &self.launch else {
+            panic!("{} is no program of ours", self.name);
+        };
+        let launch = Launch::Program { path: path.clone(), environment: environment.clone() };
+        let mut twin = Self::new(&self.home, name, port, launch);
+        let at = |port: u16| Some(format!("127.0.0.1:{port}"));
+        twin.set("TURNPIKE_LISTEN", at(port));
+        twin.set("TURNPIKE_METRICS_LISTEN", at(metrics));
+        twin
     }
 
     async fn is_ready(&mut self) {

@@ -68,6 +68,22 @@ async fn a_budget_made_in_mid_window_opens_with_what_was_spent_before(root: PgPo
     assert_eq!(present(&meter, budget).await, expected);
 }
 
+#[sqlx::test(migrations = "../migrations")]
+async fn a_budget_that_never_renews_counts_from_its_first_day_on(root: PgPool) {
+    if std::env::var("TURNPIKE_TEST_REDIS_URL").is_err() {
+        return;
+    }
+    let mut meter = Meter::new(root).await;
+    let now = OffsetDateTime::now_utc();
+    calls(&mut meter, &[now - Duration::days(90), now]).await;
+    let mut work = meter.fixture.work(Role::Admin).await;
+    let wanted = NewBudget { period: Period::Total, ..new("All", BudgetScope::Organization, 5) };
+    let budget = create(&mut work, &wanted).await.unwrap();
+    work.commit().await.unwrap();
+    terms::tell(&meter.fixture.platform, budget).await;
+    assert_eq!(present(&meter, budget).await, Amounts::default());
+}
+
 fn question(scope: BudgetScope, period: Period, caps: Caps) -> preview::Question {
     preview::Question { scope, period, zone: Zone::UTC, caps }
 }

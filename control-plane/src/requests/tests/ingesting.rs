@@ -1,4 +1,3 @@
-use redis::AsyncCommands;
 use shared::{
     counters::{Places, Shard},
     event::FIELD,
@@ -48,13 +47,6 @@ impl Streams {
             left += length;
         }
         left
-    }
-
-    async fn aside(&mut self) -> usize {
-        let place = self.places.aside();
-        let count = redis::cmd("XLEN").arg(&place).query_async(&mut self.redis).await.unwrap();
-        let () = self.redis.del(&place).await.unwrap();
-        count
     }
 }
 
@@ -141,7 +133,11 @@ async fn what_cannot_be_read_is_put_aside_and_stops_nothing(root: PgPool) {
 
     streams.ingester(&desk).run().await.unwrap();
     assert_eq!((desk.logged().await, streams.left().await), (2, 0));
-    assert_eq!(streams.aside().await, 4);
+    let aside: i64 = sqlx::query_scalar("SELECT count(*) FROM usage_aside")
+        .fetch_one(&desk.fixture.root)
+        .await
+        .unwrap();
+    assert_eq!(aside, 4);
     let mut work = desk.fixture.work(Role::Viewer).await;
     for event in good {
         find(&mut work, event.request).await.unwrap();

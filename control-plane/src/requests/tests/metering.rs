@@ -56,8 +56,13 @@ async fn a_death_anywhere_loses_nothing_and_doubles_nothing(root: PgPool) {
         dies.breaks_at = Some(point);
         let error = dies.take_all().await.unwrap_err();
         assert!(matches!(error, IngestError::BrokenOff(at) if at == point), "{error}");
-        assert_eq!(meter.waiting().await, 25, "{point:?}: nothing is removed too early");
-        if matches!(point, Failpoint::IngestRead | Failpoint::IngestInserted) {
+        let left = if point == Failpoint::IngestRemoved { 0 } else { 25 };
+        assert_eq!(meter.waiting().await, left, "{point:?}: nothing is removed too early");
+        let is_undone = matches!(
+            point,
+            Failpoint::IngestRead | Failpoint::IngestAdded | Failpoint::IngestInserted
+        );
+        if is_undone {
             assert_eq!(meter.number(COSTS).await, cost(&all[..all.len() - 25]), "{point:?}");
             assert_eq!(meter.durable().await, number, "{point:?}: nobody was told too early");
         }
@@ -112,10 +117,58 @@ async fn a_caller_gets_nothing_for_free_with_words_that_no_database_keeps(root: 
     // The log goes back thirty days, and what is billed further.
     assert_eq!(meter.number("SELECT count(*) FROM request_events").await, 1);
     assert_eq!(sums(&meter).await[0], odd.cost.nanos() + old.cost.nanos());
-    assert_eq!((meter.waiting().await, meter.durable().await), (0, 2));
-    let aside: u64 =
-        redis::cmd("XLEN").arg(meter.places().aside()).query_async(&mut meter.redis).await.unwrap();
-    assert_eq!(aside, 2);
+    assert_eq!((meter.waiting().await, meter.durable().await), (0, 3));
+    assert_eq!(meter.number("SELECT count(*) FROM usage_aside").await, 2);
+}
+
+/// Else its proxy kept everything behind it, until it had no room for any call.
+#[sqlx::test(migrations = "../migrations")]
+async fn an_event_that_the_database_refuses_holds_nothing_up(root: PgPool) {
+    let mut meter = Meter::new(root).await;
+    let future = OffsetDateTime::now_utc() + Duration::days(500);
+    let mut events = meter.settle_all(1..=2).await;
+    let refused = meter.settled_at(future, 3, 7_000);
+    meter.settle(&refused).await;
+    events.extend(meter.settle_all(4..=6).await);
+    meter.ingest().await;
+    assert_eq!((meter.waiting().await, meter.durable().await), (0, 6));
+    assert_eq!(sums(&meter).await[0], cost(&events));
+    // It is put aside, once, until somebody has it tried again.
+    meter.tell(&refused).await;
+    meter.ingest().await;
+    assert_eq!(meter.number("SELECT count(*) FROM usage_aside").await, 1);
+    let db = &meter.fixture.db;
+    assert_eq!(retry(db, 30).await.unwrap(), Retried { added: 0, left: 1 });
+    let day = refused.billed_at_ms / 86_400_000;
+    let day = OffsetDateTime::from_unix_timestamp(day * 86_400).unwrap().date();
+    let mut conn = db.acquire().await.unwrap();
+    crate::usage::make_days(&mut conn, day, day).await.unwrap();
+    assert_eq!(retry(db, 30).await.unwrap(), Retried { added: 1, left: 0 });
+    assert_eq!(retry(db, 30).await.unwrap(), Retried::default());
+    events.push(refused);
+    assert_eq!(sums(&meter).await[0], cost(&events));
+    assert!(meter.compare().await.is_sound());
+    // Nobody reads it who may read what is of one organization.
+    assert!(sqlx::query("SELECT FROM usage_aside").execute(db).await.is_err());
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_proxy_whose_clock_is_wrong_bills_by_that_of_redis(root: PgPool) {
+    let mut meter = Meter::new(root).await;
+    let now = OffsetDateTime::now_utc();
+    let begun_at =
+        [Duration::days(90), Duration::hours(1), -Duration::hours(1), -Duration::days(90)];
+    let events: Vec<_> = (1..)
+        .zip(begun_at)
+        .map(|(number, ago)| begun(now - ago, meter.settled(number, 7_000)))
+        .collect();
+    for event in &events {
+        meter.settle(event).await;
+    }
+    meter.ingest().await;
+    assert_eq!(sums(&meter).await[0], cost(&events));
+    assert_eq!((meter.waiting().await, meter.durable().await), (0, 4));
+    assert_eq!(meter.number("SELECT count(*) FROM request_events").await, 2);
 }
 
 /// A call that was asked of two, each of which costs something.

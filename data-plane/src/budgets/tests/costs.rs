@@ -44,6 +44,7 @@ async fn what_the_scripts_cost() {
     let proxy = fixture.proxy().await;
     fixture.call(&proxy, BODY).await.unwrap().answered(10, 20);
     let (scripts, shard, epoch) = (fixture.scripts(), fixture.shard(), proxy.epoch());
+    scripts.enter(&fixture.redis.history().await.unwrap());
     let budgets: Vec<_> = fixture
         .budgets
         .iter()

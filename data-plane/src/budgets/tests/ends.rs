@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use http::StatusCode;
 use shared::{
     counters::{Sweeping, Swept},
     event::UsageSource,
+    tasks::Supervisor,
 };
 
 use super::*;
+use crate::limits::{Decision, Question, Wanted};
 
 /// One budget on everything with room for so many calls.
 async fn with_room_for(calls: i64) -> (Fixture, BudgetId) {
@@ -90,8 +91,9 @@ async fn what_nobody_can_price_is_not_sent_where_a_budget_has_to_hold() {
     assert_eq!((refused.status().as_u16(), refused.code().name), (400, "model_not_priced"));
     fixture.budgets[0].is_hard = false;
     fixture.budgets[0].version = 2;
+    // The cap is sent all the same.
     let call = fixture.call(&proxy, BODY).await.unwrap();
-    assert_eq!(call.candidates[0].most_output, None);
+    assert_eq!(call.candidates[0].most_output, Some(300));
     // Free is a price.
     let free = Price::flat(Rates::default()).unwrap();
     fixture.model.price = Some(PinnedPrice { revision: 8, price: free });
@@ -108,15 +110,15 @@ async fn an_attempt_that_may_bill_is_paid_for_beside_the_next() {
     let candidate = call.candidates[0].clone();
     let tab = call.tab();
     // Refused: nothing to pay.
-    *tab.sends(&candidate) = Some(StatusCode::TOO_MANY_REQUESTS);
-    tab.fails();
+    tab.sends(&candidate).unwrap();
+    tab.hears(Heard::Nothing);
     tab.cover(&candidate).await.unwrap();
     assert_eq!(fixture.taken(id).await.1, worst(&fixture, BODY));
-    // Begun well, and broken.
-    *tab.sends(&candidate) = Some(StatusCode::OK);
-    tab.fails();
+    // Sent, and nothing heard: it is not known to be free.
+    tab.sends(&candidate).unwrap();
+    tab.hears(Heard::Lost);
     let first = tab.cost().nanos();
-    assert!(first > 0);
+    assert_eq!(first, worst(&fixture, BODY));
     tab.cover(&candidate).await.unwrap();
     assert_eq!(fixture.taken(id).await.1, worst(&fixture, BODY) + first);
     call.answered(10, 20);
@@ -133,31 +135,136 @@ async fn no_attempt_follows_that_cannot_be_paid_for() {
     let proxy = fixture.proxy().await;
     let mut call = fixture.call(&proxy, BODY).await.unwrap();
     let candidate = call.candidates[0].clone();
-    *call.tab().sends(&candidate) = Some(StatusCode::OK);
-    call.tab().fails();
+    call.tab().sends(&candidate).unwrap();
+    call.tab().hears(Heard::Lost);
     assert_eq!(call.tab().cover(&candidate).await, Err(NotCovered));
 }
 
 #[tokio::test]
-async fn whoever_hangs_up_pays_for_what_was_begun_and_for_nothing_else() {
+async fn whoever_hangs_up_pays_for_what_was_sent_and_for_nothing_else() {
     let (fixture, id) = with_room_for(3).await;
     let proxy = fixture.proxy().await;
     drop(fixture.call(&proxy, BODY).await.unwrap());
-    let mut sent = fixture.call(&proxy, BODY).await.unwrap();
-    let candidate = sent.candidates[0].clone();
-    sent.tab().sends(&candidate);
-    drop(sent);
     proxy.leave().await;
     assert_eq!(fixture.taken(id).await, (0, 0));
+    // Nobody hears what its provider is going to bill: that is as much as it may be.
+    let mut sent = fixture.call(&proxy, BODY).await.unwrap();
+    let candidate = sent.candidates[0].clone();
+    sent.tab().sends(&candidate).unwrap();
+    drop(sent);
+    proxy.leave().await;
+    let most = worst(&fixture, BODY);
+    assert_eq!(fixture.taken(id).await, (most, 0));
+    let event = proxy.told().pop().unwrap();
+    assert_eq!((event.usage.output, event.usage_source), (300, UsageSource::Estimated));
+    assert_eq!(event.counted[0].amounts.requests, 1);
+    // What its provider broke off is paid as far as it came, at the most that may be.
     let mut begun = fixture.call(&proxy, BODY).await.unwrap();
-    *begun.tab().sends(&candidate) = Some(StatusCode::OK);
+    begun.tab().sends(&candidate).unwrap();
     begun.story.delivers(&Delivered { tokens: 50, ..Delivered::default() });
     drop(begun);
     proxy.leave().await;
     let event = proxy.told().pop().unwrap();
     assert_eq!((event.usage.output, event.usage_source), (50, UsageSource::Interrupted));
     assert!(event.usage.input > 0);
-    assert_eq!(fixture.taken(id).await, (event.cost.nanos(), 0));
+    assert_eq!(fixture.taken(id).await, (most + event.cost.nanos(), 0));
+}
+
+/// A call that was sent, of whose answer the test says what is still to come.
+async fn left(fixture: &Fixture, proxy: &Arc<Meter>) -> tokio::sync::oneshot::Sender<Heard> {
+    let (sender, rest) = tokio::sync::oneshot::channel();
+    let mut call = fixture.call(proxy, BODY).await.unwrap();
+    let candidate = call.candidates[0].clone();
+    call.tab().sends(&candidate).unwrap();
+    call.story.leaves(Rest::of(async { rest.await.expect("the test says what comes") }));
+    sender
+}
+
+#[tokio::test]
+async fn what_a_caller_does_not_wait_for_is_heard_out_and_held_until_then() {
+    let (fixture, id) = with_room_for(4).await;
+    let (proxy, supervisor) = (fixture.proxy().await, Supervisor::default());
+    proxy.begins_hearing(&supervisor);
+    let calls = [left(&fixture, &proxy).await, left(&fixture, &proxy).await];
+    let [answered, refused] = calls;
+    let broken = left(&fixture, &proxy).await;
+    proxy.leave().await;
+    let most = worst(&fixture, BODY);
+    assert_eq!(fixture.taken(id).await, (0, 3 * most));
+    let used = shared::usage::Usage { input: 10, output: 20, ..Default::default() };
+    let whole = Delivered { usage: Some(used), is_complete: true, ..Delivered::default() };
+    answered.send(Heard::Answer(whole)).unwrap();
+    refused.send(Heard::Nothing).unwrap();
+    // A fault of ours costs nobody else anything, and is not free either.
+    drop(broken);
+    proxy.has_heard_all().await;
+    proxy.leave().await;
+    assert_eq!(fixture.taken(id).await, (90 + most, 0));
+    let events = proxy.told();
+    let exact = events.iter().find(|it| it.cost.nanos() == 90).unwrap();
+    assert_eq!((exact.usage, exact.usage_source), (used, UsageSource::Upstream));
+    assert_eq!((proxy.metrics.heard_out.get(), proxy.metrics.not_heard.get()), (2, 1));
+    // Who leaves hears no more.
+    let _late = left(&fixture, &proxy).await;
+    proxy.ends_hearing();
+    supervisor.shut_down().await;
+    proxy.leave().await;
+    assert_eq!(fixture.taken(id).await, (90 + 2 * most, 0));
+}
+
+#[tokio::test]
+async fn what_nobody_counted_is_paid_as_the_most_that_it_may_be() {
+    let (mut fixture, _) = with_room_for(9).await;
+    let proxy = fixture.proxy().await;
+    let told = async |fixture: &Fixture, delivered: Delivered| {
+        let mut call = fixture.call(&proxy, BODY).await.unwrap();
+        let candidate = call.candidates[0].clone();
+        call.tab().sends(&candidate).unwrap();
+        call.story.delivers(&delivered);
+        drop(call);
+        let event = proxy.told().pop().unwrap();
+        proxy.leave().await;
+        (event.usage.input, event.usage.output)
+    };
+    let ask = Ask::parse(Form::Chat, BODY.into()).unwrap();
+    let input = Weight::of(&ask, &ask.marks(), &fixture.candidates()[0]).bound.input_tokens;
+    let of = Delivered::default();
+    let seen = Delivered { tokens: 40, ..of.clone() };
+    let said = Some(shared::usage::Usage { input: 7, output: 1, ..Default::default() });
+    // An answer that is there whole without a word of what it used.
+    let whole = Delivered { is_complete: true, ..of.clone() };
+    assert_eq!(told(&fixture, whole).await, (input, 300));
+    assert_eq!(told(&fixture, seen.clone()).await, (input, 40));
+    assert_eq!(told(&fixture, Delivered { goes_on: true, ..seen.clone() }).await, (input, 300));
+    assert_eq!(told(&fixture, Delivered { usage: said, ..seen.clone() }).await, (7, 40));
+    let goes_on = Delivered { usage: said, goes_on: true, ..seen.clone() };
+    assert_eq!(told(&fixture, goes_on).await, (7, 300));
+    // More than was thought possible came for certain.
+    let more = Delivered { tokens: 9_000, at_least: 400, ..of };
+    assert_eq!(told(&fixture, more).await, (input, 400));
+    // What it thinks nobody sees.
+    fixture.model.capabilities.push(shared::snapshot::Capability::Reasoning);
+    assert_eq!(told(&fixture, seen).await, (input, 300));
+}
+
+#[tokio::test]
+async fn a_tier_of_service_without_a_price_is_not_sent_where_a_budget_has_to_hold() {
+    let (mut fixture, id) = with_room_for(9).await;
+    let proxy = fixture.proxy().await;
+    let at = |tier: &str| {
+        BODY.replace("\"messages\"", &format!("\"service_tier\":\"{tier}\",\"messages\""))
+    };
+    assert!(matches!(fixture.call(&proxy, &at("priority")).await, Err(NotAdmitted::NotPriced(_))));
+    assert!(fixture.call(&proxy, &at("auto")).await.is_ok());
+    // With a price it is what is held, and what is paid where the answer tells no tier.
+    let twice = shared::money::Terms::MultiplierBp(20_000);
+    let tier = shared::money::ServiceTier { name: "priority".into(), terms: twice };
+    let rates = price().price.standard().rates;
+    let priced = Price::checked(rates, Vec::new(), vec![tier]).unwrap();
+    fixture.model.price = Some(PinnedPrice { revision: 8, price: priced });
+    fixture.call(&proxy, &at("priority")).await.unwrap().answered(10, 20);
+    proxy.leave().await;
+    assert_eq!(fixture.taken(id).await, (180, 0));
 }
 
 #[tokio::test]
@@ -172,6 +279,24 @@ async fn a_lie_about_usage_is_cut_to_what_is_possible() {
     // It is counted all the same, and said to be more than was held.
     assert_eq!(event.overrun.nanos(), event.cost.nanos() - worst(&fixture, BODY));
     assert_eq!(fixture.taken(id).await, (event.cost.nanos(), 0));
+}
+
+/// Two thousand texts are more than a context, and no lie.
+#[tokio::test]
+async fn what_many_texts_used_is_believed_and_paid() {
+    let (fixture, id) = with_room_for(500).await;
+    let proxy = fixture.proxy().await;
+    let texts = vec!["a text of some words"; 2_000];
+    let body = serde_json::json!({ "model": "gpt-5", "input": texts }).to_string();
+    let ask = Ask::parse(Form::Embeddings, body.into()).unwrap();
+    let mut call = Call::begin(&fixture, &proxy, &ask, fixture.candidates());
+    call.admit(&fixture, &proxy, &ask).await.unwrap();
+    call.answered(12_000, 0);
+    proxy.leave().await;
+    let event = proxy.told().pop().unwrap();
+    assert_eq!((event.usage.input, event.overrun), (12_000, Money::ZERO));
+    assert_eq!(proxy.metrics.usage_clamped.get(), 0);
+    assert_eq!(fixture.taken(id).await, (12_000, 0));
 }
 
 #[tokio::test]
@@ -232,6 +357,58 @@ async fn a_window_is_the_one_that_redis_says_it_is() {
     assert_eq!(fixture.counter(id).await.before.unwrap().spent.money, 90);
 }
 
+/// A cluster is asked again when a connection breaks, and a day may end in between.
+#[tokio::test]
+async fn who_is_asked_twice_says_in_which_window_the_call_is_held() {
+    let (mut fixture, id) = with_room_for(9).await;
+    let proxy = fixture.proxy().await;
+    fixture.call(&proxy, BODY).await.unwrap().answered(10, 20);
+    proxy.leave().await;
+    let budget = fixture.budgets[0].clone();
+    let wanted = shared::counters::Amounts { money: 70, requests: 1, tokens: 7 };
+    let budgets = [Wanted { budget: &budget, wanted, edges: proxy.edges(&budget) }];
+    let question = Question {
+        shard: fixture.shard(),
+        epoch: proxy.epoch(),
+        call: RequestId::generate(),
+        key: fixture.key().id,
+        budgets: &budgets,
+    };
+    let scripts = fixture.scripts();
+    scripts.enter(&fixture.redis.history().await.unwrap());
+    let mut asked = Vec::new();
+    for now in [START, START + DAY] {
+        fixture.set_clock(now).await;
+        let admit = scripts.admit(&[], "", &question);
+        let answer: Vec<u8> = admit.query_async(&mut fixture.redis).await.unwrap();
+        let decision = Decision::read(&answer, 0).unwrap();
+        assert!(decision.is_passed(), "{decision:?}");
+        asked.push(decision.standings[0].from_ms);
+    }
+    assert_eq!(asked, [START - START % DAY; 2]);
+    let window = fixture.counter(id).await.window.unwrap();
+    assert_eq!((window.from_ms, window.held.money), (START - START % DAY, 70));
+}
+
+/// As many as there may be: which the call held is in its settlement.
+#[tokio::test]
+async fn a_call_lets_go_of_all_its_budgets_however_many_these_are() {
+    let mut fixture = Fixture::new().await;
+    let room = worst(&fixture, BODY) * 9;
+    let all: Vec<_> =
+        (0..300).map(|_| fixture.budget(BudgetScope::Organization, Period::Day, room).id).collect();
+    let proxy = fixture.proxy().await;
+    // Never sent, so that nothing else says which budgets it held something of.
+    drop(fixture.call(&proxy, BODY).await.unwrap());
+    proxy.leave().await;
+    for id in [all[0], all[254], all[255], all[299]] {
+        assert_eq!(fixture.taken(id).await, (0, 0));
+    }
+    fixture.call(&proxy, BODY).await.unwrap().answered(10, 20);
+    proxy.leave().await;
+    assert_eq!(fixture.taken(all[299]).await, (90, 0));
+}
+
 #[tokio::test]
 async fn shares_of_cost_centers_are_held_and_counted_rounded_up() {
     let (fixture, _) = with_room_for(9).await;
@@ -254,12 +431,13 @@ async fn while_nobody_counts_hard_budgets_refuse_and_soft_ones_do_not() {
         (503, "budget_backend_unavailable")
     );
 
-    // With an allowance for two calls, of which this proxy, one of two, has one.
+    // With an allowance for two calls, of which this proxy, one of two, has one. It is taken
+    // once, though Redis has said that it does not count.
+    proxy.limiter.set_proxies(2);
     let allowance = Money::from_nanos(worst(&fixture, BODY) * 2);
     fixture.budgets[0].on_redis_loss = OnRedisLoss::Bounded { allowance };
     let call = fixture.call(&proxy, BODY).await.unwrap();
     assert_eq!(call.candidates[0].most_output, Some(300));
-    proxy.limiter.set_proxies(2);
     assert!(matches!(fixture.call(&proxy, BODY).await, Err(NotAdmitted::NotCounted(_))));
     call.answered(10, 20);
     proxy.leave().await;
@@ -351,11 +529,55 @@ async fn a_process_that_died_is_settled_by_the_next_one() {
     let mut call = fixture.call(&died, BODY).await.unwrap();
     let candidate = call.candidates[0].clone();
     call.story.intends(Some(&candidate)).unwrap();
-    call.tab().progresses(256);
+    call.tab().sends(&candidate).unwrap();
     fixture.call(&died, BODY).await.unwrap().answered(10, 20);
     // Let through, and not sent: nothing is written down of it.
     std::mem::forget(fixture.call(&died, BODY).await.unwrap());
-    // What it leaves behind is what is on its disk, where nobody has it any more.
+    let copy = left_behind(&died, &there, &here);
+    std::mem::forget(call);
+    what_may_have_been_written(&here);
+
+    let next = begin(&here);
+    next.leave().await;
+    // Nobody heard what its answer came to, and its provider goes on writing.
+    assert_eq!(fixture.taken(id).await, (90 + worst(&fixture, BODY), 0));
+    // The database has both: the journal is not needed any more.
+    let durable = fixture.places().durable(fixture.shard());
+    let () = fixture.redis.clone().hset(durable, died.epoch().to_string(), 2).await.unwrap();
+    next.look_now().await;
+    assert!(!copy.exists());
+}
+
+/// By what is in the journal, and what was delivered when that was last written down.
+fn what_may_have_been_written(here: &Path) {
+    let journal = crate::journal::Journal::left_behind(here, 256 << 20).unwrap().remove(0);
+    let (_, left) = journal.unsettled().remove(0);
+    let written: serde_json::Value = serde_json::from_slice(&left.intent).unwrap();
+    let check = |change: &dyn Fn(&mut serde_json::Value), output: u64| {
+        let mut written = written.clone();
+        change(&mut written);
+        let intent: super::super::tab::Intent = serde_json::from_value(written).unwrap();
+        let (event, held) = intent.settled(256);
+        assert_eq!((event.usage.output, event.lines.len(), held.len()), (output, 1, 1));
+    };
+    check(&|_| (), 300);
+    // Of a vendor that stops when we are gone.
+    let stops = |it: &mut serde_json::Value, most: u64| {
+        it["stops_when_cut"] = true.into();
+        it["line"]["usage"]["output"] = most.into();
+    };
+    check(&|it| stops(it, 5_000), 256 + 1_024);
+    check(&|it| stops(it, 300), 300);
+    // By a release that knew no more than what had been delivered.
+    let old = |it: &mut serde_json::Value| {
+        it.as_object_mut().unwrap().remove("stops_when_cut");
+        it["line"]["usage"]["output"] = 0.into();
+    };
+    check(&old, 256);
+}
+
+/// What is on its disk, where nobody has it any more.
+fn left_behind(died: &Meter, there: &Path, here: &Path) -> PathBuf {
     let epoch = died.epoch().to_string();
     let (left, copy) = (there.join(&epoch), here.join(&epoch));
     std::fs::create_dir_all(&copy).unwrap();
@@ -363,19 +585,119 @@ async fn a_process_that_died_is_settled_by_the_next_one() {
         let path = entry.unwrap().path();
         std::fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
     }
+    copy
+}
+
+#[tokio::test]
+async fn a_process_that_dies_owes_for_each_attempt_where_it_was_made() {
+    let (mut fixture, _) = with_room_for(1).await;
+    let cheap = fixture.candidates().remove(0);
+    let each = |picos| UnitPrice::try_from(picos).unwrap();
+    let dearer = Price::flat(Rates::of_text(each(10 * IN), each(10 * OUT))).unwrap();
+    fixture.model.price = Some(PinnedPrice { revision: 8, price: dearer });
+    let (dear, most) = (fixture.candidates().remove(0), worst(&fixture, BODY));
+    let id = fixture.budget(BudgetScope::Organization, Period::Day, 9 * most).id;
+    fixture.budgets.remove(0);
+    let root = Root(std::env::temp_dir().join(format!("turnpike-{}", RequestId::generate())));
+    let (there, here) = (root.0.join("there"), root.0.join("here"));
+    let proxy = fixture.proxy().await;
+    let begin = |at: &Path| {
+        Meter::begin(Some(at), 256 << 20, proxy.limiter.clone(), proxy.metrics.clone()).unwrap()
+    };
+    let died = begin(&there);
+    let candidates = vec![cheap.clone(), dear.clone()];
+    let mut call = fixture.call_to(&died, BODY, candidates).await.unwrap();
+    call.story.intends(Some(&cheap)).unwrap();
+    call.tab().sends(&cheap).unwrap();
+    call.tab().hears(Heard::Lost);
+    call.tab().cover(&dear).await.unwrap();
+    call.tab().sends(&dear).unwrap();
+    left_behind(&died, &there, &here);
     std::mem::forget(call);
 
     let next = begin(&here);
     next.leave().await;
-    let (spent, held) = fixture.taken(id).await;
-    // One token of input at least, and what had been delivered.
-    assert!(spent > 90 + 256 * 4, "{spent}");
-    assert_eq!(held, 0);
-    // The database has both: the journal is not needed any more.
-    let durable = fixture.places().durable(fixture.shard());
-    let () = fixture.redis.clone().hset(durable, epoch, 2).await.unwrap();
-    next.look_now().await;
-    assert!(!copy.exists());
+    assert_eq!(fixture.taken(id).await, (most / 10 + most, 0));
+}
+
+/// Spoils the last record of a journal: cuts the file within it, or alters a byte of it.
+fn spoil(journal: &Path, is_cut: bool) {
+    let path = journal.join("00000001.journal");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let last = bytes.iter().rposition(|it| *it != 0).unwrap();
+    bytes[last] ^= 1;
+    if is_cut {
+        bytes.truncate(last);
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// The last record is a settlement that was counted. Whoever is settled next must not get its
+/// number, which would be taken for counted already, nor must its call be settled again.
+#[tokio::test]
+async fn a_settlement_that_was_counted_and_lost_is_nobody_elses() {
+    for is_cut in [true, false] {
+        let (fixture, id) = with_room_for(9).await;
+        let root = Root(std::env::temp_dir().join(format!("turnpike-{}", RequestId::generate())));
+        let (there, here) = (root.0.join("there"), root.0.join("here"));
+        let proxy = fixture.proxy().await;
+        let begin = |at: &Path| {
+            Meter::begin(Some(at), 256 << 20, proxy.limiter.clone(), proxy.metrics.clone()).unwrap()
+        };
+        let died = begin(&there);
+        let mut under_way = fixture.call(&died, BODY).await.unwrap();
+        let candidate = under_way.candidates[0].clone();
+        under_way.story.intends(Some(&candidate)).unwrap();
+        let mut settled = fixture.call(&died, BODY).await.unwrap();
+        settled.story.intends(Some(&candidate)).unwrap();
+        settled.answered(10, 20);
+        died.leave().await;
+        assert_eq!(fixture.taken(id).await, (90, worst(&fixture, BODY)));
+        let (epoch, copy) = (died.epoch().to_string(), left_behind(&died, &there, &here));
+        spoil(&copy, is_cut);
+        std::mem::forget(under_way);
+
+        let next = begin(&here);
+        next.leave().await;
+        // The one that was under way has put something in, which is paid for; once.
+        let (spent, held) = fixture.taken(id).await;
+        assert!(spent > 90 && spent < 180, "{spent}");
+        assert_eq!((held, fixture.counter(id).await.window.unwrap().spent.requests), (0, 2));
+        next.leave().await;
+        assert_eq!(fixture.taken(id).await, (spent, 0));
+        let durable = fixture.places().durable(fixture.shard());
+        let () = fixture.redis.clone().hset(durable, epoch, 2).await.unwrap();
+        next.look_now().await;
+        assert!(!copy.exists());
+    }
+}
+
+/// The last record is the intent of a call that may have been sent: nobody knows what it came
+/// to, and nobody lets go of what it holds.
+#[tokio::test]
+async fn a_call_of_which_the_record_is_lost_stays_held() {
+    for is_cut in [true, false] {
+        let (fixture, id) = with_room_for(9).await;
+        let root = Root(std::env::temp_dir().join(format!("turnpike-{}", RequestId::generate())));
+        let (there, here) = (root.0.join("there"), root.0.join("here"));
+        let proxy = fixture.proxy().await;
+        let begin = |at: &Path| {
+            Meter::begin(Some(at), 256 << 20, proxy.limiter.clone(), proxy.metrics.clone()).unwrap()
+        };
+        let died = begin(&there);
+        fixture.call(&died, BODY).await.unwrap().answered(10, 20);
+        let mut sent = fixture.call(&died, BODY).await.unwrap();
+        let candidate = sent.candidates[0].clone();
+        sent.story.intends(Some(&candidate)).unwrap();
+        let copy = left_behind(&died, &there, &here);
+        spoil(&copy, is_cut);
+        std::mem::forget(sent);
+
+        let next = begin(&here);
+        next.leave().await;
+        next.leave().await;
+        assert_eq!(fixture.taken(id).await, (90, worst(&fixture, BODY)));
+    }
 }
 
 #[tokio::test]

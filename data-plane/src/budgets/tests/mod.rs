@@ -4,6 +4,7 @@
 mod costs;
 mod ends;
 mod exact;
+mod learning;
 mod model;
 mod weights;
 
@@ -12,7 +13,7 @@ use std::{collections::HashMap, sync::Arc};
 use redis::AsyncCommands;
 use secrecy::SecretString;
 use shared::{
-    counters::{Counter, Incarnation, Places, Shard},
+    counters::{Amounts, Counter, Incarnation, Opening, Places, Shard, Terms},
     ids::{BudgetId, RequestId},
     keys::{Brand, NewKey},
     money::{Money, Period, PinnedPrice, Price, Rates, UnitPrice, Zone},
@@ -77,7 +78,9 @@ impl Fixture {
             budgets: Vec::new(),
         };
         // What nobody has looked after is cold: this is, and is warm.
-        let () = fixture.scripts().load().exec_async(&mut fixture.redis).await.unwrap();
+        let scripts = fixture.scripts();
+        scripts.enter(&fixture.redis.history().await.unwrap());
+        let () = scripts.load().exec_async(&mut fixture.redis).await.unwrap();
         fixture.set_clock(START).await;
         fixture.set_state(Incarnation(1), 'W').await;
         fixture
@@ -116,7 +119,19 @@ impl Fixture {
         self.proxy_at(self.url.clone()).await
     }
 
+    /// Nothing was spent before the budgets counted, and nothing is in any window yet.
+    async fn open(&self) {
+        let opening = Opening { from_ms: -1, until_ms: 0, spent: Amounts::default() };
+        let scripts = self.scripts();
+        for budget in &self.budgets {
+            let terms = Terms { budget, opening: Some(opening) };
+            let ask = scripts.counters.set_terms(self.shard(), terms);
+            let _: i64 = ask.query_async(&mut self.redis.clone()).await.unwrap();
+        }
+    }
+
     async fn proxy_at(&self, redis_url: SecretString) -> Arc<Meter> {
+        self.open().await;
         let metrics = Metrics::new().unwrap();
         let place = Place {
             redis_url,
@@ -251,7 +266,7 @@ impl Call {
     /// Its first candidate answers, and has used so much.
     fn answered(mut self, input: u64, output: u64) {
         let candidate = self.candidates[0].clone();
-        *self.tab().sends(&candidate) = Some(http::StatusCode::OK);
+        self.tab().sends(&candidate).unwrap();
         let usage = Some(shared::usage::Usage { input, output, ..Default::default() });
         let is_complete = true;
         self.story.delivers(&Delivered { usage, is_complete, ..Delivered::default() });

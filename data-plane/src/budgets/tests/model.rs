@@ -451,6 +451,7 @@ impl Run {
             learning_ms,
             settled: &[(EPOCH, self.model.settled)],
             windows: &windows,
+            ..Healing::default()
         };
         let healed: i64 = self.redis(self.scripts.counters.heal(self.shard, healing)).await;
         let is_cold = self.model.state() == State::Cold;
@@ -591,7 +592,7 @@ impl Run {
     }
 
     async fn compare(&mut self) {
-        let looked = self.redis(self.scripts.counters.look(self.shard, EPOCH, false)).await;
+        let looked = self.redis(self.scripts.counters.look((self.shard, EPOCH), false, None)).await;
         let looked = Looked::read(looked).unwrap();
         assert_eq!((looked.state, looked.settled), (self.model.state(), self.model.settled));
         let holds = self.fixture.places().holds(self.shard, EPOCH);
@@ -639,12 +640,9 @@ async fn check(steps: Vec<Step>) {
         ..Model::default()
     };
     let (scripts, shard) = (fixture.scripts(), fixture.shard());
+    scripts.enter(&fixture.redis.history().await.unwrap());
     let () = scripts.load().exec_async(&mut fixture.redis).await.unwrap();
-    for budget in fixture.budgets.clone() {
-        let terms = Terms { budget: &budget, opening: None };
-        let ask = scripts.counters.set_terms(shard, terms);
-        let _: i64 = ask.query_async(&mut fixture.redis).await.unwrap();
-    }
+    fixture.open().await;
     let (open, told) = (Vec::new(), Vec::new());
     let mut run = Run { fixture, scripts, shard, model, open, told, next: 1, calls: 0 };
     for step in steps {

@@ -45,8 +45,23 @@ fn a_bound_is_what_the_call_may_use() {
     let many = said(r#","prompt":["a","b"],"best_of":4"#);
     check(Form::Completions, &many, &to, (bytes(&many), 8_000));
     check(Form::Embeddings, &plain, &to, (bytes(&plain), 0));
+    // Each text has a context of its own.
+    let twenty = format!(r#""{}","#, "y".repeat(999)).repeat(20);
+    let texts = said(&format!(r#","input":[{twenty}"y"]"#));
+    check(Form::Embeddings, &texts, &to, (bytes(&texts), 0));
+    check(Form::Embeddings, &said(r#","input":["y","z"],"file_id":"f""#), &to, (16_000, 0));
+    check(Form::Completions, &said(r#","prompt":["y","z"],"file_id":"f""#), &to, (16_000, 2_000));
     let long = said(&format!(r#","x":"{}""#, "y".repeat(9_000)));
     check(Form::Chat, &long, &to, (8_000, 1_000));
+    // Of a vendor whose cap is for the answer alone, however much was thought.
+    let mut catalogue = Catalogue::default();
+    let thinks = vec![shared::snapshot::Capability::Reasoning];
+    catalogue.upstream(None, &["qwen3"]).provider = "qwen".into();
+    catalogue.upstreams[0].models[0].capabilities = thinks;
+    let snapshot = snapshot(&catalogue);
+    let model = snapshot.serving(shared::ids::OrganizationId::generate(), "qwen3").next().unwrap();
+    let thinking = Candidate::new(model.clone(), model.upstream.credentials[0].clone());
+    check(Form::Chat, &short, &thinking, (bytes(&short), 1_007));
     // Of a model that says nothing of itself.
     let silent = candidate(|it| (it.context_length, it.max_output_tokens) = (500, 0));
     check(Form::Chat, &plain, &silent, (bytes(&plain), 500));

@@ -343,7 +343,9 @@ fn an_image_with_a_bad_record_leaves_the_good_one_too() {
         catalog
     });
     let first = chain.publish(&good);
-    [&followed, &skipped].map(|it| it.follow(&first).unwrap());
+    for it in [&followed, &skipped] {
+        it.follow(&first).unwrap();
+    }
     let cut = format!(r#"{{"organization":"{organization}","#);
     let bad: Vec<_> = good.iter().map(|(id, _)| (*id, Some(cut.clone()))).collect();
     followed.follow(&chain.publish(&bad)).unwrap();

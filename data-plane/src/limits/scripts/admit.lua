@@ -86,13 +86,14 @@ for i, level in ipairs(levels) do
   end
   answer[1 + i] = struct.pack('<i8i8i8', requests, tokens, under_way)
 end
+local windows = {}
 if verdict == 0 and wanted > 0 and state ~= 'C' then
-  take_budgets(budgets, holds, KEYS[1], KEYS[2], ARGV[1], now)
+  windows = take_budgets(budgets, holds, KEYS[1], KEYS[2], ARGV[1], now)
 else
   -- That a window began is true, whoever is let through.
   write_all(budgets)
 end
-for i, budget in ipairs(budgets) do answer[1 + count + i] = told(budget, now) end
+for i, budget in ipairs(budgets) do answer[1 + count + i] = told(budget, now, windows[i]) end
 answer[1] =
   struct.pack('<i8i8i8i8i8i8i8', verdict, which, what, longest, now, COLD[state], tonumber(number))
 return table.concat(answer)

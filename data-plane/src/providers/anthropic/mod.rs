@@ -72,6 +72,10 @@ impl Provider for Anthropic {
         Box::new(Translating::new(ask.asked_at, stream::Stream::new(ask.wants_usage)))
     }
 
+    fn stops_when_cut(&self) -> bool {
+        true
+    }
+
     fn refusal(
         &self,
         status: StatusCode,

@@ -19,8 +19,14 @@ pub(super) struct Stream {
     finish: Option<Finish>,
     call: Option<Telling>,
     calls: u32,
+    /// Whether anything is being written, and nothing but what the client sees.
+    writes: Option<Openly>,
     is_complete: bool,
 }
+
+/// Whether all that is written is shown. Of thoughts a summary is, and of what the vendor's own
+/// tools are told, nothing.
+type Openly = bool;
 
 /// A call that is being told.
 struct Telling {
@@ -85,6 +91,7 @@ impl Stream {
             finish: None,
             call: None,
             calls: 0,
+            writes: None,
             is_complete: false,
         }
     }
@@ -97,6 +104,8 @@ impl Stream {
     }
 
     fn begins(&mut self, index: u64, block: &Block, chunks: &mut Chunks) {
+        let is_open = matches!(&*block.kind, "text" | "tool_use");
+        self.writes = Some(self.writes.unwrap_or(true) && is_open);
         if &*block.kind != "tool_use" {
             return;
         }
@@ -200,5 +209,49 @@ impl Translator for Stream {
 
     fn usage(&self) -> Option<Usage> {
         self.counted.usage()
+    }
+
+    /// What was put in is told first, and what is written is shown; a message that is cut is
+    /// not gone on with.
+    fn may_be_cut(&self) -> bool {
+        self.writes == Some(true) && self.counted.usage().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::providers::{Reader, translating::Translating};
+
+    const STARTS: &str = r#"{"type":"message_start","message":{"id":"m","model":"c",
+        "usage":{"input_tokens":9,"output_tokens":1}}}"#;
+    const SPEAKS: &str = r#"{"type":"content_block_delta","index":0,
+        "delta":{"type":"text_delta","text":"Hi"}}"#;
+
+    fn begins(kind: &str) -> String {
+        format!(r#"{{"type":"content_block_start","index":0,"content_block":{{"type":"{kind}"}}}}"#)
+    }
+
+    #[track_caller]
+    fn check(events: &[&str], expected: bool) {
+        let mut reader = Translating::new(0, Stream::new(false));
+        for event in events {
+            reader.read(format!("data: {}\n\n", event.replace('\n', "")).into()).unwrap();
+        }
+        assert_eq!(reader.may_be_cut(), expected, "{events:?}");
+    }
+
+    /// Else what it comes to is known when it has been heard out.
+    #[test]
+    fn a_stream_may_be_cut_that_has_told_its_input_and_shows_all_that_it_writes() {
+        check(&[], false);
+        check(&[STARTS], false);
+        check(&[STARTS, &begins("text"), SPEAKS], true);
+        check(&[STARTS, &begins("tool_use")], true);
+        check(&[STARTS, &begins("thinking")], false);
+        check(&[STARTS, &begins("thinking"), &begins("text"), SPEAKS], false);
+        check(&[STARTS, &begins("server_tool_use"), &begins("text")], false);
+        let silent = STARTS.replace(r#""input_tokens":9,"output_tokens":1"#, "");
+        check(&[&silent, &begins("text"), SPEAKS], false);
     }
 }

@@ -53,25 +53,37 @@ local function look_at_budgets(count, key, kept, at, now)
 end
 
 -- Holds what a call wants of all budgets, under its name; once, if a cluster is asked again
--- that has heard it already. With that its process has given a sign of life: should it never
--- give another, what it holds is found.
+-- that has heard it already. Then it answers in which windows that is held: one may have ended
+-- meanwhile. With that its process has given a sign of life: should it never give another, what
+-- it holds is found.
 local function take_budgets(budgets, all, holds, living, call, now)
-  local pieces = {}
+  local pieces, windows = {}, {}
   for i, budget in ipairs(budgets) do
-    local money, requests, tokens = all[3 * i - 2], all[3 * i - 1], all[3 * i]
-    if budget[STATE] ~= ALTERED then budget[STATE] = CHANGED end
-    add_all(budget, HELD_NOW, money, requests, tokens)
-    pieces[i] = piece(budget, budget[PRESENT], money, requests, tokens)
+    pieces[i] = piece(budget, budget[PRESENT], all[3 * i - 2], all[3 * i - 1], all[3 * i])
   end
-  if redis.call('HSETNX', holds, call, table.concat(pieces)) == 1 then write_all(budgets) end
+  if redis.call('HSETNX', holds, call, table.concat(pieces)) == 1 then
+    for i, budget in ipairs(budgets) do
+      if budget[STATE] ~= ALTERED then budget[STATE] = CHANGED end
+      add_all(budget, HELD_NOW, all[3 * i - 2], all[3 * i - 1], all[3 * i])
+    end
+    write_all(budgets)
+  else
+    local kept = redis.call('HGET', holds, call)
+    for i = 1, math.min(#budgets, #kept / HOLD_SIZE) do
+      local _, window = struct.unpack(HOLD, kept, HOLD_SIZE * (i - 1) + 1)
+      windows[i] = window
+    end
+  end
   redis.call('ZADD', living, now, string.sub(holds, -16))
+  return windows
 end
 
--- A budget as the caller is told of it: its window, then the cap (-1: none), what is spent
--- and what is held in money, requests and tokens.
-local function told(budget, now)
+-- A budget as the caller is told of it: its window, which is the present one if the call is not
+-- held in another, then the cap (-1: none), what is spent and what is held in money, requests and
+-- tokens.
+local function told(budget, now, window)
   local caps = caps_of(budget, now)
-  return struct.pack('<i8i8i8i8i8i8i8i8i8i8i8', math.max(0, budget[PRESENT]), budget[TILL],
-    budget[caps], budget[SPENT_NOW], budget[HELD_NOW], budget[caps + 1], budget[SPENT_NOW + 1],
+  return struct.pack('<i8i8i8i8i8i8i8i8i8i8i8',
+    math.max(0, window or budget[PRESENT]), budget[TILL], budget[caps], budget[SPENT_NOW], budget[HELD_NOW], budget[caps + 1], budget[SPENT_NOW + 1],
     budget[HELD_NOW + 1], budget[caps + 2], budget[SPENT_NOW + 2], budget[HELD_NOW + 2])
 end

@@ -24,20 +24,19 @@ for i = FIXED + 1, #KEYS do
 end
 
 -- Tells once of each threshold that a window has passed: it keeps the highest told of.
+local KINDS = { [0] = 'money', 'requests', 'tokens' }
 local function alert(budget, window, at)
-  local text_of, told = budget[KEPT], window[at + TOLD]
+  local text_of, told, share, kind = budget[KEPT], window[at + TOLD], nil, nil
   for place = THRESHOLDS, #text_of, 2 do
     local percent = struct.unpack('<I2', text_of, place)
     if percent > told then
-      local caps, share = caps_of(budget, now), 0
-      for kind = 0, 2 do
-        local most = budget[caps + kind]
-        if most > 0 then share = math.max(share, window[at + SPENT + kind] * 100 / most) end
-      end
+      if not share then share, kind = most_spent(budget, window, at, now) end
       if share < percent then return end
       told, window[at + TOLD] = percent, percent
       redis.call('XADD', KEYS[5], '*', 'budget', string.sub(budget[KEY], -32),
-        'window', text(window[at]), 'percent', percent, 'spent', text(window[at + SPENT]))
+        'window', text(window[at]), 'percent', percent, 'spent', text(window[at + SPENT]),
+        'kind', KINDS[kind], 'amount', text(window[at + SPENT + kind]),
+        'cap', text(budget[caps_of(budget, now) + kind]), 'version', text(budget[VERSION]))
     end
   end
 end
