@@ -487,7 +487,8 @@ async fn add_again(
     }
     let mut tx = conn.begin().await?;
     store::take_time(&mut tx).await?;
-    if let Err(why) = add_or_undo(&mut tx, &[told], oldest).await? {
+    let kept = oldest..=days_before(today, -AHEAD);
+    if let Err(why) = add_or_undo(&mut tx, &[told], &kept).await? {
         return Ok(Err(why));
     }
     store::take_back(&mut tx, it.id).await?;

@@ -130,7 +130,7 @@ impl Book {
             }
             self.notes(shard, looked.incarnation, looked.state, looked.settled);
             let gone = self.journal.notes_counted(shard, looked.settled.max(looked.durable));
-            self.shards().entry(shard).or_default().gone += gone;
+            self.shards().entry(shard).or_default().gone = gone;
         }
         let mut counted = 0;
         for (call, it) in unsettled {

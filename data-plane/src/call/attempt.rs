@@ -152,7 +152,10 @@ impl Hearing {
             let mut reader = provider.reader(ask);
             let first = first_output(&mut body, reader.as_mut()).await?;
             let watch = Watch::new(calling, candidate.credential.id);
-            let relay = Relay::new(first, body, reader, watch).within(self.most_output());
+            let can_write = u64::from(candidate.model.max_output_tokens) * u64::from(ask.choices);
+            let relay = Relay::new(first, body, reader, watch)
+                .within(self.most_output())
+                .heard_within(can_write);
             return Ok(Ended::Answered(Reply::Stream { content_type, relay }));
         }
         let mut memory = self.room.memory(self.organization);

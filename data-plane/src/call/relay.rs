@@ -15,8 +15,13 @@ use crate::{budgets::Delivered, providers::Reader};
 /// that the connection lives.
 const PING: Bytes = Bytes::from_static(b": ping\n\n");
 
-/// The longest answer that is heard out when nobody waits for it any more.
+/// The longest answer that is heard out when nobody waits for it any more,
 const MOST_HEARD: usize = 32 * 1024 * 1024;
+/// and how much of it a token may take: it comes as an event of its own, with what else might
+/// have been written in its place.
+const HEARD_PER_TOKEN: usize = 4 * 1024;
+/// What stands around them.
+const HEARD_BESIDE: usize = 64 * 1024;
 
 /// Gives what the upstream sends, as it comes, and fails unless the stream said that it
 /// was complete: one that merely stops looks the same to most clients.
@@ -28,6 +33,8 @@ pub struct Relay<B> {
     watch: Watch,
     /// How many tokens it may have, where a budget bears the call.
     most: Option<u64>,
+    /// How much is heard out of what nobody waits for.
+    most_heard: usize,
     is_over: bool,
     /// Whether we stopped listening while the upstream may go on.
     is_left: bool,
@@ -43,6 +50,7 @@ impl<B> Relay<B> {
             end: End::default(),
             watch,
             most: None,
+            most_heard: MOST_HEARD,
             is_over: false,
             is_left: false,
         }
@@ -51,6 +59,14 @@ impl<B> Relay<B> {
     /// Breaks off where the upstream surely writes more tokens than that.
     pub fn within(mut self, most: Option<u64>) -> Self {
         self.most = most;
+        self
+    }
+
+    /// Is heard out, when nobody waits any more, as far as so many tokens can come.
+    pub fn heard_within(mut self, tokens: u64) -> Self {
+        let tokens = usize::try_from(tokens).unwrap_or(usize::MAX);
+        let bytes = tokens.saturating_mul(HEARD_PER_TOKEN).saturating_add(HEARD_BESIDE);
+        self.most_heard = bytes.min(MOST_HEARD);
         self
     }
 
@@ -128,7 +144,7 @@ where
     /// What it comes to, when its client has left.
     pub async fn hear_out(mut self) -> Delivered {
         let mut heard = 0;
-        while heard <= MOST_HEARD
+        while heard <= self.most_heard
             && let Some(Ok(output)) = self.next().await
         {
             heard += output.len();

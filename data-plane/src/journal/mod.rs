@@ -344,7 +344,7 @@ impl Journal {
 
     /// Of a journal that lacks records: that settlements of a shard were counted up to a
     /// number. Those of them that are not here are gone, and nobody else gets their numbers.
-    /// Answers how many were found gone.
+    /// Answers how many are gone.
     pub fn notes_counted(&self, shard: Shard, number: u64) -> u64 {
         let mut kept = self.kept();
         let last = kept.last(shard);

@@ -262,9 +262,9 @@ fn where_there_is_no_room_no_call_begins_and_none_is_lost() {
     // What holds nothing and was not sent is not kept; what holds something waits, without a
     // number, and is not in anybody's way.
     let place = (RequestId::generate(), shard(1));
-    assert_eq!(journal.settle(place, false, |_| vec![b'r'; 100_000]), None);
+    assert_eq!(journal.settle(place, false, |_| vec![b'r'; 220_000]), None);
     assert_eq!(journal.waiting(), 0);
-    assert_eq!(journal.settle(place, true, |_| vec![b'h'; 100_000]), None);
+    assert_eq!(journal.settle(place, true, |_| vec![b'h'; 220_000]), None);
     assert_eq!(journal.waiting(), 1);
     // Those under way are settled, even by more than was kept free for them.
     let mut settled = 0;
@@ -362,7 +362,8 @@ fn what_was_counted_and_is_gone_keeps_its_number() {
 
     let journal = root.left_behind();
     assert_eq!(journal.notes_counted(shard(1), 2), 2);
-    assert_eq!(journal.notes_counted(shard(1), 2), 0);
+    // However often it is asked.
+    assert_eq!(journal.notes_counted(shard(1), 2), 2);
     journal.was_settled(calls[0]);
     journal.was_settled(calls[1]);
     assert_eq!(journal.settle((calls[2], shard(1)), true, text), Some(3));

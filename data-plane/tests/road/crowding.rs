@@ -76,7 +76,8 @@ impl Crowded {
             second.dialect = dialect;
             second.base_url = format!("http://{}/v1", other.address);
             second.credentials = vec![plane.credential(&second)];
-            second.models = vec![Model::of_text("other", "other", 8_000, 1_000)];
+            // It writes little: an answer that nobody takes any more is heard out that far.
+            second.models = vec![Model::of_text("other", "other", 8_000, 16)];
             image.upstreams.push(second);
         });
         let crowded = Self { plane, bystander: bystander.unwrap(), other, _upstream: upstream };
