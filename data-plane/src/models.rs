@@ -419,7 +419,7 @@ mod tests {
         models[0].created = Some(1_763_712_000);
         let snapshot = snapshot(&fixture);
         let told = |name| -> Value {
-            serde_json::from_slice(&one(&snapshot, &caller(None), name).unwrap()).unwrap()
+            serde_json::from_slice(&one(&snapshot, &caller(None), name, NOW).unwrap()).unwrap()
         };
         let a = told("a");
         assert_eq!(
@@ -441,7 +441,7 @@ mod tests {
         let snapshot = snapshot(&fixture);
         let listed = |query: &str| -> Value {
             let wanted = Wanted::parse(query).unwrap();
-            serde_json::from_slice(&list(&snapshot, &caller(None), &wanted)).unwrap()
+            serde_json::from_slice(&list(&snapshot, &caller(None), &wanted, NOW)).unwrap()
         };
         assert!(listed("limit=9").get("models").is_none());
         let list = listed("client_version=0.169.0");

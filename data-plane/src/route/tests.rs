@@ -173,7 +173,8 @@ fn a_policy_that_leads_nowhere_says_why() {
     let platform = fixture.upstream(None, &["mini", "far", "own", "big"]).id;
     fixture.upstream(Some(organization), &["own"]).base_url = "https://elsewhere.test".into();
     let disabled = vec![Disabled { upstream: platform, model: Some("mini".into()) }];
-    fixture.tenants = vec![Tenant { organization, limits: Limits::default(), disabled }];
+    let limits = Limits::default();
+    fixture.tenants = vec![Tenant { organization, limits, disabled, books: vec![] }];
     let far = Target { provider: Some("acme".into()), ..target("far") };
     fixture.policies = vec![Policy {
         id: PolicyId::generate(),
@@ -187,7 +188,7 @@ fn a_policy_that_leads_nowhere_says_why() {
     }];
     let ask = Ask::parse(Form::Chat, Bytes::from(r#"{"model":"auto"}"#)).unwrap();
     let caller = Caller { key: Arc::new(record) };
-    let refused = route(&snapshot(&fixture), caller, ask, &mut Loaded).unwrap_err();
+    let refused = route(&snapshot(&fixture), caller, ask, 0, &mut Loaded).unwrap_err();
     assert_eq!((refused.kind(), refused.code()), (Kind::Unavailable, code::NO_ELIGIBLE_MODEL));
     let words = "No model that \"auto\" leads to can take the call: \
                  \"gone\" (nobody serves it at present), \
@@ -213,7 +214,7 @@ fn what_ones_own_provider_is_to_serve_is_asked_for_nowhere_else() {
     let routed = |model: &str| {
         let ask = format!(r#"{{"model":"{model}"}}"#);
         let ask = Ask::parse(Form::Chat, Bytes::from(ask)).unwrap();
-        route(&snapshot, Caller { key: key.clone() }, ask, &mut Loaded)
+        route(&snapshot, Caller { key: key.clone() }, ask, 0, &mut Loaded)
     };
     let refused = routed("gpt-5").unwrap_err();
     assert_eq!((refused.kind(), refused.code()), (Kind::Unavailable, code::NO_ELIGIBLE_MODEL));
