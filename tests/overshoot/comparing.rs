@@ -90,7 +90,7 @@ pub struct Compared {
     pub invented: u64,
     pub doubled: u64,
     /// Calls that were about to be sent when their proxy died, and never were: nobody can know
-    /// that, so that their input is paid for.
+    /// that, so that they cost what they might have.
     pub unsure: u64,
     /// Calls that are billed at another moment than Redis let them through, or in another window
     /// than that moment is in.
@@ -155,7 +155,7 @@ pub async fn compare(db: &PgPool, facts: &Facts<'_>) -> Compared {
         *paid.entry(number).or_default() += 1;
         let (whole, broken) = simulated.calls.get(&number).copied().unwrap_or_default();
         let is_there = whole + broken > 0;
-        let is_unsure = event.usage_source == UsageSource::Interrupted;
+        let is_unsure = event.usage_source != UsageSource::Upstream;
         compared.unsure += u64::from(!is_there && is_unsure);
         compared.invented += u64::from(!is_there && !is_unsure);
         if event.usage_source == UsageSource::Upstream {

@@ -106,7 +106,7 @@ impl Guarded {
     pub fn again(&self, question: &Cmd) -> Option<Cmd> {
         let mut words = question.args_iter().filter_map(|it| match it {
             Arg::Simple(word) => Some(word),
-            _ => None,
+            Arg::Cursor | _ => None,
         });
         let (ask, name) = (words.next()?, words.next()?);
         let mut again = cmd(std::str::from_utf8(ask).ok()?);
