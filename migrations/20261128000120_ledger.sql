@@ -29,7 +29,7 @@ CREATE TABLE ledger_postings (
     id              uuid        NOT NULL,
     kind            text        NOT NULL CHECK (kind IN (
                         'usage', 'credit_granted', 'credit_expired', 'invoice', 'invoice_voided',
-                        'payment', 'credit_note')),
+                        'payment', 'credit_note', 'written_off')),
     -- What makes saying it twice the same as saying it once.
     idempotency_key text        NOT NULL,
     about           text        NOT NULL,
@@ -47,7 +47,7 @@ CREATE TABLE ledger_entries (
     account         text     NOT NULL CHECK (account IN (
                         'accrued', 'receivable', 'cash', 'wallet', 'promotions',
                         'promotion_expense', 'revenue', 'discounts', 'tax_payable', 'rounding',
-                        'breakage')),
+                        'breakage', 'bad_debt')),
     currency        text     NOT NULL DEFAULT 'USD',
     amount          bigint   NOT NULL CHECK (amount <> 0),
     PRIMARY KEY (organization_id, posting_id, place),

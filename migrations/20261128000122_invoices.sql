@@ -71,6 +71,7 @@ CREATE TABLE invoices (
     sent_at         timestamptz,
     paid_at         timestamptz,
     voided_at       timestamptz,
+    written_off_at  timestamptz,
     PRIMARY KEY (organization_id, id),
     FOREIGN KEY (organization_id, refers_to) REFERENCES invoices,
     FOREIGN KEY (organization_id, posting_id) REFERENCES ledger_postings,
@@ -84,7 +85,7 @@ CREATE UNIQUE INDEX invoices_once ON invoices (organization_id, month, scope, sc
     NULLS NOT DISTINCT WHERE kind = 'invoice' AND voided_at IS NULL;
 CALL app.belongs_to_organization('invoices');
 REVOKE UPDATE, DELETE ON invoices FROM turnpike_app;
-GRANT UPDATE (sent_at, paid_at, voided_at) ON invoices TO turnpike_app;
+GRANT UPDATE (sent_at, paid_at, voided_at, written_off_at) ON invoices TO turnpike_app;
 CREATE POLICY jobs ON invoices FOR SELECT TO turnpike_jobs USING (true);
 GRANT SELECT ON invoices TO turnpike_jobs;
 
@@ -99,11 +100,13 @@ BEGIN
     was.sent_at := coalesce(OLD.sent_at, NEW.sent_at);
     was.paid_at := coalesce(OLD.paid_at, NEW.paid_at);
     was.voided_at := coalesce(OLD.voided_at, NEW.voided_at);
+    was.written_off_at := coalesce(OLD.written_off_at, NEW.written_off_at);
     IF NEW IS DISTINCT FROM was THEN
         RAISE EXCEPTION 'an invoice is not changed' USING ERRCODE = 'TP013';
     END IF;
-    IF NEW.voided_at IS NOT NULL AND NEW.paid_at IS NOT NULL AND NEW.due_cents > 0 THEN
-        RAISE EXCEPTION 'what is paid is not voided' USING ERRCODE = 'TP013';
+    IF NEW.voided_at IS NOT NULL AND NEW.due_cents > 0
+       AND (NEW.paid_at IS NOT NULL OR NEW.written_off_at IS NOT NULL) THEN
+        RAISE EXCEPTION 'what is paid or written off is not voided' USING ERRCODE = 'TP013';
     END IF;
     RETURN NEW;
 END
@@ -171,6 +174,22 @@ $$;
 ALTER FUNCTION app.billed_organizations(date) OWNER TO turnpike_jobs;
 REVOKE ALL ON FUNCTION app.billed_organizations(date) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION app.billed_organizations(date) TO turnpike_app;
+
+-- Those of them that used anything and that the month is not closed for.
+CREATE FUNCTION app.unclosed_organizations(of date) RETURNS SETOF uuid
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public SET timezone = 'UTC' AS $$
+    SELECT o.id FROM organizations o
+     WHERE (EXISTS (SELECT FROM usage_days d
+                     WHERE d.organization_id = o.id AND d.day >= of
+                       AND d.day < of + interval '1 month')
+            OR EXISTS (SELECT FROM charges c
+                        WHERE c.organization_id = o.id AND c.billing_month = of))
+       AND NOT EXISTS (SELECT FROM closed_months m WHERE m.organization_id = o.id AND m.month = of)
+     ORDER BY o.id
+$$;
+ALTER FUNCTION app.unclosed_organizations(date) OWNER TO turnpike_jobs;
+REVOKE ALL ON FUNCTION app.unclosed_organizations(date) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION app.unclosed_organizations(date) TO turnpike_app;
 
 -- Settlements of a shard that are missing before others and were billed since a moment.
 CREATE FUNCTION app.missing_usage(of smallint, since_at timestamptz) RETURNS bigint

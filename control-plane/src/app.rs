@@ -204,6 +204,14 @@ fn employ(supervisor: &Supervisor, config: &Config, platform: &Data<Platform>) {
         }
     });
 
+    if config.close_months {
+        let desk = platform.clone();
+        supervisor.every("close months", Duration::from_secs(3_600), unasked(), move || {
+            let desk = desk.clone();
+            async move { invoices::close_due(&desk).await }
+        });
+    }
+
     let carrier = config.smtp_url.clone().map(|url| (url, config.mail_from.clone()));
     let desk = platform.clone();
     supervisor.every("send mail", Duration::from_secs(10), nudges.mail.clone(), move || {

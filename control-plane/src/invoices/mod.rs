@@ -13,6 +13,7 @@ pub mod document;
 mod draw;
 mod files;
 mod operator;
+mod run;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -33,6 +34,7 @@ use time::{Date, Duration, OffsetDateTime};
 use url::Url;
 use uuid::Uuid;
 
+pub use self::run::close_due;
 use self::{
     document::{Document, Kind},
     draw::{Basis, Drawn},
@@ -79,6 +81,7 @@ pub struct Invoice {
     pub sent_at: Option<OffsetDateTime>,
     pub paid_at: Option<OffsetDateTime>,
     pub voided_at: Option<OffsetDateTime>,
+    pub written_off_at: Option<OffsetDateTime>,
     pub hash: String,
     pub paid: Cents,
     /// What credit notes took off what was to be paid, and what they took back in all.
@@ -89,10 +92,31 @@ pub struct Invoice {
 impl Invoice {
     /// What is still to be paid.
     pub fn open(&self) -> Cents {
+        if self.written_off_at.is_some() { Cents::ZERO } else { self.unpaid() }
+    }
+
+    /// The same, and what was given up: it may come nevertheless.
+    pub fn unpaid(&self) -> Cents {
         match (self.kind, self.voided_at) {
             (Kind::Invoice, None) => self.due - self.paid - self.taken_back,
             (Kind::Invoice, Some(_)) | (Kind::CreditNote, _) => Cents::ZERO,
         }
+    }
+
+    /// Where what is not paid is kept.
+    const fn owed(&self) -> Account {
+        match self.written_off_at {
+            Some(_) => Account::BadDebt,
+            None => Account::Receivable,
+        }
+    }
+
+    /// Whether something became of it already, so that it is taken back and not voided.
+    fn is_settled(&self) -> bool {
+        self.paid > Cents::ZERO
+            || self.noted > Cents::ZERO
+            || self.written_off_at.is_some()
+            || (self.paid_at.is_some() && self.due > Cents::ZERO)
     }
 
     pub fn state(&self, today: Date) -> State {
@@ -100,6 +124,7 @@ impl Invoice {
             Kind::CreditNote => State::Issued,
             Kind::Invoice if self.voided_at.is_some() => State::Void,
             Kind::Invoice if self.paid_at.is_some() => State::Paid,
+            Kind::Invoice if self.written_off_at.is_some() => State::Uncollectible,
             Kind::Invoice if self.due_on < today => State::Overdue,
             Kind::Invoice => State::Open,
         }
@@ -114,6 +139,8 @@ pub enum State {
     Overdue,
     Paid,
     Void,
+    /// Given up.
+    Uncollectible,
     /// Of credit notes.
     Issued,
 }
@@ -126,6 +153,7 @@ impl State {
             Self::Overdue => ("bad", "Overdue"),
             Self::Paid => ("ok", "Paid"),
             Self::Void => ("", "Void"),
+            Self::Uncollectible => ("", "Uncollectible"),
             Self::Issued => ("", "Issued"),
         }
     }
@@ -313,6 +341,7 @@ pub async fn close(
     by: &str,
 ) -> Result<Vec<InvoiceId>, InvoiceError> {
     ledger::lock(work).await?;
+    store::be_patient(work).await?;
     let organization = work.organization;
     let now = OffsetDateTime::now_utc();
     if store::is_closed(work, organization, month).await? {
@@ -451,13 +480,13 @@ pub async fn pay(
     let key = format!("payment {invoice} {}", payment.once);
     let posting = Posting::new(Reason::Payment, key, &found.number)
         .debit(Account::Cash, nanos)
-        .credit(Account::Receivable, nanos);
+        .credit(found.owed(), nanos);
     if found.voided_at.is_some() || found.kind == Kind::CreditNote {
         return Err(InvoiceError::NothingToPay);
     }
     let Some(posting) = ledger::post(work, &posting).await? else { return Ok(()) };
-    if payment.amount <= Cents::ZERO || payment.amount > found.open() {
-        let most = format!("{} is still to be paid", found.open());
+    if payment.amount <= Cents::ZERO || payment.amount > found.unpaid() {
+        let most = format!("{} is still to be paid", found.unpaid());
         return Err(Problems::one("amount", most).into());
     }
     if payment.reference.chars().count() > 200 || payment.reference.contains(char::is_control) {
@@ -465,7 +494,7 @@ pub async fn pay(
     }
     let organization = work.organization;
     store::insert_payment(work, organization, invoice, posting, payment, by).await?;
-    if payment.amount == found.open() {
+    if payment.amount == found.unpaid() {
         store::set_paid(work, organization, invoice).await?;
     }
     let told = json!({ "amount_usd": payment.amount, "method": payment.method,
@@ -502,12 +531,12 @@ pub async fn take_back(
     let document = told(work, invoice).await?.document;
     let series = document.seller.as_ref().map(|it| it.series.clone()).unwrap_or_default();
     let number = number(work, &format!("{series}-CN")).await?;
-    let note = note(document, &number, amount, found.open(), reason);
+    let note = note(document, &number, amount, found.unpaid(), reason);
     let rest = amount - note.due;
     let posting = Posting::new(Reason::CreditNote, format!("invoice {number}"), &number)
         .debit(Account::Revenue, note.net.nanos())
         .debit(Account::TaxPayable, note.tax.amount.nanos())
-        .credit(Account::Receivable, note.due.nanos())
+        .credit(found.owed(), note.due.nanos())
         .credit(Account::Wallet, rest.nanos());
     let posting = ledger::post(work, &posting).await?.ok_or(InvoiceError::Twice)?;
     let id = InvoiceId::generate();
@@ -532,7 +561,7 @@ pub async fn take_back(
     if rest > Cents::ZERO {
         credits::keep(work, &refund(&number, rest)).await?;
     }
-    if found.open() > Cents::ZERO && note.due == found.open() {
+    if found.unpaid() > Cents::ZERO && note.due == found.unpaid() {
         store::set_paid(work, organization, invoice).await?;
     }
     let told = json!({ "invoice": found.number, "amount_usd": amount, "reason": reason });
@@ -585,6 +614,35 @@ fn note(of: Document, number: &str, amount: Cents, open: Cents, reason: &str) ->
     }
 }
 
+/// Gives up what is still to be paid. Should it come nevertheless, it is noted like any payment.
+pub async fn write_off(
+    work: &mut Work,
+    invoice: InvoiceId,
+    reason: &str,
+) -> Result<Cents, InvoiceError> {
+    ledger::lock(work).await?;
+    let found = find(work, invoice).await?;
+    let (open, reason) = (found.open(), reason.trim());
+    if open == Cents::ZERO {
+        return Err(InvoiceError::NothingToPay);
+    }
+    let is_said = (1..=200).contains(&reason.chars().count());
+    if !is_said || reason.contains(char::is_control) {
+        return Err(Problems::one("reason", "say why, in at most 200 characters").into());
+    }
+    let key = format!("written off {invoice}");
+    let posting = Posting::new(Reason::WrittenOff, key, &found.number)
+        .debit(Account::BadDebt, open.nanos())
+        .credit(Account::Receivable, open.nanos());
+    ledger::post(work, &posting).await?.ok_or(InvoiceError::Twice)?;
+    let organization = work.organization;
+    store::set_written_off(work, organization, invoice).await?;
+    let told = json!({ "amount_usd": open, "reason": reason });
+    let entry = Entry::new("invoice.written_off", invoice, &found.number).after(told);
+    audit::record(work, entry).await?;
+    Ok(open)
+}
+
 /// Voids all invoices of a month, of which none is paid, and opens it again. Their numbers stay
 /// used.
 pub async fn void(work: &mut Work, month: Month) -> Result<(), InvoiceError> {
@@ -596,12 +654,7 @@ pub async fn void(work: &mut Work, month: Month) -> Result<(), InvoiceError> {
     if invoices.is_empty() {
         return Err(InvoiceError::NotFound);
     }
-    let is_settled = |it: &&&Invoice| {
-        it.paid > Cents::ZERO
-            || it.noted > Cents::ZERO
-            || (it.paid_at.is_some() && it.due > Cents::ZERO)
-    };
-    if let Some(it) = invoices.iter().find(is_settled) {
+    if let Some(it) = invoices.iter().find(|it| it.is_settled()) {
         return Err(InvoiceError::Settled(it.number.clone()));
     }
     for it in invoices {

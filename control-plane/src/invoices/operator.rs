@@ -11,8 +11,13 @@ use shared::{
 use time::OffsetDateTime;
 
 use super::{
-    Gate, Invoice, InvoiceError, Method, NewPayment, close, document::Kind, drafts, invoice_in,
-    look, month_in, of_month, pay, send, store, take_back, void, web::Row,
+    Gate, InvoiceError, Method, NewPayment,
+    document::Kind,
+    drafts, invoice_in, look, month_in, of_month, pay,
+    run::{Run, close_and_send},
+    send, store, take_back, void,
+    web::Row,
+    write_off,
 };
 use crate::{
     access::{Doors, Operator, Work},
@@ -38,6 +43,7 @@ pub fn doors(doors: &mut Doors) {
     doors.post("/operator/billing/{organization}/invoices/{invoice}/send", send_one);
     doors.post("/operator/billing/{organization}/invoices/{invoice}/payments", record_payment);
     doors.post("/operator/billing/{organization}/invoices/{invoice}/credit-notes", credit);
+    doors.post("/operator/billing/{organization}/invoices/{invoice}/write-off", give_up);
     doors.post("/operator/billing/{organization}/invoices/{invoice}/void", void_month);
 }
 
@@ -50,6 +56,7 @@ struct RunPage {
     next: Option<Month>,
     is_over: bool,
     has_seller: bool,
+    closes_by_itself: bool,
     rows: Vec<RunRow>,
     total: Cents,
 }
@@ -97,6 +104,10 @@ impl OrganizationPage {
     }
 
     fn can_be_paid(&self, row: &Row) -> bool {
+        row.invoice.unpaid() > Cents::ZERO
+    }
+
+    fn can_be_written_off(&self, row: &Row) -> bool {
         row.invoice.open() > Cents::ZERO
     }
 
@@ -110,11 +121,7 @@ impl OrganizationPage {
     }
 
     fn can_be_voided(&self, row: &Row) -> bool {
-        let Invoice { paid, noted, paid_at, due, .. } = &row.invoice;
-        let is_settled = *paid > Cents::ZERO
-            || *noted > Cents::ZERO
-            || (paid_at.is_some() && *due > Cents::ZERO);
-        self.is_invoice(row) && !is_settled
+        self.is_invoice(row) && !row.invoice.is_settled()
     }
 }
 
@@ -261,6 +268,12 @@ struct NoteForm {
     reason: String,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WriteOffForm {
+    reason: String,
+}
+
 fn organization_in(text: &str) -> Result<OrganizationId, InvoiceError> {
     text.parse().map_err(|_| InvoiceError::NotFound)
 }
@@ -295,6 +308,7 @@ async fn run(operator: Operator, which: Search<OfMonth>) -> Result<Page<RunPage>
         next: next(month),
         is_over: month.ends_at() <= OffsetDateTime::now_utc(),
         has_seller,
+        closes_by_itself: operator.0.platform.closes_months,
         total: rows.iter().map(|it| it.total).sum(),
         rows,
     }))
@@ -326,7 +340,10 @@ async fn row(work: &mut Work, it: store::Billed, month: Month) -> Result<RunRow,
 /// What stands in the way, of a month that is over: another is charged up to this hour only.
 async fn gate(work: &mut Work, month: Month, drawn: &[super::Drawn]) -> Result<Gate, InvoiceError> {
     match month.ends_at() <= OffsetDateTime::now_utc() {
-        true => look(work, month, drawn).await,
+        true => {
+            store::be_patient(work).await?;
+            look(work, month, drawn).await
+        }
         false => Ok(Gate::default()),
     }
 }
@@ -338,34 +355,24 @@ async fn close_all(operator: Operator, form: Form<CloseForm>) -> Result<HttpResp
         let mut conn = operator.0.platform.db.acquire().await?;
         store::billed(&mut conn, month).await.map_err(InvoiceError::from)?
     };
-    let (mut closed, mut left) = (0, 0);
+    let mut done = Run::default();
     for it in billed {
-        match close_and_send(&operator, it.id, month, "").await {
-            Ok(_) => closed += 1,
-            Err(InvoiceError::Closed(_)) => {}
-            Err(InvoiceError::Parked(_) | InvoiceError::Unusual(_)) => left += 1,
-            Err(error) => return Err(error.into()),
-        }
+        done.counts(close_of(&operator, it.id, month, "").await)?;
     }
+    let Run { closed, left } = done;
     let notice = format!("{closed} closed, {left} left to be looked at");
     Ok(see_other_saying(&format!("/operator/billing?month={month}"), &notice))
 }
 
-async fn close_and_send(
+async fn close_of(
     operator: &Operator,
     organization: OrganizationId,
     month: Month,
     approval: &str,
 ) -> Result<usize, InvoiceError> {
-    let platform = &operator.0.platform;
-    let mut work = begin(operator, organization).await?;
-    let written = close(&mut work, month, approval, &operator.0.session.email).await?;
-    for invoice in &written {
-        send(&mut work, &platform.secrets.mail, &platform.public_url, *invoice).await?;
-    }
-    work.commit().await?;
-    platform.nudges.mail.notify_one();
-    Ok(written.len())
+    let work = begin(operator, organization).await?;
+    let staff = &operator.0;
+    close_and_send(&staff.platform, work, month, approval, &staff.session.email).await
 }
 
 async fn show(
@@ -447,7 +454,7 @@ async fn close_one(
 ) -> Result<HttpResponse, Failure> {
     let organization = organization_in(&path)?;
     let month = month_in(&form.month).map_err(|_| Problems::one("month", "choose a month"))?;
-    let closed = close_and_send(&operator, organization, month, &form.approval).await;
+    let closed = close_of(&operator, organization, month, &form.approval).await;
     let outcome = closed.map(|it| format!("{} closed, {it} invoices issued", month.title()));
     answer(&operator, organization, month, outcome).await
 }
@@ -610,6 +617,22 @@ async fn credit(
         work.commit().await?;
         platform.nudges.mail.notify_one();
         Ok::<_, InvoiceError>(format!("{amount} taken back by a credit note"))
+    };
+    let outcome = outcome.await;
+    answer(&operator, organization, month, outcome).await
+}
+
+async fn give_up(
+    operator: Operator,
+    path: Path<(String, String)>,
+    form: Form<WriteOffForm>,
+) -> Result<HttpResponse, Failure> {
+    let (mut work, invoice, month) = begin_at(&operator, &path).await?;
+    let organization = work.organization;
+    let outcome = async {
+        let amount = write_off(&mut work, invoice, &form.reason).await?;
+        work.commit().await?;
+        Ok::<_, InvoiceError>(format!("{amount} given up"))
     };
     let outcome = outcome.await;
     answer(&operator, organization, month, outcome).await

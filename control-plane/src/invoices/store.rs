@@ -21,6 +21,14 @@ use crate::{billing::Month, web::Span};
 /// More projects than an organization has.
 const MOST: i64 = 10_000;
 
+/// Looking at all events of a month takes longer than a page may.
+pub(super) async fn be_patient(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("SELECT set_config('statement_timeout', '60s', true) AS timeout")
+        .fetch_one(conn)
+        .await?;
+    Ok(())
+}
+
 /// What was charged of a month, by the day.
 pub(super) async fn charged(
     conn: &mut PgConnection,
@@ -400,7 +408,7 @@ pub(super) async fn list(
                i.month AS "month: Month", i.scope, i.scope_id, i.title,
                i.refers_to AS "refers_to: InvoiceId", i.total_cents AS "total: Cents",
                i.due_cents AS "due: Cents", i.posting_id AS "posting: PostingId", i.issued_at,
-               i.due_on, i.sent_at, i.paid_at, i.voided_at, encode(i.hash, 'hex') AS "hash!",
+               i.due_on, i.sent_at, i.paid_at, i.voided_at, i.written_off_at, encode(i.hash, 'hex') AS "hash!",
                (SELECT coalesce(sum(p.cents), 0)::bigint FROM invoice_payments p
                  WHERE (p.organization_id, p.invoice_id) = (i.organization_id, i.id))
                    AS "paid!: Cents",
@@ -494,6 +502,21 @@ pub(super) async fn set_voided(
     Ok(())
 }
 
+pub(super) async fn set_written_off(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    invoice: InvoiceId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE invoices SET written_off_at = now() WHERE organization_id = $1 AND id = $2",
+        organization as OrganizationId,
+        invoice as InvoiceId,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 pub(super) async fn insert_payment(
     conn: &mut PgConnection,
     organization: OrganizationId,
@@ -566,6 +589,19 @@ pub(super) async fn billed(
         Billed,
         r#"SELECT id AS "id!: OrganizationId", name AS "name!"
              FROM app.billed_organizations($1)"#,
+        month.first(),
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Organizations that a month is about and that it is not closed for.
+pub(super) async fn unclosed(
+    conn: &mut PgConnection,
+    month: Month,
+) -> Result<Vec<OrganizationId>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT id AS "id!: OrganizationId" FROM app.unclosed_organizations($1) AS id"#,
         month.first(),
     )
     .fetch_all(conn)

@@ -54,10 +54,12 @@ pub enum Account {
     Rounding,
     /// What credits were worth that ran out.
     Breakage,
+    /// Invoiced, and given up.
+    BadDebt,
 }
 
 impl Account {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Accrued,
         Self::Receivable,
         Self::Cash,
@@ -69,6 +71,7 @@ impl Account {
         Self::TaxPayable,
         Self::Rounding,
         Self::Breakage,
+        Self::BadDebt,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -84,6 +87,7 @@ impl Account {
             Self::TaxPayable => "tax_payable",
             Self::Rounding => "rounding",
             Self::Breakage => "breakage",
+            Self::BadDebt => "bad_debt",
         }
     }
 
@@ -100,6 +104,7 @@ impl Account {
             Self::TaxPayable => "Tax that we owe the state",
             Self::Rounding => "Between nano-dollars and cents",
             Self::Breakage => "Paid credits that ran out",
+            Self::BadDebt => "Invoiced, and given up",
         }
     }
 }
@@ -114,6 +119,7 @@ pub enum Reason {
     InvoiceVoided,
     Payment,
     CreditNote,
+    WrittenOff,
 }
 
 impl Reason {
@@ -126,6 +132,7 @@ impl Reason {
             Self::InvoiceVoided => "invoice_voided",
             Self::Payment => "payment",
             Self::CreditNote => "credit_note",
+            Self::WrittenOff => "written_off",
         }
     }
 }

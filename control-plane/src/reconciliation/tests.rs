@@ -15,6 +15,9 @@ async fn agreeing(root: PgPool) -> Meter {
     meter.settle(&meter.settled_at(yesterday, 1, 3_500_001)).await;
     meter.settle_all(2..=6).await;
     meter.ingest().await;
+    // Of an hour that is over and was not charged nobody can say that its books agree.
+    assert_eq!(meter.compare().await.verdict(), Verdict::NotCompared);
+    crate::ledger::charge_due(&meter.fixture.db).await.unwrap();
     let report = meter.compare().await;
     assert!(report.is_sound(), "{report}");
     assert_eq!(report.events, 6);

@@ -1,10 +1,14 @@
 //! Calls that were settled, at prices that are known: what tests of the ledger and of invoices
 //! stand on. Needs no Redis.
 
+use std::collections::BTreeSet;
+
 use shared::{
     counters::Epoch,
     event::{Event, Line, SettlementId, UsageSource},
-    ids::{ApiKeyId, CostCenterId, CredentialId, OrganizationId, ProjectId, UpstreamId},
+    ids::{
+        ApiKeyId, CostCenterId, CredentialId, OrganizationId, PriceBookId, ProjectId, UpstreamId,
+    },
     money::{Pico, Price, Rates, UnitPrice},
     usage::Usage,
 };
@@ -161,11 +165,40 @@ impl Books {
         }
     }
 
+    /// The next price of the platform's model, in the organization's contract: a third more.
+    pub async fn put_dearer(&self) -> Price {
+        let each = |text| UnitPrice::per_million(text).unwrap();
+        let text = Rates::of_text(each("1.666667"), each("13.333333"));
+        let rates = Rates { cached_input: Some(each("0.166667")), ..text };
+        let price = Price::flat(rates).unwrap();
+        let book = PriceBookId::generate();
+        sqlx::query(
+            "INSERT INTO price_books (id, kind, name, organization_id)
+             VALUES ($1, 'contract', 'dearer', $2)",
+        )
+        .bind(book)
+        .bind(self.organization())
+        .execute(&self.fixture.root)
+        .await
+        .unwrap();
+        sqlx::query(
+            "INSERT INTO model_prices (upstream_id, model, revision, price, book_id)
+             VALUES ($1, 'gpt-5', 2, $3::text::jsonb, $2)",
+        )
+        .bind(self.upstream)
+        .bind(book)
+        .bind(serde_json::to_string(&price).unwrap())
+        .execute(&self.fixture.root)
+        .await
+        .unwrap();
+        price
+    }
+
     /// Puts what was settled into the meter, as the ingester does.
     pub async fn meter(&self, events: &[Event]) {
         let mut conn = self.fixture.db.acquire().await.unwrap();
-        for event in events {
-            let day = usage::billed_on(event).unwrap();
+        let days: BTreeSet<_> = events.iter().map(|it| usage::billed_on(it).unwrap()).collect();
+        for day in days {
             usage::make_days(&mut conn, day, day).await.unwrap();
         }
         let all: Vec<_> = events.iter().collect();
@@ -184,6 +217,14 @@ impl Books {
 
     /// Calls of all projects over the month, charged.
     pub async fn used(&mut self, month: Month, calls: i64) -> Vec<Event> {
+        let events = self.calls(month, calls);
+        self.meter(&events).await;
+        self.charge().await;
+        events
+    }
+
+    /// Calls of all projects over the month, one in seven at the organization's own provider.
+    pub fn calls(&mut self, month: Month, calls: i64) -> Vec<Event> {
         let mut events = Vec::new();
         for turn in 0..calls {
             let at = month.starts_at() + time::Duration::minutes(turn * 397 % 38_000);
@@ -198,8 +239,6 @@ impl Books {
             let upstream = if turn % 7 == 3 { self.own } else { self.upstream };
             events.push(self.call_at(project, at, usage, upstream));
         }
-        self.meter(&events).await;
-        self.charge().await;
         events
     }
 

@@ -54,7 +54,7 @@ pub(super) fn own(text: &str) -> i128 {
 }
 
 /// Types, nulls, allowed values and sums: what the specification asks of a file.
-fn conforms(text: &str, due: Cents) {
+pub(super) fn conforms(text: &str, due: Cents) {
     let rows = table(text);
     let header = &rows[0];
     assert_eq!(header.iter().collect::<HashSet<_>>().len(), header.len());

@@ -23,7 +23,7 @@ async fn balance(work: &mut Work, account: Account) -> i128 {
 }
 
 /// Every equality of the ledger and of invoices holds.
-async fn sound(books: &Books) {
+pub(super) async fn sound(books: &Books) {
     let mut conn = books.fixture.db.acquire().await.unwrap();
     assert!(ledger::broken(&mut conn, date!(2000 - 01 - 01)).await.unwrap().is_empty());
     let apart: Vec<_> = sums(&mut conn, date!(2000 - 01 - 01))
@@ -232,15 +232,17 @@ async fn what_was_issued_is_changed_by_nobody_and_seen_by_its_own(root: PgPool) 
         assert_eq!(code(&refused), "TP013", "{futile}");
     }
     let fixture = &books.fixture;
-    for table in ["invoices", "invoice_payments", "closed_months"] {
+    for question in [
+        "SELECT count(*) FROM invoices",
+        "SELECT count(*) FROM invoice_payments",
+        "SELECT count(*) FROM closed_months",
+    ] {
         let count = async |mut work: Work| -> i64 {
-            sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}")))
-                .fetch_one(&mut *work)
-                .await
-                .unwrap()
+            sqlx::query_scalar(question).fetch_one(&mut *work).await.unwrap()
         };
-        assert_eq!(count(fixture.work(Role::Owner).await).await, 1, "{table}");
-        assert_eq!(count(fixture.work_of(&fixture.theirs, Role::Owner).await).await, 0, "{table}");
+        assert_eq!(count(fixture.work(Role::Owner).await).await, 1, "{question}");
+        let theirs = fixture.work_of(&fixture.theirs, Role::Owner).await;
+        assert_eq!(count(theirs).await, 0, "{question}");
     }
     let mut work = fixture.work_of(&fixture.theirs, Role::Owner).await;
     assert!(matches!(find(&mut work, invoice).await, Err(InvoiceError::NotFound)));
@@ -313,6 +315,47 @@ async fn an_invoice_is_paid_in_parts_and_taken_back_up_to_what_it_is(root: PgPoo
                 0, posting_id, due_on, document, details, hash FROM invoices WHERE kind = 'invoice'",
     );
     assert_eq!(code(&planted.execute(&books.fixture.root).await.unwrap_err()), "TP014");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_is_given_up_may_be_paid_or_taken_back_nevertheless(root: PgPool) {
+    let mut books = Books::new(root).await;
+    let month = last_month();
+    books.used(month, 300).await;
+    let mut work = books.fixture.work(Role::Owner).await;
+    let invoice = close(&mut work, month, WHY, "us").await.unwrap()[0];
+    let due = find(&mut work, invoice).await.unwrap().due;
+    let unsaid = write_off(&mut work, invoice, " ").await.unwrap_err();
+    assert!(!unsaid.problems().is_empty(), "{unsaid}");
+    assert_eq!(write_off(&mut work, invoice, "they are bankrupt").await.unwrap(), due);
+    let found = find(&mut work, invoice).await.unwrap();
+    let long_after = found.due_on + time::Duration::days(99);
+    assert_eq!((found.open(), found.state(long_after)), (Cents::ZERO, State::Uncollectible));
+    assert_eq!(balance(&mut work, Account::Receivable).await, 0);
+    assert_eq!(balance(&mut work, Account::BadDebt).await, due.nanos());
+    let again = write_off(&mut work, invoice, "again").await.unwrap_err();
+    assert!(matches!(again, InvoiceError::NothingToPay), "{again}");
+    let settled = void(&mut work, month).await.unwrap_err();
+    assert!(matches!(settled, InvoiceError::Settled(_)), "{settled}");
+    // Some of it comes, and the rest is taken back: nothing is owed, and nobody has a credit.
+    let payment = NewPayment {
+        amount: Cents::from_cents(3),
+        method: Method::Other,
+        reference: String::new(),
+        received_on: date!(2026 - 01 - 01),
+        once: "a".to_owned(),
+    };
+    pay(&mut work, invoice, &payment, "us").await.unwrap();
+    let rest = due - Cents::from_cents(3);
+    assert_eq!(balance(&mut work, Account::BadDebt).await, rest.nanos());
+    take_back(&mut work, invoice, rest, "a mistake").await.unwrap();
+    let found = find(&mut work, invoice).await.unwrap();
+    assert_eq!((found.unpaid(), found.state(long_after)), (Cents::ZERO, State::Paid));
+    for account in [Account::Receivable, Account::BadDebt, Account::Wallet] {
+        assert_eq!(balance(&mut work, account).await, 0, "{account:?}");
+    }
+    work.commit().await.unwrap();
+    sound(&books).await;
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -412,6 +455,32 @@ async fn an_operator_closes_sends_and_marks_paid(root: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn what_is_as_usual_is_closed_and_sent_by_itself_once(root: PgPool) {
+    let mut books = Books::new(root).await;
+    // The latest that waited for two days, whichever day it is.
+    let month = Month::at(OffsetDateTime::now_utc() - GRACE).previous();
+    books.used(month, 30).await;
+    // Another one used nothing that is billed: that is unusual.
+    let theirs = books.fixture.theirs.id;
+    let mut odd = books.call(0, month.starts_at(), Usage { input: 9, ..Usage::default() });
+    (odd.organization, odd.cost) = (theirs, shared::money::Money::ZERO);
+    odd.lines[0].cost = shared::money::Pico::ZERO;
+    books.meter(std::slice::from_ref(&odd)).await;
+    let platform = &books.fixture.platform;
+    let (first, second) = tokio::join!(close_due(platform), close_due(platform));
+    first.and(second).unwrap();
+    close_due(platform).await.unwrap();
+    let told = "SELECT count(*) FROM invoices WHERE sent_at IS NOT NULL";
+    assert_eq!(books.number(told).await, 1);
+    assert_eq!(books.number("SELECT count(*) FROM mail_outbox").await, 2, "once each");
+    assert_eq!(books.number("SELECT count(*) FROM closed_months").await, 1);
+    let mut work = books.fixture.work(Role::Owner).await;
+    assert_eq!(of_month(&mut work, month).await.unwrap().len(), 1);
+    drop(work);
+    sound(&books).await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn who_bears_what_was_invoiced_is_not_changed_afterwards(root: PgPool) {
     let mut books = Books::new(root).await;
     let month = last_month();
@@ -462,15 +531,18 @@ async fn one_nano_planted_anywhere_is_named(root: PgPool) {
         }
         all.into_iter().map(|it| it.row_key).collect::<Vec<_>>()
     };
-    let first = "(SELECT posting_id FROM charges WHERE NOT is_own ORDER BY hour LIMIT 1)";
-    for (table, amount) in [("charges", "cost_nano"), ("ledger_entries", "amount")] {
-        let place = format!("posting_id = {first} AND place = 1");
-        for change in ["+ 1", "- 1"] {
-            let plant = format!("UPDATE {table} SET {amount} = {amount} {change} WHERE {place}");
-            let done =
-                sqlx::query(sqlx::AssertSqlSafe(plant)).execute(&books.fixture.root).await.unwrap();
-            assert_eq!(done.rows_affected(), 1, "{table}");
-            assert_eq!(apart().await.is_empty(), change == "- 1", "{table}");
+    for plant in [
+        "UPDATE charges SET cost_nano = cost_nano + $1
+          WHERE place = 1 AND posting_id =
+                (SELECT posting_id FROM charges WHERE NOT is_own ORDER BY hour LIMIT 1)",
+        "UPDATE ledger_entries SET amount = amount + $1
+          WHERE place = 1 AND posting_id =
+                (SELECT posting_id FROM charges WHERE NOT is_own ORDER BY hour LIMIT 1)",
+    ] {
+        for change in [1_i64, -1] {
+            let done = sqlx::query(plant).bind(change).execute(&books.fixture.root).await.unwrap();
+            assert_eq!(done.rows_affected(), 1, "{plant}");
+            assert_eq!(apart().await.is_empty(), change == -1, "{plant}");
         }
     }
     // An entry that is gone.
