@@ -137,6 +137,14 @@ impl Shown {
         self.told.sections().collect()
     }
 
+    /// The project, of a part of an invoice.
+    pub fn scope(&self) -> String {
+        match self.sections().first() {
+            Some(section) if self.is_part() => section.name.clone(),
+            Some(_) | None => self.document().scope.title(),
+        }
+    }
+
     pub fn title(&self) -> String {
         let document = self.document();
         match &document.number {

@@ -98,7 +98,7 @@ async fn charge(
     let new = beyond(charges, &before).ok_or(LedgerError::Shrunk(organization))?;
     let owed: i128 = new.iter().filter(|it| !it.0.is_own).map(|it| i128::from(it.1.nanos)).sum();
     let key = format!("usage {} {calls} {cost}", hour.unix_timestamp());
-    let about = format!("usage of the hour {hour}");
+    let about = format!("usage of {} {:02}:00 UTC", hour.date(), hour.hour());
     let posting = Posting::new(Reason::Usage, key, about)
         .debit(Account::Accrued, owed)
         .credit(Account::Revenue, owed);
