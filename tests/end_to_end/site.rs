@@ -21,7 +21,7 @@ pub async fn furnish(ada: &mut Person, text: &str) -> Furnished {
         ("/projects/new", "/projects", vec![("name", text)]),
         ("/cost-centers/new", "/cost-centers", vec![("code", "ENG-1"), ("name", text)]),
         ("/members/invite", "/members/invite", vec![("emails", "new@acme.test")]),
-        ("/providers/new?vendor=openai", "/providers", vec![("name", text), ("secret", "sk-1")]),
+        ("/providers/new?vendor=cerebras", "/providers", vec![("name", text), ("secret", "sk-1")]),
         ("/policies/new?model=sim-small", "/policies", vec![("name", "fast"), ("note", text)]),
         // A hard one would refuse calls where nothing looks after the counters.
         ("/budgets/new", "/budgets", vec![("name", text), ("usd", "5"), ("hard", "false")]),
