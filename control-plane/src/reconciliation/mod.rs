@@ -3,7 +3,7 @@
 //! them, and names each amount that is not.
 //!
 //! Always holds: a difference is told by table, row and amount, on both sides; what could not be
-//! compared is not called equal. Comparing changes nothing. The ledger, when there is one, is compared with these in the same way.
+//! compared is not called equal. Comparing changes nothing.
 
 mod counters;
 mod store;
@@ -28,7 +28,7 @@ use time::{Date, OffsetDateTime};
 use tokio::time::error::Elapsed;
 use tracing::error;
 
-use crate::{access::Doors, budgets};
+use crate::{access::Doors, budgets, invoices, ledger};
 
 pub fn doors(doors: &mut Doors) {
     web::doors(doors);
@@ -77,10 +77,13 @@ pub enum Equality {
     Costs,
     Rounding,
     Log,
+    Charges,
+    Ledger,
+    Invoices,
 }
 
 impl Equality {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Counters,
         Self::Holds,
         Self::Windows,
@@ -89,6 +92,9 @@ impl Equality {
         Self::Costs,
         Self::Rounding,
         Self::Log,
+        Self::Charges,
+        Self::Ledger,
+        Self::Invoices,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -101,6 +107,9 @@ impl Equality {
             Self::Costs => "costs",
             Self::Rounding => "rounding",
             Self::Log => "log",
+            Self::Charges => "charges",
+            Self::Ledger => "ledger",
+            Self::Invoices => "invoices",
         }
     }
 
@@ -115,6 +124,9 @@ impl Equality {
             Self::Costs => ("Lines of events", "Events"),
             Self::Rounding => ("Events, rounded up to nano-dollars", "Events, exact"),
             Self::Log => ("The request log", "Events that stand in it"),
+            Self::Charges => ("Usage by the hour", "What was charged of it"),
+            Self::Ledger => ("What was charged and is owed", "The ledger"),
+            Self::Invoices => ("What was charged in closed months", "Invoices and the ledger"),
         }
     }
 
@@ -129,6 +141,9 @@ impl Equality {
             Self::Costs => "usage_events.lines | usage_events",
             Self::Rounding => "usage_events.cost_nano | usage_events.cost_pico",
             Self::Log => "request_events.event | usage_events",
+            Self::Charges => "usage_hours | charges",
+            Self::Ledger => "charges | ledger_entries",
+            Self::Invoices => "charges | invoices | ledger_entries",
         }
     }
 }
@@ -292,6 +307,7 @@ pub async fn compare(
         }
         equalities.push(compared);
     }
+    equalities.extend(books(&mut tx, &days, extent).await?);
     Ok(Report { is_whole: extent == Extent::All, events, equalities })
 }
 
@@ -343,6 +359,60 @@ async fn sums(
         }
     }
     Ok((events, vec![windows, hours, by_day, costs, rounding, log]))
+}
+
+/// Before anything was ever used.
+const FIRST: Date = time::macros::date!(2000 - 01 - 01);
+/// How long what is closed and sealed is looked at again all the time.
+const RECENT: time::Duration = time::Duration::days(40);
+
+/// What was used, charged, posted and invoiced.
+async fn books(
+    conn: &mut sqlx::PgConnection,
+    days: &[Date],
+    extent: Extent,
+) -> Result<[Compared; 3], ReconciliationError> {
+    let of = Compared::new;
+    let (mut charges, mut posted) = (of(Equality::Charges), of(Equality::Ledger));
+    let mut invoices = of(Equality::Invoices);
+    let mut behind = 0;
+    for day in days {
+        let sums = ledger::sums(conn, *day).await?;
+        charges.left += sums.used;
+        charges.right += sums.charged;
+        behind += sums.behind;
+        for it in ledger::differing_charges(conn, *day).await? {
+            charges.note(apart(Equality::Charges, it));
+        }
+        for it in ledger::differing_accruals(conn, *day).await? {
+            posted.note(apart(Equality::Ledger, it));
+        }
+        posted.left += sums.owed;
+        posted.right += sums.accrued;
+    }
+    let since = match extent {
+        Extent::All => FIRST,
+        Extent::Latest { .. } => OffsetDateTime::now_utc().date() - RECENT,
+    };
+    for it in ledger::broken(conn, since).await? {
+        posted.note(apart(Equality::Ledger, it));
+    }
+    for it in invoices::sums(conn, since).await? {
+        invoices.left += i128::from(it.ours);
+        invoices.right += i128::from(it.theirs);
+        if it.ours != it.theirs {
+            invoices.note(apart(Equality::Invoices, it));
+        }
+    }
+    if behind > 0 {
+        charges.left_out = Some(format!("{behind} hours that were not charged yet"));
+    }
+    Ok([charges, posted, invoices])
+}
+
+fn apart(equality: Equality, it: ledger::Differing) -> Difference {
+    let table = equality.tables().to_owned();
+    Difference { table, key: it.row_key, amount: it.amount, left: it.ours, right: it.theirs }
 }
 
 /// Compares what is new, keeps what was found, and raises the alarm.

@@ -160,7 +160,12 @@ pub(super) async fn differing(
             .await?
         }
         // Compared elsewhere: in Redis, and by the sums.
-        Equality::Counters | Equality::Holds | Equality::Rounding => Vec::new(),
+        Equality::Counters
+        | Equality::Holds
+        | Equality::Rounding
+        | Equality::Charges
+        | Equality::Ledger
+        | Equality::Invoices => Vec::new(),
     };
     let difference = |it: Row| Difference {
         table: equality.tables().to_owned(),

@@ -15,6 +15,9 @@ async fn agreeing(root: PgPool) -> Meter {
     meter.settle(&meter.settled_at(yesterday, 1, 3_500_001)).await;
     meter.settle_all(2..=6).await;
     meter.ingest().await;
+    // Of an hour that is over and was not charged nobody can say that its books agree.
+    assert_eq!(meter.compare().await.verdict(), Verdict::NotCompared);
+    crate::ledger::charge_due(&meter.fixture.db).await.unwrap();
     let report = meter.compare().await;
     assert!(report.is_sound(), "{report}");
     assert_eq!(report.events, 6);
@@ -190,7 +193,7 @@ async fn the_page_shows_both_numbers_and_since_when(root: PgPool) {
     run(db, redis, &meter.places()).await.unwrap();
     // Somebody else was here a moment ago.
     run(db, redis, &meter.places()).await.unwrap();
-    assert_eq!(meter.number("SELECT count(*) FROM reconciliations").await, 8);
+    assert_eq!(meter.number("SELECT count(*) FROM reconciliations").await, 11);
     let page = browser.get(path).await;
     page.says(StatusCode::OK, "Equal");
     assert!(!page.body.contains("differ</span>"), "{}", page.body);

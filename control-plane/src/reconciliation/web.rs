@@ -52,7 +52,10 @@ impl Shown {
             | Equality::Hours
             | Equality::Days
             | Equality::Costs
-            | Equality::Log => nanos(it),
+            | Equality::Log
+            | Equality::Charges
+            | Equality::Ledger
+            | Equality::Invoices => nanos(it),
         };
         Self {
             left: said(found.left),
