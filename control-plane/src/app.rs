@@ -19,10 +19,10 @@ use tokio::sync::Notify;
 use tracing::info;
 
 use crate::{
-    access::Doors, alerts, audit, budgets, config::Config, cost_centers, counters, docs, fleet,
-    health, identity, keys, limits, mail, members, models, operator, organizations,
-    platform::Platform, policies, projects, reconciliation, requests, snapshots, teams, tokens,
-    upstreams, usage, web,
+    access::Doors, alerts, audit, billing, budgets, config::Config, cost_centers, counters, docs,
+    fleet, health, identity, invoices, keys, ledger, limits, mail, members, models, operator,
+    organizations, platform::Platform, policies, projects, reconciliation, requests, snapshots,
+    teams, tokens, upstreams, usage, web,
 };
 
 /// Every route of the control plane.
@@ -42,6 +42,9 @@ pub fn doors() -> Doors {
     keys::doors(&mut doors);
     requests::doors(&mut doors);
     usage::doors(&mut doors);
+    invoices::doors(&mut doors);
+    billing::doors(&mut doors);
+    ledger::doors(&mut doors);
     policies::doors(&mut doors);
     models::doors(&mut doors);
     upstreams::doors(&mut doors);
@@ -183,6 +186,31 @@ fn employ(supervisor: &Supervisor, config: &Config, platform: &Data<Platform>) {
         let desk = desk.clone();
         async move { reconciliation::run(&desk.db, &desk.redis, &Places::default()).await }
     });
+
+    let desk = platform.clone();
+    supervisor.every("charge usage", Duration::from_secs(60), unasked(), move || {
+        let desk = desk.clone();
+        async move {
+            ledger::charge_due(&desk.db).await?;
+            ledger::prepaid::follow_all(&desk.db).await
+        }
+    });
+    let desk = platform.clone();
+    supervisor.every("seal ledgers", Duration::from_secs(600), unasked(), move || {
+        let desk = desk.clone();
+        async move {
+            ledger::credits::expire_due(&desk.db).await?;
+            ledger::seal_due(&desk.db).await
+        }
+    });
+
+    if config.close_months {
+        let desk = platform.clone();
+        supervisor.every("close months", Duration::from_secs(3_600), unasked(), move || {
+            let desk = desk.clone();
+            async move { invoices::close_due(&desk).await }
+        });
+    }
 
     let carrier = config.smtp_url.clone().map(|url| (url, config.mail_from.clone()));
     let desk = platform.clone();

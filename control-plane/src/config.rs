@@ -69,6 +69,11 @@ pub struct Config {
     #[arg(long, env = "TURNPIKE_REQUEST_DAYS", default_value_t = 31, value_parser = clap::value_parser!(u16).range(1..=400))]
     pub request_days: u16,
 
+    /// Whether last month's invoices are issued and sent two days after its end, without being
+    /// asked, where nothing is unusual. Operators do it otherwise.
+    #[arg(long, env = "TURNPIKE_CLOSE_MONTHS", value_parser = clap::builder::FalseyValueParser::new(), default_value = "1")]
+    pub close_months: bool,
+
     /// An SMTP server, as smtps://user:password@host. Without it mail stays in the outbox.
     #[arg(long, env = "TURNPIKE_SMTP_URL", value_parser = secret, hide_env_values = true)]
     pub smtp_url: Option<SecretString>,

@@ -16,6 +16,7 @@ pub mod web;
 
 pub mod alerts;
 pub mod audit;
+pub mod billing;
 pub mod budgets;
 pub mod cost_centers;
 pub mod counters;
@@ -23,7 +24,9 @@ pub mod demo;
 pub mod docs;
 pub mod fleet;
 pub mod identity;
+pub mod invoices;
 pub mod keys;
+pub mod ledger;
 pub mod limits;
 pub mod mail;
 pub mod members;

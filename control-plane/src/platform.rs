@@ -29,6 +29,8 @@ pub struct Platform {
     pub data_url: Url,
     /// Whether the dev mailbox and the style guide are served.
     pub is_dev: bool,
+    /// Whether months are closed without being asked.
+    pub closes_months: bool,
     pub trusted_proxies: Vec<IpNet>,
     /// Which addresses of providers and webhooks may be called.
     pub egress: Egress,
@@ -92,6 +94,7 @@ impl Platform {
             public_url: config.public_url.clone(),
             data_url: config.data_url.clone(),
             is_dev: config.dev,
+            closes_months: config.close_months,
             trusted_proxies: config.trusted_proxies.clone(),
             egress: Egress::new(config.reach.clone()),
             secrets: Secrets::new(&config.master_key, &config.credential_key),

@@ -1,6 +1,7 @@
 //! What store and page tests stand on: a fresh database seen as the application sees
 //! it, two organizations, and somebody of each role in both.
 
+pub mod books;
 pub mod http;
 pub mod meter;
 

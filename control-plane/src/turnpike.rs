@@ -21,12 +21,13 @@ use control_plane::{
     requests::{self, Retried},
     snapshots::{Listed, Publisher, Verdict},
     tokens,
-    upstreams::{self, Declared, Draft, SaidTimeouts, Upstream, known_models},
+    upstreams::{self, Declared, Draft, SaidTimeouts, Upstream, books, known_models},
 };
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
     config::{secret, store_url},
     counters,
+    ids::{PriceBookId, PriceDraftId},
     keys::{Brand, NewKey},
     random,
     reach::Reach,
@@ -69,6 +70,9 @@ enum Command {
     /// The platform's own providers, which every organization may call.
     #[command(subcommand)]
     Provider(Provider),
+    /// What customers pay for the platform's models.
+    #[command(subcommand)]
+    Price(Price),
     /// Prints the description of the management API.
     Openapi,
     /// Prints which role may do what.
@@ -137,6 +141,88 @@ struct NewProvider {
 
     #[command(flatten)]
     reach: Reach,
+}
+
+#[derive(Subcommand)]
+enum Price {
+    /// Lists the price books.
+    Books {
+        #[command(flatten)]
+        stores: Stores,
+    },
+    /// Lists what a book says now, and what it will.
+    List {
+        #[command(flatten)]
+        stores: Stores,
+        /// Its id; the platform's own when left out.
+        book: Option<PriceBookId>,
+    },
+    /// Reads a file of prices, CSV or JSON, and shows what it would change.
+    Import {
+        #[command(flatten)]
+        acting: Acting,
+        file: PathBuf,
+        /// The book's id; the platform's own when left out.
+        #[arg(long)]
+        book: Option<PriceBookId>,
+        /// When the prices begin, like 2027-01-01T00:00 in UTC; when published, if left out.
+        #[arg(long, default_value = "")]
+        from: String,
+        #[arg(long, default_value = "")]
+        note: String,
+        /// The file is the whole price list of the providers that it names: what it leaves out
+        /// loses its price.
+        #[arg(long)]
+        whole: bool,
+    },
+    /// Compares the platform's own book with the catalogue that comes with this program.
+    Catalogue {
+        #[command(flatten)]
+        acting: Acting,
+    },
+    /// Shows what imported prices would change.
+    Show {
+        #[command(flatten)]
+        stores: Stores,
+        draft: PriceDraftId,
+    },
+    /// Approves imported prices, as somebody else than who imported them.
+    Approve {
+        #[command(flatten)]
+        acting: Acting,
+        draft: PriceDraftId,
+    },
+    /// Publishes imported prices.
+    Publish {
+        #[command(flatten)]
+        acting: Acting,
+        draft: PriceDraftId,
+    },
+    /// Withdraws imported prices.
+    Withdraw {
+        #[command(flatten)]
+        acting: Acting,
+        draft: PriceDraftId,
+    },
+}
+
+/// Who does it.
+#[derive(Args)]
+struct Acting {
+    #[command(flatten)]
+    stores: Stores,
+    /// The address of an operator, who answers for it.
+    #[arg(long, env = "TURNPIKE_OPERATOR_EMAIL")]
+    by: String,
+}
+
+impl Acting {
+    /// A transaction that sees and changes what is the platform's, in which that operator acts.
+    async fn begin(&self) -> Result<Work, Box<dyn std::error::Error>> {
+        let db = self.stores.database(1).await?;
+        let actor = identity::operator(&db, &self.by).await?;
+        Ok(Work::begin(&db, audit::PLATFORM, actor, Origin::internal()).await?)
+    }
 }
 
 #[derive(Subcommand)]
@@ -340,10 +426,113 @@ async fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             }
         }
         Command::Provider(Provider::Put(new)) => put_provider(&new).await?,
+        Command::Price(price) => price_command(price).await?,
         Command::Openapi => say(&docs::openapi().to_pretty_json()?)?,
         Command::Roles => say(&roles())?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn price_command(command: Price) -> Result<(), Box<dyn std::error::Error>> {
+    match command {
+        Price::Books { stores } => {
+            let mut work = for_the_platform(&stores).await?;
+            for it in books::list(&mut work).await? {
+                let books::Book { id, kind, name, organization, holders, .. } = it;
+                let whose = organization.unwrap_or_else(|| format!("{holders} organizations"));
+                say(&format!("{id}  {:<12} {name:<32} {whose}", kind.name()))?;
+            }
+        }
+        Price::List { stores, book } => {
+            let mut work = for_the_platform(&stores).await?;
+            for it in books::prices(&mut work, book).await? {
+                let (provider, model, kept) = (it.provider, it.model, it.kept);
+                let paid = kept.price.as_ref().map_or_else(|| "nothing".to_owned(), in_short);
+                let from = kept.from;
+                say(&format!("{provider:<20} {model:<40} {paid:<28} from {from}"))?;
+            }
+        }
+        Price::Import { acting, file, book, from, note, whole } => {
+            let text = std::fs::read_to_string(&file)?;
+            let lines = match books::read(&text, "UTC") {
+                Ok(lines) => lines,
+                Err(wrongs) => {
+                    for wrong in &wrongs {
+                        say(&format!("{}: {wrong}", file.display()))?;
+                    }
+                    return Err(
+                        format!("{} lines are wrong: nothing was imported", wrongs.len()).into()
+                    );
+                }
+            };
+            let from = match from.as_str() {
+                "" => None,
+                text => Some(control_plane::web::instant(text, "UTC").ok_or("from is no time")?),
+            };
+            let mut work = acting.begin().await?;
+            let new = books::NewDraft { book, from, note, lines, is_whole: whole };
+            let draft = books::draft(&mut work, new).await?;
+            show_draft(&mut work, draft).await?;
+            work.commit().await?;
+        }
+        Price::Catalogue { acting } => {
+            let mut work = acting.begin().await?;
+            match books::draft_of_catalogue(&mut work).await? {
+                Some(draft) => show_draft(&mut work, draft).await?,
+                None => say("the catalogue lists nothing otherwise")?,
+            }
+            work.commit().await?;
+        }
+        Price::Show { stores, draft } => {
+            let mut work = for_the_platform(&stores).await?;
+            show_draft(&mut work, draft).await?;
+        }
+        Price::Approve { acting, draft } => {
+            let mut work = acting.begin().await?;
+            books::approve(&mut work, draft).await?;
+            work.commit().await?;
+            say(&format!("{draft} is approved"))?;
+        }
+        Price::Publish { acting, draft } => {
+            let mut work = acting.begin().await?;
+            let written = books::publish(&mut work, draft).await?;
+            work.commit().await?;
+            say(&format!("{draft} is published: {written} prices in all books"))?;
+        }
+        Price::Withdraw { acting, draft } => {
+            let mut work = acting.begin().await?;
+            books::withdraw(&mut work, draft).await?;
+            work.commit().await?;
+            say(&format!("{draft} is withdrawn"))?;
+        }
+    }
+    Ok(())
+}
+
+async fn show_draft(work: &mut Work, id: PriceDraftId) -> Result<(), Box<dyn std::error::Error>> {
+    let draft = books::find_draft(work, id).await?;
+    say(&format!("{id}  {}  {}", draft.book_name, draft.note))?;
+    let mut is_large = draft.needs_approval;
+    for it in books::differences(work, &draft).await? {
+        let (before, after) = (it.before.as_ref(), it.after.price.as_ref());
+        let [before, after] = [before, after].map(|it| it.map_or("nothing".to_owned(), in_short));
+        let mark = if it.is_large { "  !" } else { "" };
+        is_large |= it.is_large;
+        if it.kind != books::Change::None {
+            let (provider, model) = (&it.row.provider, &it.row.model);
+            say(&format!("{provider:<20} {model:<40} {before:<28} → {after}{mark}"))?;
+        }
+    }
+    if is_large && draft.awaits_approval() {
+        say("! moves by more than half or vanishes: another operator has to approve it")?;
+    }
+    Ok(())
+}
+
+/// What a million tokens cost.
+fn in_short(price: &shared::money::Price) -> String {
+    let rates = &price.standard().rates;
+    format!("${} in, ${} out", rates.input, rates.output)
 }
 
 /// A transaction that sees and changes what is the platform's.

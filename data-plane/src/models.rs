@@ -221,7 +221,7 @@ fn modalities<'a>(
 }
 
 /// The models and policies that the caller's key may use, each name once, in order.
-pub fn list(snapshot: &Snapshot, caller: &Caller, wanted: &Wanted) -> Vec<u8> {
+pub fn list(snapshot: &Snapshot, caller: &Caller, wanted: &Wanted, now_ms: i64) -> Vec<u8> {
     let organization = caller.organization();
     let models = snapshot.models(organization).map(|it| it.name.as_str());
     let policies = snapshot.policies(organization).map(|it| it.name.as_str());
@@ -229,7 +229,7 @@ pub fn list(snapshot: &Snapshot, caller: &Caller, wanted: &Wanted) -> Vec<u8> {
     let is_in_question =
         |it: &&str| allows(&caller.key, it) || snapshot.policy(organization, it).is_some();
     let names: BTreeSet<_> = models.chain(policies).filter(is_in_question).collect();
-    let items = names.into_iter().filter_map(|it| item(snapshot, caller, it).ok());
+    let items = names.into_iter().filter_map(|it| item(snapshot, caller, it, now_ms).ok());
     let mut data: Vec<_> = items.filter(|it| wanted.wants(it)).collect();
     wanted.sort(&mut data);
     let (first_id, last_id) = (data.first().map(|it| it.id), data.last().map(|it| it.id));
@@ -237,14 +237,29 @@ pub fn list(snapshot: &Snapshot, caller: &Caller, wanted: &Wanted) -> Vec<u8> {
     written(&List { object: "list", has_more: false, first_id, last_id, data, models })
 }
 
-pub fn one(snapshot: &Snapshot, caller: &Caller, name: &str) -> Result<Vec<u8>, NoRoute> {
-    item(snapshot, caller, name).map(|it| written(&it))
+pub fn one(
+    snapshot: &Snapshot,
+    caller: &Caller,
+    name: &str,
+    now_ms: i64,
+) -> Result<Vec<u8>, NoRoute> {
+    item(snapshot, caller, name, now_ms).map(|it| written(&it))
 }
 
-fn item<'a>(snapshot: &'a Snapshot, caller: &Caller, name: &str) -> Result<Item<'a>, NoRoute> {
+fn item<'a>(
+    snapshot: &'a Snapshot,
+    caller: &Caller,
+    name: &str,
+    now_ms: i64,
+) -> Result<Item<'a>, NoRoute> {
     match snapshot.policy(caller.organization(), name) {
         Some(policy) => led_to(snapshot, caller, policy).map(|models| of_policy(policy, &models)),
-        None => find(snapshot, caller, name).map(|it| of_models(&it)),
+        None => find(snapshot, caller, name).map(|models| {
+            let first = models.first();
+            let price = first.and_then(|it| snapshot.price(caller.organization(), it, now_ms));
+            let pricing = price.map(|it| Pricing::of(&it.price.standard().rates));
+            Item { pricing, ..of_models(&models) }
+        }),
     }
 }
 
@@ -264,7 +279,7 @@ fn of_policy<'a>(policy: &'a Policy, models: &[&'a Arc<Model>]) -> Item<'a> {
     item.top_provider = TopProvider { context_length, max_completion_tokens: max_output_tokens };
     let shared = |it: &&str| models.iter().all(|model| parameters(model).contains(it));
     item.supported_parameters.retain(shared);
-    (item.deprecation, item.pricing) = (None, None);
+    item.deprecation = None;
     item.turnpike.policy = Some(Led { version: policy.version, models: names });
     item
 }
@@ -298,7 +313,7 @@ fn of_models<'a>(models: &[&'a Arc<Model>]) -> Item<'a> {
         },
         supported_parameters: parameters(model),
         top_provider: TopProvider { context_length, max_completion_tokens },
-        pricing: model.price.as_ref().map(|it| Pricing::of(&it.price.standard().rates)),
+        pricing: None,
         deprecation: model
             .deprecated_on
             .as_deref()
@@ -345,6 +360,8 @@ mod tests {
     use super::*;
     use crate::catalog::tests::{Fixture, key, snapshot};
 
+    const NOW: i64 = 1_800_000_000_000;
+
     fn caller(allowed: Option<&[&str]>) -> Caller {
         let mut key = key(&NewKey::generate(Brand::Live));
         key.allowed_models = allowed.map(|it| it.iter().map(|&it| it.to_owned()).collect());
@@ -359,6 +376,7 @@ mod tests {
             &snapshot(&fixture),
             &caller(allowed),
             &Wanted::default(),
+            NOW,
         ))
         .unwrap();
         let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|it| &it["id"]).collect();
@@ -379,7 +397,7 @@ mod tests {
         let mut fixture = Fixture::default();
         fixture.upstream(None, &["vendor/a"]);
         let snapshot = snapshot(&fixture);
-        let one = one(&snapshot, &caller(None), "vendor/a").unwrap();
+        let one = one(&snapshot, &caller(None), "vendor/a", NOW).unwrap();
         let expected = serde_json::json!({
             "id": "vendor/a", "object": "model", "type": "model",
             "owned_by": "example",
@@ -401,7 +419,7 @@ mod tests {
         models[0].created = Some(1_763_712_000);
         let snapshot = snapshot(&fixture);
         let told = |name| -> Value {
-            serde_json::from_slice(&one(&snapshot, &caller(None), name).unwrap()).unwrap()
+            serde_json::from_slice(&one(&snapshot, &caller(None), name, NOW).unwrap()).unwrap()
         };
         let a = told("a");
         assert_eq!(
@@ -423,7 +441,7 @@ mod tests {
         let snapshot = snapshot(&fixture);
         let listed = |query: &str| -> Value {
             let wanted = Wanted::parse(query).unwrap();
-            serde_json::from_slice(&list(&snapshot, &caller(None), &wanted)).unwrap()
+            serde_json::from_slice(&list(&snapshot, &caller(None), &wanted, NOW)).unwrap()
         };
         assert!(listed("limit=9").get("models").is_none());
         let list = listed("client_version=0.169.0");
@@ -483,7 +501,7 @@ mod tests {
         });
         let snapshot = snapshot(&fixture);
         let told = |allowed| -> Value {
-            serde_json::from_slice(&one(&snapshot, &caller(allowed), "auto").unwrap()).unwrap()
+            serde_json::from_slice(&one(&snapshot, &caller(allowed), "auto", NOW).unwrap()).unwrap()
         };
         let auto = told(None);
         assert_eq!(
@@ -498,7 +516,7 @@ mod tests {
                 && !parameters.contains(&"reasoning_effort".into())
         );
         assert_eq!(told(Some(&["a"]))["turnpike"]["policy"]["models"], serde_json::json!(["a"]));
-        assert!(one(&snapshot, &caller(Some(&[])), "auto").is_err());
+        assert!(one(&snapshot, &caller(Some(&[])), "auto", NOW).is_err());
     }
 
     #[test]
@@ -519,7 +537,7 @@ mod tests {
         let snapshot = snapshot(&fixture);
         let listed = |query: &str| -> Value {
             let wanted = Wanted::parse(query).unwrap();
-            serde_json::from_slice(&list(&snapshot, &caller(None), &wanted)).unwrap()
+            serde_json::from_slice(&list(&snapshot, &caller(None), &wanted, NOW)).unwrap()
         };
         for (query, expected) in [
             ("", "abcd"),
@@ -552,6 +570,6 @@ mod tests {
     #[test]
     fn an_unknown_one_is_not_found() {
         let snapshot = snapshot(&Fixture::default());
-        assert!(one(&snapshot, &caller(None), "a").is_err());
+        assert!(one(&snapshot, &caller(None), "a", NOW).is_err());
     }
 }

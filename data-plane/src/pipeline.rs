@@ -67,8 +67,7 @@ pub async fn ask(
     let body = gateway.calling.unless_leaving(receive(&gateway.limits, memory, sending)).await;
     let ask = Ask::parse(form, body.unwrap_or(Err(NotReceived::Leaving))?)?;
     story.asks(&ask.model);
-    let mut plan = gateway
-        .with_snapshot(|snapshot| Ok(route(snapshot, caller, ask, &mut fastrand::Rng::new())?))?;
+    let mut plan = gateway.route(caller, ask)?;
     story.routed(plan.reason.name(), plan.reason.policy());
     gateway.admit(&mut plan, seat, story).await?;
     story.intends(plan.candidates.first())?;
@@ -96,8 +95,7 @@ pub async fn quote(
     let (of_organization, of_project) = gateway.limits(&caller.key);
     let asked = asked(&caller.key, (&of_organization, &of_project), 0);
     let _permit = budgets::admit_question(&gateway.meter, asked).await?;
-    let Plan { ask, candidates, .. } = gateway
-        .with_snapshot(|snapshot| Ok(route(snapshot, caller, ask, &mut fastrand::Rng::new())?))?;
+    let Plan { ask, candidates, .. } = gateway.route(caller, ask)?;
     let borne = (organization, bearings);
     Ok(Answer::Json(budgets::quote(&gateway.meter, &ask, candidates, borne).await))
 }
@@ -126,13 +124,15 @@ fn said<'a>(knock: Knock<'a>, header: &str) -> Option<&'a str> {
 pub fn models(gateway: &Gateway, knock: Knock<'_>) -> Result<Answer, Refused> {
     let caller = gateway.authenticate(knock, Scope::Models)?;
     let wanted = models::Wanted::parse(knock.query)?;
-    let list = gateway.with_snapshot(|it| Ok(models::list(it, &caller, &wanted)))?;
+    let now_ms = gateway.meter.clock().now_ms();
+    let list = gateway.with_snapshot(|it| Ok(models::list(it, &caller, &wanted, now_ms)))?;
     Ok(Answer::Tagged(Tagged::new(list, said(knock, "if-none-match"))))
 }
 
 pub fn model(gateway: &Gateway, knock: Knock<'_>, name: &str) -> Result<Answer, Refused> {
     let caller = gateway.authenticate(knock, Scope::Models)?;
-    let one = gateway.with_snapshot(|it| Ok(models::one(it, &caller, name)?))?;
+    let now_ms = gateway.meter.clock().now_ms();
+    let one = gateway.with_snapshot(|it| Ok(models::one(it, &caller, name, now_ms)?))?;
     Ok(Answer::Tagged(Tagged::new(one, said(knock, "if-none-match"))))
 }
 
@@ -169,6 +169,11 @@ impl Gateway {
         let permit = budgets::admit(&self.meter.limiter, asked, asks, story.opens(tab)).await?;
         story.admits(Admitted::new(permit, seat));
         Ok(())
+    }
+
+    fn route(&self, caller: Caller, ask: Ask) -> Result<Plan, Refused> {
+        let (now_ms, mut dice) = (self.meter.clock().now_ms(), fastrand::Rng::new());
+        self.with_snapshot(|it| Ok(route(it, caller, ask, now_ms, &mut dice)?))
     }
 
     /// Those of the organization and the project that a key belongs to.

@@ -133,6 +133,14 @@ typed_id!(
     CredentialId, "cred"
 );
 typed_id!(
+    /// Prices that hold for some organizations.
+    PriceBookId, "pbk"
+);
+typed_id!(
+    /// Prices that somebody wants to put into a book.
+    PriceDraftId, "pdr"
+);
+typed_id!(
     /// A name that callers may ask for instead of a model.
     PolicyId, "pol"
 );
@@ -155,6 +163,18 @@ typed_id!(
 typed_id!(
     /// One request of a client, in either plane.
     RequestId, "req"
+);
+typed_id!(
+    /// One thing that the ledger tells of.
+    PostingId, "pst"
+);
+typed_id!(
+    /// An invoice or a credit note.
+    InvoiceId, "ivc"
+);
+typed_id!(
+    /// A credit, which pays for invoices.
+    CreditId, "crd"
 );
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

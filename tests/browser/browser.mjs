@@ -95,7 +95,7 @@ export const kindOf = (path) =>
   path.split(/[?#]/)[0].replace(/\b[a-z]+_[0-9a-zA-Z-]{10,}\b/g, '*').replace(/^\/docs\/errors\/.+/, '/docs/errors/*');
 
 const BEGINNINGS = ['/', '/login', '/signup', '/password/reset', '/account', '/orgs', '/docs', '/styleguide', '/dev/mailbox', '/operator'];
-const NOT_PAGES = /\.(csv|json|xml|txt|md|svg|yaml)$|^\/(api|assets)\/|^\/(healthz|readyz)$/;
+const NOT_PAGES = /\.(csv|json|xml|txt|md|svg|yaml|zip)$|\/download$|^\/(api|assets)\/|^\/(healthz|readyz)$/;
 
 // Follows every link within our site and calls `visit` with each kind of page once.
 export async function walk(page, visit) {

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use crate::{
     markup::faults,
     requests::logged_call,
-    site::{everybody, furnish, is_at, pages, starts, walk},
+    site::{bill, everybody, furnish, is_at, pages, starts, walk},
 };
 
 /// Whoever is shown a link may open it. Where a walk begins nobody was shown anything.
@@ -18,6 +18,7 @@ async fn every_page_keeps_its_promises_to_everybody(root: PgPool) {
     let mut ada = stack.confirmed("ada@acme.test", "Acme").await;
     let shown = furnish(&mut ada, "Platform").await;
     logged_call(&stack, &mut ada, &shown.key, "auto").await;
+    bill(&stack, &ada).await;
     let reset = [("email", ada.email.as_str())];
     stack.browser().fill("/password/reset", "/password/reset", &reset).await;
     stack.signed_up("new@other.test", "Other").await;

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use control_plane::access::{Door, Role};
 use harness::{Answer, Browser, Person, Stack, secret_on};
 use http::StatusCode;
+use shared::ids::OrganizationId;
 
 /// What there is to look at, and what was shown once and must not be seen again.
 pub struct Furnished {
@@ -20,7 +21,7 @@ pub async fn furnish(ada: &mut Person, text: &str) -> Furnished {
         ("/projects/new", "/projects", vec![("name", text)]),
         ("/cost-centers/new", "/cost-centers", vec![("code", "ENG-1"), ("name", text)]),
         ("/members/invite", "/members/invite", vec![("emails", "new@acme.test")]),
-        ("/providers/new?vendor=openai", "/providers", vec![("name", text), ("secret", "sk-1")]),
+        ("/providers/new?vendor=cerebras", "/providers", vec![("name", text), ("secret", "sk-1")]),
         ("/policies/new?model=sim-small", "/policies", vec![("name", "fast"), ("note", text)]),
         // A hard one would refuse calls where nothing looks after the counters.
         ("/budgets/new", "/budgets", vec![("name", text), ("usd", "5"), ("hard", "false")]),
@@ -41,6 +42,28 @@ pub async fn furnish(ada: &mut Person, text: &str) -> Furnished {
     let named = [("name", text), ("role", "owner")];
     let answer = ada.browser.fill(&tokens, "/settings/tokens", &named).await;
     Furnished { key, token: secret_on(&answer) }
+}
+
+/// Has operators issue an invoice, of the least that is billed a month, and import a price.
+pub async fn bill(stack: &Stack, ada: &Person) {
+    let mut staff = stack.planted_operator("books@turnpike.test").await.browser;
+    let id: OrganizationId = sqlx::query_scalar("SELECT id FROM organizations WHERE slug = $1")
+        .bind(&ada.slug)
+        .fetch_one(&stack.root)
+        .await
+        .expect("the organization is there");
+    let (books, import) = (format!("/operator/billing/{id}"), "/operator/prices/import");
+    let seller = "/operator/billing/seller";
+    let price = "provider,model,of,input,output\nSimulator,sim-small,sell,0.30,2.40";
+    for (page, action, typed) in [
+        (seller, seller, vec![("name", "Turnpike"), ("address", "1 Road"), ("series", "TP")]),
+        (books.as_str(), "/terms", vec![("minimum", "5")]),
+        (&books, "/close", vec![("approval", "it is a test")]),
+        (import, import, vec![("file", price)]),
+    ] {
+        let answer = staff.fill(page, action, &typed).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{answer:?}");
+    }
 }
 
 /// Everybody who may look, each in their own browser.

@@ -18,6 +18,7 @@ use super::{
     door::{Guarded, Proof, Sheet},
 };
 use crate::{
+    audit::PLATFORM,
     identity::{Session, sessions},
     organizations::{self, Membership},
     platform::Platform,
@@ -60,6 +61,14 @@ impl SignedIn {
 
 /// The platform's staff.
 pub struct Operator(pub SignedIn);
+
+impl Operator {
+    /// A transaction that acts for the platform, and sees what is the platform's.
+    pub async fn begin(&self) -> Result<Work, sqlx::Error> {
+        let (staff, origin) = (&self.0, self.0.visit.origin());
+        Work::begin(&staff.platform.db, PLATFORM, staff.actor(), origin).await
+    }
+}
 
 /// A member of the organization in the path who may do `P` there, by session or by
 /// token. Brings the only organization in sight.

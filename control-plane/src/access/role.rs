@@ -48,7 +48,7 @@ impl Role {
         match self {
             Self::Owner => "Everything, and may archive the organization.",
             Self::Admin => "Everything but archiving and making owners.",
-            Self::Billing => "Budgets, cost centers and, in time, invoices. No keys.",
+            Self::Billing => "Budgets, cost centers, invoices and billing. No keys.",
             Self::Developer => "Own keys, and sees projects and requests.",
             Self::Viewer => "Sees, and changes nothing.",
         }
@@ -163,6 +163,10 @@ permissions! {
     ViewCostCenters: "see cost centers and splits"
         => [Owner, Admin, Billing, Developer, Viewer];
     ManageCostCenters: "create and edit cost centers and splits"
+        => [Owner, Admin, Billing];
+    ViewInvoices: "see invoices, credits and billing settings"
+        => [Owner, Admin, Billing];
+    ManageBilling: "change billing settings"
         => [Owner, Admin, Billing];
     ViewBudgets: "see budgets and what is spent of them"
         => [Owner, Admin, Billing, Developer, Viewer];

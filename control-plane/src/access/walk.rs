@@ -13,8 +13,9 @@ use actix_web::{
 use secrecy::ExposeSecret;
 use shared::{
     ids::{
-        ApiKeyId, ApiTokenId, BudgetId, CostCenterId, CredentialId, InvitationId, PersonId,
-        PolicyId, ProjectId, RequestId, SessionId, TeamId, UpstreamId, WebhookId,
+        ApiKeyId, ApiTokenId, BudgetId, CostCenterId, CredentialId, InvitationId, InvoiceId,
+        PersonId, PolicyId, PriceBookId, PriceDraftId, ProjectId, RequestId, SessionId, TeamId,
+        UpstreamId, WebhookId,
     },
     keys::{Brand, KeyHash, NewKey},
 };
@@ -22,7 +23,7 @@ use sqlx::PgPool;
 
 use super::{Door, Needs, Role, parameters};
 use crate::{
-    app, requests,
+    app, invoices, requests,
     testing::{self, Fixture, Tenant},
     web::Visit,
 };
@@ -356,6 +357,7 @@ fn random_id(parameter: &str) -> String {
         "webhook" => WebhookId::generate().to_string(),
         "invitation" => InvitationId::generate().to_string(),
         "request" => RequestId::generate().to_string(),
+        "invoice" => InvoiceId::generate().to_string(),
         _ => PersonId::generate().to_string(),
     }
 }
@@ -434,6 +436,7 @@ async fn things(root: &PgPool, tenant: &Tenant, spare: PersonId) -> Things {
             .await
             .unwrap();
     }
+    let (book, draft) = prices(root, spare).await;
     let event = requests::tests::event(tenant.id, project, key);
     let request = event.request;
     requests::add(&mut root.acquire().await.unwrap(), vec![event]).await.unwrap();
@@ -452,10 +455,34 @@ async fn things(root: &PgPool, tenant: &Tenant, spare: PersonId) -> Things {
             ("invitation", invitation.to_string()),
             ("person", spare.to_string()),
             ("request", request.to_string()),
+            ("invoice", invoices::tests::plant(root, tenant.id).await.to_string()),
+            ("organization", tenant.id.to_string()),
+            ("price_book", book.to_string()),
+            ("price_draft", draft.to_string()),
         ]),
     };
     put_upstream(root, tenant, &things).await;
     things
+}
+
+/// A book of the platform's, and prices that are to come into its own.
+async fn prices(root: &PgPool, by: PersonId) -> (PriceBookId, PriceDraftId) {
+    let (book, draft) = (PriceBookId::generate(), PriceDraftId::generate());
+    sqlx::query("INSERT INTO price_books (id, kind, name) VALUES ($1, 'plan', 'walk')")
+        .bind(book)
+        .execute(root)
+        .await
+        .unwrap();
+    sqlx::query(
+        "INSERT INTO price_drafts (id, note, rows, needs_approval, created_by)
+         VALUES ($1, '', '[]', false, $2)",
+    )
+    .bind(draft)
+    .bind(by)
+    .execute(root)
+    .await
+    .unwrap();
+    (book, draft)
 }
 
 /// A provider with a credential, and a policy, where they are not there yet.

@@ -28,7 +28,7 @@ use serde_json::json;
 use shared::{
     failure::{Classified, Code, Kind, Problem, code},
     ids::BudgetId,
-    money::{Period, Zone},
+    money::{Money, Period, Zone},
     snapshot::{BudgetScope, Caps, OnRedisLoss, OnTight, Thresholds},
 };
 use time::{Duration, OffsetDateTime};
@@ -339,6 +339,9 @@ pub async fn archive(work: &mut Work, budget: BudgetId) -> Result<(), BudgetErro
     if before.is_archived() {
         return Ok(());
     }
+    if store::prepaid(work, organization).await? == Some(budget) {
+        return Err(BudgetError::FollowsCredits);
+    }
     store::archive(work, organization, budget).await?;
     let told = before.terms.told();
     note(work, budget, before.version + 1, "archived", &told, "").await?;
@@ -369,7 +372,54 @@ async fn find_to_change(work: &mut Work, budget: BudgetId) -> Result<Budget, Bud
     let organization = work.organization;
     store::lock(work, organization, budget).await?;
     let found = find(work, budget).await?;
+    if store::prepaid(work, organization).await? == Some(budget) {
+        return Err(BudgetError::FollowsCredits);
+    }
     if found.is_archived() { Err(BudgetError::Archived) } else { Ok(found) }
+}
+
+/// What the budget is called that credits are.
+const PREPAID: &str = "Prepaid balance";
+
+/// Has a budget of all that is ever spent be as much as credits cover, and no hand change it;
+/// none where there is no cap. Says which one has to be told of.
+pub async fn follow_credits(
+    work: &mut Work,
+    cap: Option<Money>,
+) -> Result<Option<BudgetId>, BudgetError> {
+    let organization = work.organization;
+    let kept = store::prepaid(work, organization).await?;
+    let Some(cap) = cap else {
+        let Some(budget) = kept else { return Ok(None) };
+        store::forget_prepaid(work, organization).await?;
+        archive(work, budget).await?;
+        return Ok(Some(budget));
+    };
+    let terms = Terms {
+        caps: Caps { money: Some(cap), ..Caps::default() },
+        is_hard: true,
+        thresholds: Thresholds::try_from(vec![80, 95, 100]).unwrap_or_default(),
+        on_tight: OnTight::Clamp,
+        on_redis_loss: OnRedisLoss::Closed,
+        alert_roles: ALERTED.to_vec(),
+    };
+    let Some(budget) = kept else {
+        let name = PREPAID.parse()?;
+        let (scope, period) = (BudgetScope::Organization, Period::Total);
+        let new = NewBudget { name, scope, period, zone: Zone::UTC, terms };
+        let budget = create(work, &new).await?;
+        store::keep_prepaid(work, organization, budget).await?;
+        return Ok(Some(budget));
+    };
+    store::lock(work, organization, budget).await?;
+    let before = find(work, budget).await?;
+    if before.terms.caps == terms.caps {
+        return Ok(None);
+    }
+    let name = BudgetName::kept(before.name);
+    store::update(work, organization, budget, &name, &terms, false).await?;
+    note(work, budget, before.version + 1, "changed", &terms.told(), "follows credits").await?;
+    Ok(Some(budget))
 }
 
 /// Ends `work`, and has the caps bind before anybody is answered.
@@ -403,6 +453,8 @@ pub enum BudgetError {
     NotFound,
     #[error("the budget is archived: create another one")]
     Archived,
+    #[error("this budget is as much as credits cover: it changes with them, and not by hand")]
+    FollowsCredits,
     #[error("the store of budgets failed")]
     Store(#[from] sqlx::Error),
 }
@@ -411,7 +463,9 @@ impl Classified for BudgetError {
     fn kind(&self) -> Kind {
         match self {
             Self::BadName | Self::Refused(_) | Self::NoScope => Kind::Invalid,
-            Self::NameTaken | Self::TooMany | Self::Archived => Kind::Conflict,
+            Self::NameTaken | Self::TooMany | Self::Archived | Self::FollowsCredits => {
+                Kind::Conflict
+            }
             Self::NotFound => Kind::NotFound,
             Self::Store(error) => error.kind(),
         }
@@ -426,6 +480,7 @@ impl Classified for BudgetError {
             | Self::NoScope
             | Self::TooMany
             | Self::NotFound
+            | Self::FollowsCredits
             | Self::Store(_) => self.kind().code(),
         }
     }
@@ -435,7 +490,9 @@ impl Classified for BudgetError {
             Self::Refused(problems) => return problems.list().to_vec(),
             Self::BadName | Self::NameTaken | Self::TooMany => "name",
             Self::NoScope => "scope",
-            Self::NotFound | Self::Archived | Self::Store(_) => return Vec::new(),
+            Self::NotFound | Self::Archived | Self::FollowsCredits | Self::Store(_) => {
+                return Vec::new();
+            }
         };
         vec![Problem { field, message: self.to_string() }]
     }

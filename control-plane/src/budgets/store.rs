@@ -249,6 +249,47 @@ pub(super) async fn lock(
     Ok(())
 }
 
+/// The budget that credits are.
+pub(super) async fn prepaid(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+) -> Result<Option<BudgetId>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT budget_id AS "id: BudgetId" FROM prepaid_budgets WHERE organization_id = $1"#,
+        organization as OrganizationId,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+pub(super) async fn keep_prepaid(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    budget: BudgetId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO prepaid_budgets (organization_id, budget_id) VALUES ($1, $2)",
+        organization as OrganizationId,
+        budget as BudgetId,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn forget_prepaid(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "DELETE FROM prepaid_budgets WHERE organization_id = $1",
+        organization as OrganizationId,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Whether the organization has such a thing.
 pub(super) async fn exists(
     conn: &mut PgConnection,

@@ -25,6 +25,14 @@ impl Day {
         web::midnight(self.0, zone)
     }
 
+    pub const fn date(self) -> Date {
+        self.0
+    }
+
+    pub fn next(self) -> Self {
+        Self(self.0.next_day().unwrap_or(self.0))
+    }
+
     /// As people read it: `21 Nov 2026`.
     pub fn text(self) -> String {
         web::day(self.0)

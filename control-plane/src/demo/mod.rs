@@ -1,6 +1,7 @@
 //! The demo: one organization with people, projects, keys and a provider, so that the
 //! first look finds something to look at. Made through the same verbs that people use.
 
+mod books;
 mod budgets;
 mod providers;
 mod requests;
@@ -90,8 +91,9 @@ pub async fn seed(settings: &Settings) -> Result<(), DemoError> {
         upstreams::put(&mut work, &sealer, &declared).await?;
     }
     policies::ensure(&mut work, &providers::support_chat()?).await?;
+    let actor = work.actor.clone();
     work.commit().await?;
-    Ok(())
+    books::keep(&db, membership.organization, &actor).await
 }
 
 /// What is the platform's, so that whoever signs up can make a call at once.

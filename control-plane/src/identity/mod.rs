@@ -54,6 +54,8 @@ pub enum IdentityError {
     NothingToConfirm,
     #[error("there is no such session")]
     NoSuchSession,
+    #[error("there is no operator of that address")]
+    NotOperator,
     #[error(transparent)]
     Password(#[from] PasswordError),
     #[error(transparent)]
@@ -68,7 +70,7 @@ impl Classified for IdentityError {
     fn kind(&self) -> Kind {
         match self {
             Self::Problems(_) | Self::WrongCode | Self::WrongPassword => Kind::Invalid,
-            Self::WrongCredentials => Kind::Invalid,
+            Self::WrongCredentials | Self::NotOperator => Kind::Invalid,
             Self::TooManyTries { .. } => Kind::RateLimited,
             Self::DeadLink | Self::NothingToConfirm | Self::NoSuchSession => Kind::NotFound,
             Self::Password(error) => error.kind(),
@@ -89,6 +91,7 @@ impl Classified for IdentityError {
             | Self::DeadLink
             | Self::NothingToConfirm
             | Self::NoSuchSession
+            | Self::NotOperator
             | Self::Password(_)
             | Self::Seed(_)
             | Self::Store(_) => self.kind().code(),
@@ -106,6 +109,7 @@ impl Classified for IdentityError {
             | Self::DeadLink
             | Self::NothingToConfirm
             | Self::NoSuchSession
+            | Self::NotOperator
             | Self::Password(_)
             | Self::Seed(_)
             | Self::Store(_) => return Vec::new(),
@@ -128,6 +132,17 @@ pub async fn make_operator(db: &sqlx::PgPool, email: &str) -> Result<(), Identit
     appoint(&mut tx, person, &email).await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// An operator of the platform, by their address, as who acts.
+pub async fn operator(db: &sqlx::PgPool, email: &str) -> Result<Actor, IdentityError> {
+    let email: EmailAddress = email.parse().map_err(|_| IdentityError::NotOperator)?;
+    let mut conn = db.acquire().await?;
+    let person = people::verified(&mut conn, &email).await?.ok_or(IdentityError::NotOperator)?;
+    match store::is_operator(&mut conn, person).await? {
+        true => Ok(Actor::Person { id: person, email: email.to_string() }),
+        false => Err(IdentityError::NotOperator),
+    }
 }
 
 /// Makes a person an operator, as part of the caller's transaction.

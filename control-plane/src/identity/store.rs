@@ -439,6 +439,19 @@ pub(super) async fn clear_away(conn: &mut PgConnection) -> Result<(), sqlx::Erro
     Ok(())
 }
 
+pub(super) async fn is_operator(
+    conn: &mut PgConnection,
+    person: PersonId,
+) -> Result<bool, sqlx::Error> {
+    let is_operator = sqlx::query_scalar!(
+        "SELECT is_operator FROM people WHERE id = $1 AND disabled_at IS NULL",
+        person as PersonId,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(is_operator.unwrap_or(false))
+}
+
 pub(super) async fn make_operator(
     conn: &mut PgConnection,
     person: PersonId,

@@ -1,7 +1,7 @@
 //! Every statement on limits, which stand in the rows of what they limit.
 
 use shared::{
-    ids::{OrganizationId, ProjectId, TeamId, UpstreamId},
+    ids::{OrganizationId, PriceBookId, ProjectId, TeamId, UpstreamId},
     snapshot,
 };
 use sqlx::PgConnection;
@@ -89,7 +89,9 @@ pub(super) async fn published_organizations(
         SELECT id AS "id!: OrganizationId", requests_per_minute, tokens_per_minute,
                concurrent_requests,
                disabled_upstreams AS "disabled_upstreams!: Vec<UpstreamId>",
-               disabled_models AS "disabled_models!: Vec<Option<String>>"
+               disabled_models AS "disabled_models!: Vec<Option<String>>",
+               books AS "books!: Vec<PriceBookId>", books_from AS "books_from!",
+               books_until AS "books_until!: Vec<Option<i64>>"
           FROM app.snapshot_organizations($1)
         "#,
         only.as_deref(),
@@ -109,6 +111,12 @@ pub(super) async fn published_organizations(
             .into_iter()
             .zip(row.disabled_models)
             .map(|(upstream, model)| snapshot::Disabled { upstream, model })
+            .collect(),
+        books: row
+            .books
+            .into_iter()
+            .zip(row.books_from.into_iter().zip(row.books_until))
+            .map(|(book, (from_ms, until_ms))| snapshot::HeldBook { book, from_ms, until_ms })
             .collect(),
     });
     Ok(tenants.collect())

@@ -51,8 +51,12 @@ async fn limits_are_published_while_there_are_any(root: PgPool) {
     set_of_project(&mut work, bot, SOME).await.unwrap();
     let organizations = published_organizations(&mut work, None).await.unwrap();
     let projects = published_projects(&mut work, None).await.unwrap();
-    let told =
-        snapshot::Tenant { organization: fixture.ours.id, limits: SOME.into(), disabled: vec![] };
+    let told = snapshot::Tenant {
+        organization: fixture.ours.id,
+        limits: SOME.into(),
+        disabled: vec![],
+        books: vec![],
+    };
     assert_eq!(organizations, [told]);
     let told = snapshot::Project {
         id: bot,

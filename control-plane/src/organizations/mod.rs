@@ -92,6 +92,18 @@ pub struct Place {
     pub is_archived: bool,
 }
 
+impl Place {
+    /// Where its members begin: those who bill with what they came for.
+    pub fn home(&self) -> String {
+        match self.role {
+            Role::Billing => format!("/orgs/{}/invoices", self.slug),
+            Role::Owner | Role::Admin | Role::Developer | Role::Viewer => {
+                format!("/orgs/{}", self.slug)
+            }
+        }
+    }
+}
+
 /// Everywhere the person is a member.
 pub async fn places(db: &PgPool, person: PersonId) -> Result<Vec<Place>, sqlx::Error> {
     let mut tx = db.begin().await?;

@@ -3,7 +3,7 @@
 //! them, and names each amount that is not.
 //!
 //! Always holds: a difference is told by table, row and amount, on both sides; what could not be
-//! compared is not called equal. Comparing changes nothing. The ledger, when there is one, is compared with these in the same way.
+//! compared is not called equal. Comparing changes nothing.
 
 mod counters;
 mod store;
@@ -28,7 +28,7 @@ use time::{Date, OffsetDateTime};
 use tokio::time::error::Elapsed;
 use tracing::error;
 
-use crate::{access::Doors, budgets};
+use crate::{access::Doors, budgets, invoices, ledger};
 
 pub fn doors(doors: &mut Doors) {
     web::doors(doors);
@@ -76,10 +76,14 @@ pub enum Equality {
     Days,
     Costs,
     Rounding,
+    Log,
+    Charges,
+    Ledger,
+    Invoices,
 }
 
 impl Equality {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::Counters,
         Self::Holds,
         Self::Windows,
@@ -87,6 +91,10 @@ impl Equality {
         Self::Days,
         Self::Costs,
         Self::Rounding,
+        Self::Log,
+        Self::Charges,
+        Self::Ledger,
+        Self::Invoices,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -98,6 +106,10 @@ impl Equality {
             Self::Days => "days",
             Self::Costs => "costs",
             Self::Rounding => "rounding",
+            Self::Log => "log",
+            Self::Charges => "charges",
+            Self::Ledger => "ledger",
+            Self::Invoices => "invoices",
         }
     }
 
@@ -111,6 +123,10 @@ impl Equality {
             Self::Days => ("Usage by the hour", "Usage by the day"),
             Self::Costs => ("Lines of events", "Events"),
             Self::Rounding => ("Events, rounded up to nano-dollars", "Events, exact"),
+            Self::Log => ("The request log", "Events that stand in it"),
+            Self::Charges => ("Usage by the hour", "What was charged of it"),
+            Self::Ledger => ("What was charged and is owed", "The ledger"),
+            Self::Invoices => ("What was charged in closed months", "Invoices and the ledger"),
         }
     }
 
@@ -124,6 +140,10 @@ impl Equality {
             Self::Days => "usage_hours | usage_days",
             Self::Costs => "usage_events.lines | usage_events",
             Self::Rounding => "usage_events.cost_nano | usage_events.cost_pico",
+            Self::Log => "request_events.event | usage_events",
+            Self::Charges => "usage_hours | charges",
+            Self::Ledger => "charges | ledger_entries",
+            Self::Invoices => "charges | invoices | ledger_entries",
         }
     }
 }
@@ -287,6 +307,7 @@ pub async fn compare(
         }
         equalities.push(compared);
     }
+    equalities.extend(books(&mut tx, &days, extent).await?);
     Ok(Report { is_whole: extent == Extent::All, events, equalities })
 }
 
@@ -308,6 +329,7 @@ async fn sums(
     let (mut windows, mut hours, mut by_day) =
         (of(Equality::Windows), of(Equality::Hours), of(Equality::Days));
     let (mut costs, mut rounding) = (of(Equality::Costs), of(Equality::Rounding));
+    let mut log = of(Equality::Log);
     let mut events = 0;
     for day in days {
         let sums = store::sums(conn, *day).await?;
@@ -321,6 +343,8 @@ async fn sums(
         add(&mut by_day, sums.hours, sums.days);
         add(&mut costs, sums.line_nanos, sums.nanos);
         add(&mut rounding, sums.nanos * 1_000, sums.picos);
+        let (logged, billed) = store::logged(conn, *day).await?;
+        add(&mut log, logged, billed);
         // Each event is rounded up once: by less than a nano-dollar.
         let above = sums.nanos * 1_000 - sums.picos;
         if !(0..=999 * i128::from(sums.events)).contains(&above) {
@@ -334,7 +358,61 @@ async fn sums(
             });
         }
     }
-    Ok((events, vec![windows, hours, by_day, costs, rounding]))
+    Ok((events, vec![windows, hours, by_day, costs, rounding, log]))
+}
+
+/// Before anything was ever used.
+const FIRST: Date = time::macros::date!(2000 - 01 - 01);
+/// How long what is closed and sealed is looked at again all the time.
+const RECENT: time::Duration = time::Duration::days(40);
+
+/// What was used, charged, posted and invoiced.
+async fn books(
+    conn: &mut sqlx::PgConnection,
+    days: &[Date],
+    extent: Extent,
+) -> Result<[Compared; 3], ReconciliationError> {
+    let of = Compared::new;
+    let (mut charges, mut posted) = (of(Equality::Charges), of(Equality::Ledger));
+    let mut invoices = of(Equality::Invoices);
+    let mut behind = 0;
+    for day in days {
+        let sums = ledger::sums(conn, *day).await?;
+        charges.left += sums.used;
+        charges.right += sums.charged;
+        behind += sums.behind;
+        for it in ledger::differing_charges(conn, *day).await? {
+            charges.note(apart(Equality::Charges, it));
+        }
+        for it in ledger::differing_accruals(conn, *day).await? {
+            posted.note(apart(Equality::Ledger, it));
+        }
+        posted.left += sums.owed;
+        posted.right += sums.accrued;
+    }
+    let since = match extent {
+        Extent::All => FIRST,
+        Extent::Latest { .. } => OffsetDateTime::now_utc().date() - RECENT,
+    };
+    for it in ledger::broken(conn, since).await? {
+        posted.note(apart(Equality::Ledger, it));
+    }
+    for it in invoices::sums(conn, since).await? {
+        invoices.left += i128::from(it.ours);
+        invoices.right += i128::from(it.theirs);
+        if it.ours != it.theirs {
+            invoices.note(apart(Equality::Invoices, it));
+        }
+    }
+    if behind > 0 {
+        charges.left_out = Some(format!("{behind} hours that were not charged yet"));
+    }
+    Ok([charges, posted, invoices])
+}
+
+fn apart(equality: Equality, it: ledger::Differing) -> Difference {
+    let table = equality.tables().to_owned();
+    Difference { table, key: it.row_key, amount: it.amount, left: it.ours, right: it.theirs }
 }
 
 /// Compares what is new, keeps what was found, and raises the alarm.

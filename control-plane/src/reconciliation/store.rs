@@ -80,6 +80,21 @@ pub(super) async fn sums(conn: &mut PgConnection, day: Date) -> Result<Sums, sql
     })
 }
 
+/// What the request log says of a day's events that stand in it, and what they are billed, in
+/// nano-dollars.
+pub(super) async fn logged(
+    conn: &mut PgConnection,
+    day: Date,
+) -> Result<(i128, i128), sqlx::Error> {
+    let row = sqlx::query!(
+        r#"SELECT logged::text AS "logged!", billed::text AS "billed!" FROM app.logged_of_day($1)"#,
+        day,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok((row.logged.parse().unwrap_or_default(), row.billed.parse().unwrap_or_default()))
+}
+
 struct Row {
     row_key: String,
     amount: String,
@@ -134,8 +149,23 @@ pub(super) async fn differing(
             .fetch_all(conn)
             .await?
         }
+        Equality::Log => {
+            sqlx::query_as!(
+                Row,
+                r#"SELECT row_key AS "row_key!", amount AS "amount!", ours::bigint AS "ours!",
+                          theirs::bigint AS "theirs!" FROM app.differing_log($1)"#,
+                day
+            )
+            .fetch_all(conn)
+            .await?
+        }
         // Compared elsewhere: in Redis, and by the sums.
-        Equality::Counters | Equality::Holds | Equality::Rounding => Vec::new(),
+        Equality::Counters
+        | Equality::Holds
+        | Equality::Rounding
+        | Equality::Charges
+        | Equality::Ledger
+        | Equality::Invoices => Vec::new(),
     };
     let difference = |it: Row| Difference {
         table: equality.tables().to_owned(),

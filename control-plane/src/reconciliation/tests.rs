@@ -15,6 +15,9 @@ async fn agreeing(root: PgPool) -> Meter {
     meter.settle(&meter.settled_at(yesterday, 1, 3_500_001)).await;
     meter.settle_all(2..=6).await;
     meter.ingest().await;
+    // Of an hour that is over and was not charged nobody can say that its books agree.
+    assert_eq!(meter.compare().await.verdict(), Verdict::NotCompared);
+    crate::ledger::charge_due(&meter.fixture.db).await.unwrap();
     let report = meter.compare().await;
     assert!(report.is_sound(), "{report}");
     assert_eq!(report.events, 6);
@@ -84,6 +87,23 @@ async fn a_nano_too_much_in_a_line_is_named(root: PgPool) {
     let report = meter.compare().await;
     names(broken(&report, Equality::Hours), "usage_events", "hour=", "cost_nano", -1);
     names(broken(&report, Equality::Costs), "usage_events.lines", "request=", "cost_nano", -1);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_nano_too_much_in_the_request_log_is_named(root: PgPool) {
+    let meter = agreeing(root).await;
+    let log = meter.compare().await.equalities.into_iter().find(|it| it.equality == Equality::Log);
+    let log = log.unwrap();
+    assert!(log.left > 0 && log.left == log.right, "{log:?}");
+    meter
+        .plant(
+            "UPDATE request_events SET event = jsonb_set(event, '{cost}',
+                    to_jsonb((event ->> 'cost')::bigint + 1))
+              WHERE request_id = (SELECT request_id FROM usage_events WHERE number = 3)",
+        )
+        .await;
+    let report = meter.compare().await;
+    names(broken(&report, Equality::Log), "request_events", "request=", "cost_nano", -1);
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -173,7 +193,7 @@ async fn the_page_shows_both_numbers_and_since_when(root: PgPool) {
     run(db, redis, &meter.places()).await.unwrap();
     // Somebody else was here a moment ago.
     run(db, redis, &meter.places()).await.unwrap();
-    assert_eq!(meter.number("SELECT count(*) FROM reconciliations").await, 7);
+    assert_eq!(meter.number("SELECT count(*) FROM reconciliations").await, 11);
     let page = browser.get(path).await;
     page.says(StatusCode::OK, "Equal");
     assert!(!page.body.contains("differ</span>"), "{}", page.body);

@@ -51,7 +51,11 @@ impl Shown {
             | Equality::Windows
             | Equality::Hours
             | Equality::Days
-            | Equality::Costs => nanos(it),
+            | Equality::Costs
+            | Equality::Log
+            | Equality::Charges
+            | Equality::Ledger
+            | Equality::Invoices => nanos(it),
         };
         Self {
             left: said(found.left),

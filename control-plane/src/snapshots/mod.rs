@@ -13,7 +13,7 @@ mod store;
 
 use shared::{
     failure::{Classified, Kind},
-    ids::{ApiKeyId, BudgetId, OrganizationId, PolicyId, ProjectId, UpstreamId},
+    ids::{ApiKeyId, BudgetId, OrganizationId, PolicyId, PriceBookId, ProjectId, UpstreamId},
     snapshot::{Entity, RecordId, Snapshot},
 };
 use sqlx::{PgConnection, PgPool};
@@ -59,6 +59,7 @@ async fn gather(
     let organizations = wanted.map(|it| ids(it, Entity::Organization, OrganizationId::from_uuid));
     let projects = wanted.map(|it| ids(it, Entity::Project, ProjectId::from_uuid));
     let budgets = wanted.map(|it| ids(it, Entity::Budget, BudgetId::from_uuid));
+    let books = wanted.map(|it| ids(it, Entity::PriceBook, PriceBookId::from_uuid));
     Ok(Snapshot {
         revision: 0,
         taken_at: OffsetDateTime::now_utc(),
@@ -68,6 +69,7 @@ async fn gather(
         tenants: limits::published_organizations(conn, organizations.as_deref()).await?,
         projects: limits::published_projects(conn, projects.as_deref()).await?,
         budgets: budgets::published(conn, budgets.as_deref()).await?,
+        books: upstreams::books::published(conn, books.as_deref()).await?,
         revoked: store::revoked(conn, revoked.as_deref()).await?,
     })
 }

@@ -58,6 +58,12 @@ pub fn doors(doors: &mut Doors) {
         "Remove a model from a provider",
         remove_model,
     );
+    doors.api(
+        Method::POST,
+        "/api/v1/orgs/{org}/providers/{provider}/models/known",
+        "Add the models of its vendor that the catalogue knows",
+        add_known_models,
+    );
     let price = "/api/v1/orgs/{org}/providers/{provider}/models/price";
     doors.api(Method::GET, price, "List the prices that a model had", list_prices);
     doors.api(Method::PUT, price, "Say what a model costs from now on", put_price);
@@ -372,6 +378,18 @@ async fn put_model(
     let kept = models::one(&mut work, upstream, &offered.model.name).await?;
     commit(&grant, work).await?;
     Ok(Json(kept))
+}
+
+async fn add_known_models(
+    grant: Grant<may::ManageProviders>,
+    path: Path<(String, String)>,
+) -> Result<Json<WholeUpstream>, Failure> {
+    let upstream = upstream_in(&path.1)?;
+    let mut work = grant.begin().await?;
+    models::add_known(&mut work, upstream).await?;
+    let whole = whole(&mut work, upstream).await?;
+    commit(&grant, work).await?;
+    Ok(Json(whole))
 }
 
 async fn list_prices(

@@ -1,465 +1,365 @@
-//! Facts about well-known models, so that whoever adds a provider need not look them up:
-//! as the vendors published them by November 2026. What is not here is added by hand.
+//! Facts about well-known models and what their vendors ask for them, so that whoever adds a
+//! provider need not look them up. They are data: `control-plane/catalogue` holds a file for
+//! each vendor, and each price in it says where it is from, of when, and how it was had. A
+//! price of which nobody is sure is left out, for an unpriced model is not a free one.
 
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use serde::Deserialize;
 use shared::{
-    money::{Class, ContextTier, Price, Rates},
+    money::{BadPrice, BadUnitPrice, Class, ContextTier, Price, Rates, ServiceTier, Terms},
     snapshot::{Capability, Modality, Model},
 };
+use time::OffsetDateTime;
 
 use super::prices;
+use crate::web;
 
-use Capability::{
-    Embeddings, JsonSchema, Logprobs, Moderation, ParallelTools, PromptCaching, Reasoning,
-    Streaming, Tools,
-};
+const FILES: [&str; 20] = [
+    include_str!("../../catalogue/openai.json"),
+    include_str!("../../catalogue/azure_openai.json"),
+    include_str!("../../catalogue/anthropic.json"),
+    include_str!("../../catalogue/gemini.json"),
+    include_str!("../../catalogue/deepseek.json"),
+    include_str!("../../catalogue/qwen.json"),
+    include_str!("../../catalogue/mistral.json"),
+    include_str!("../../catalogue/ernie.json"),
+    include_str!("../../catalogue/groq.json"),
+    include_str!("../../catalogue/together.json"),
+    include_str!("../../catalogue/fireworks.json"),
+    include_str!("../../catalogue/openrouter.json"),
+    include_str!("../../catalogue/xai.json"),
+    include_str!("../../catalogue/cohere.json"),
+    include_str!("../../catalogue/moonshot.json"),
+    include_str!("../../catalogue/zai.json"),
+    include_str!("../../catalogue/minimax.json"),
+    include_str!("../../catalogue/amazon_nova.json"),
+    include_str!("../../catalogue/perplexity.json"),
+    include_str!("../../catalogue/cerebras.json"),
+];
 
-/// A model's name, the tokens it reads and writes at most, and what it can do.
+static CATALOGUE: LazyLock<Vec<File>> = LazyLock::new(|| {
+    let read = |it: &&str| serde_json::from_str(it).expect("what we ship is read by our tests");
+    FILES.iter().map(read).collect()
+});
+
+/// What is known of one vendor's models.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    vendor: String,
+    /// The vendor's list of prices.
+    source: String,
+    #[serde(default)]
+    note: Option<String>,
+    models: Vec<Fact>,
+}
+
+/// A model as its vendor describes it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Fact {
-    name: &'static str,
+    name: String,
+    #[serde(default)]
+    title: Option<String>,
     context: u32,
-    most: u32,
-    capabilities: &'static [Capability],
-    input: &'static [Modality],
+    /// What it writes at most; nothing where it does not write.
+    output: u32,
+    does: Vec<Capability>,
+    reads: Vec<Modality>,
+    #[serde(default)]
+    gives: Option<Vec<Modality>>,
+    /// Where the price holds, if it is not the same everywhere.
+    #[serde(default)]
+    region: Option<String>,
+    #[serde(default)]
+    deprecated_on: Option<String>,
+    #[serde(default)]
+    successor: Option<String>,
+    #[serde(default)]
+    price: Option<TypedRates>,
+    /// What a call costs instead that reads more than so much.
+    #[serde(default)]
+    above: Vec<Above>,
+    /// By how much the vendor's tiers of service multiply it, in basis points.
+    #[serde(default)]
+    services: BTreeMap<String, u32>,
+    /// What the vendor said it will cost.
+    #[serde(default)]
+    then: Vec<Then>,
+    /// The day or the month of which the price is,
+    #[serde(default)]
+    as_of: Option<String>,
+    /// where we read it,
+    #[serde(default)]
+    had: Option<String>,
+    /// and the vendor's own page, where it is not the one of all its prices.
+    #[serde(default)]
+    source: Option<String>,
+    #[serde(default)]
+    note: Option<String>,
 }
 
-const TEXT: &[Modality] = &[Modality::Text];
-const SEES: &[Modality] = &[Modality::Text, Modality::Image];
-const SEES_AND_HEARS: &[Modality] =
-    &[Modality::Text, Modality::Image, Modality::Audio, Modality::Video, Modality::File];
-const READS_FILES: &[Modality] = &[Modality::Text, Modality::Image, Modality::File];
+/// Dollars, as price lists have them: for a million tokens, or for one of what is counted in
+/// pieces. Texts, for a number in JSON is not exact.
+pub(super) type TypedRates = BTreeMap<String, String>;
 
-const PLAIN: &[Capability] = &[Streaming];
-const CHAT: &[Capability] = &[Streaming, Tools, JsonSchema];
-const OPENAI: &[Capability] =
-    &[Streaming, Tools, ParallelTools, JsonSchema, Logprobs, PromptCaching];
-const THINKS: &[Capability] =
-    &[Streaming, Tools, ParallelTools, JsonSchema, Reasoning, PromptCaching];
-const EMBEDS: &[Capability] = &[Embeddings];
-const MODERATES: &[Capability] = &[Moderation];
-
-const fn fact(
-    name: &'static str,
-    context: u32,
-    most: u32,
-    capabilities: &'static [Capability],
-    input: &'static [Modality],
-) -> Fact {
-    Fact { name, context, most, capabilities, input }
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Above {
+    pub tokens: u64,
+    pub price: TypedRates,
 }
 
-const FACTS: &[(&str, &[Fact])] = &[
-    (
-        "openai",
-        &[
-            fact("gpt-5", 400_000, 128_000, THINKS, SEES),
-            fact("gpt-5-mini", 400_000, 128_000, THINKS, SEES),
-            fact("gpt-5-nano", 400_000, 128_000, THINKS, SEES),
-            fact("gpt-4.1", 1_047_576, 32_768, OPENAI, SEES),
-            fact("gpt-4.1-mini", 1_047_576, 32_768, OPENAI, SEES),
-            fact("gpt-4o", 128_000, 16_384, OPENAI, SEES),
-            fact("gpt-4o-mini", 128_000, 16_384, OPENAI, SEES),
-            fact("o3", 200_000, 100_000, THINKS, SEES),
-            fact("text-embedding-3-small", 8_192, 0, EMBEDS, TEXT),
-            fact("text-embedding-3-large", 8_192, 0, EMBEDS, TEXT),
-            fact("omni-moderation-latest", 32_768, 0, MODERATES, SEES),
-        ],
-    ),
-    (
-        "anthropic",
-        &[
-            fact("claude-sonnet-4-5", 200_000, 64_000, THINKS, READS_FILES),
-            fact("claude-haiku-4-5", 200_000, 64_000, THINKS, READS_FILES),
-            fact("claude-opus-4-1", 200_000, 32_000, THINKS, READS_FILES),
-        ],
-    ),
-    (
-        "gemini",
-        &[
-            fact("gemini-2.5-pro", 1_048_576, 65_536, THINKS, SEES_AND_HEARS),
-            fact("gemini-2.5-flash", 1_048_576, 65_536, THINKS, SEES_AND_HEARS),
-            fact("gemini-2.5-flash-lite", 1_048_576, 65_536, THINKS, SEES_AND_HEARS),
-            fact("gemini-embedding-001", 2_048, 0, EMBEDS, TEXT),
-        ],
-    ),
-    (
-        "deepseek",
-        &[
-            fact("deepseek-chat", 128_000, 8_192, CHAT, TEXT),
-            fact("deepseek-reasoner", 128_000, 65_536, &[Streaming, Reasoning], TEXT),
-        ],
-    ),
-    (
-        "qwen",
-        &[
-            fact("qwen-max", 32_768, 8_192, CHAT, TEXT),
-            fact("qwen-plus", 131_072, 16_384, CHAT, TEXT),
-            fact("text-embedding-v3", 8_192, 0, EMBEDS, TEXT),
-        ],
-    ),
-    (
-        "mistral",
-        &[
-            fact("mistral-large-latest", 128_000, 32_768, CHAT, SEES),
-            fact("mistral-small-latest", 128_000, 32_768, CHAT, SEES),
-            fact("mistral-embed", 8_192, 0, EMBEDS, TEXT),
-        ],
-    ),
-    ("ernie", &[fact("ernie-4.5-turbo-128k", 128_000, 12_288, PLAIN, TEXT)]),
-    (
-        "groq",
-        &[
-            fact("llama-3.3-70b-versatile", 131_072, 32_768, CHAT, TEXT),
-            fact("llama-3.1-8b-instant", 131_072, 131_072, CHAT, TEXT),
-            fact("openai/gpt-oss-120b", 131_072, 65_536, THINKS, TEXT),
-        ],
-    ),
-    // By the names that deployments have where nobody chose another.
-    (
-        "azure_openai",
-        &[
-            fact("gpt-5", 400_000, 128_000, THINKS, SEES),
-            fact("gpt-5-mini", 400_000, 128_000, THINKS, SEES),
-            fact("gpt-4.1", 1_047_576, 32_768, OPENAI, SEES),
-            fact("gpt-4.1-mini", 1_047_576, 32_768, OPENAI, SEES),
-            fact("gpt-4o", 128_000, 16_384, OPENAI, SEES),
-            fact("gpt-4o-mini", 128_000, 16_384, OPENAI, SEES),
-            fact("text-embedding-3-small", 8_192, 0, EMBEDS, TEXT),
-        ],
-    ),
-    (
-        "together",
-        &[
-            fact("meta-llama/Llama-3.3-70B-Instruct-Turbo", 131_072, 32_768, CHAT, TEXT),
-            fact("openai/gpt-oss-120b", 131_072, 65_536, THINKS, TEXT),
-            fact("deepseek-ai/DeepSeek-V3.1", 131_072, 32_768, THINKS, TEXT),
-            fact("Qwen/Qwen3-235B-A22B-Instruct-2507-tput", 262_144, 32_768, CHAT, TEXT),
-            fact("moonshotai/Kimi-K2.5", 262_144, 65_536, THINKS, SEES),
-        ],
-    ),
-    (
-        "fireworks",
-        &[
-            fact("accounts/fireworks/models/deepseek-v4-pro", 1_048_576, 131_072, THINKS, TEXT),
-            fact("accounts/fireworks/models/kimi-k2p6", 262_144, 65_536, THINKS, SEES),
-            fact("accounts/fireworks/models/glm-5p1", 202_752, 65_536, THINKS, TEXT),
-            fact("accounts/fireworks/models/gpt-oss-120b", 131_072, 65_536, THINKS, TEXT),
-        ],
-    ),
-    (
-        "openrouter",
-        &[
-            fact("openai/gpt-5", 400_000, 128_000, THINKS, SEES),
-            fact("openai/gpt-5-mini", 400_000, 128_000, THINKS, SEES),
-            fact("anthropic/claude-sonnet-4.5", 200_000, 64_000, THINKS, READS_FILES),
-            fact("google/gemini-2.5-pro", 1_048_576, 65_536, THINKS, SEES_AND_HEARS),
-            fact("google/gemini-2.5-flash", 1_048_576, 65_535, THINKS, SEES_AND_HEARS),
-        ],
-    ),
-    // Which do not limit their output; this is as much as anybody waits for.
-    (
-        "xai",
-        &[
-            fact("grok-4.6", 500_000, 131_072, THINKS, SEES),
-            fact("grok-4.5", 500_000, 131_072, THINKS, SEES),
-            fact("grok-4.3", 1_000_000, 131_072, THINKS, SEES),
-        ],
-    ),
-];
-
-/// What a model costs, as its vendor's price list says: dollars for a million tokens, or for
-/// one search.
-struct Listed {
-    vendor: &'static str,
-    model: &'static str,
-    rates: &'static [(Class, &'static str)],
-    /// Above so many tokens of input all of a call costs this instead.
-    above: Option<(u64, &'static [(Class, &'static str)])>,
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Then {
+    /// A day, which begins where UTC does.
+    from: String,
+    price: TypedRates,
 }
 
-const fn listed(
-    vendor: &'static str,
-    model: &'static str,
-    rates: &'static [(Class, &'static str)],
-) -> Listed {
-    Listed { vendor, model, rates, above: None }
+/// Where a price of the catalogue is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source<'a> {
+    pub page: &'a str,
+    pub as_of: &'a str,
+    pub had: &'a str,
+    /// Where it holds, if not everywhere.
+    pub region: Option<&'a str>,
+    /// What there is to know about it, and about all of its vendor's.
+    pub notes: [Option<&'a str>; 2],
 }
-
-use Class::{
-    AudioInput, CacheWrite, CacheWrite1h, CachedAudioInput, CachedInput, Input, Output, Search,
-};
-
-/// List prices in dollars for the standard tier of service, from the vendors' own pages, as
-/// they stood at the end of 2025: openai.com/api/pricing, anthropic.com/pricing,
-/// ai.google.dev/gemini-api/docs/pricing, api-docs.deepseek.com/quick_start/pricing,
-/// mistral.ai/pricing, groq.com/pricing; and as they stood in the summer of 2026:
-/// docs.fireworks.ai/serverless/pricing, together.ai/pricing, docs.x.ai. At Azure they are those of
-/// global deployments, which cost what OpenAI's own do, as does what OpenRouter passes on. Whoever
-/// adds a provider compares them with their
-/// own contract. Left out are names that the vendor moves to other models, and what is sold
-/// at prices that differ by region.
-const PRICES: &[Listed] = &[
-    listed("openai", "gpt-5", &[(Input, "1.25"), (CachedInput, "0.125"), (Output, "10")]),
-    listed("openai", "gpt-5-mini", &[(Input, "0.25"), (CachedInput, "0.025"), (Output, "2")]),
-    listed("openai", "gpt-5-nano", &[(Input, "0.05"), (CachedInput, "0.005"), (Output, "0.40")]),
-    listed("openai", "gpt-4.1", &[(Input, "2"), (CachedInput, "0.50"), (Output, "8")]),
-    listed("openai", "gpt-4.1-mini", &[(Input, "0.40"), (CachedInput, "0.10"), (Output, "1.60")]),
-    listed("openai", "gpt-4o", &[(Input, "2.50"), (CachedInput, "1.25"), (Output, "10")]),
-    listed("openai", "gpt-4o-mini", &[(Input, "0.15"), (CachedInput, "0.075"), (Output, "0.60")]),
-    listed("openai", "o3", &[(Input, "2"), (CachedInput, "0.50"), (Output, "8")]),
-    listed("openai", "text-embedding-3-small", &[(Input, "0.02"), (Output, "0")]),
-    listed("openai", "text-embedding-3-large", &[(Input, "0.13"), (Output, "0")]),
-    listed("openai", "omni-moderation-latest", &[(Input, "0"), (Output, "0")]),
-    Listed {
-        vendor: "anthropic",
-        model: "claude-sonnet-4-5",
-        rates: &[
-            (Input, "3"),
-            (CachedInput, "0.30"),
-            (CacheWrite, "3.75"),
-            (CacheWrite1h, "6"),
-            (Output, "15"),
-            (Search, "0.01"),
-        ],
-        above: Some((
-            200_000,
-            &[
-                (Input, "6"),
-                (CachedInput, "0.60"),
-                (CacheWrite, "7.50"),
-                (CacheWrite1h, "12"),
-                (Output, "22.50"),
-                (Search, "0.01"),
-            ],
-        )),
-    },
-    listed(
-        "anthropic",
-        "claude-haiku-4-5",
-        &[
-            (Input, "1"),
-            (CachedInput, "0.10"),
-            (CacheWrite, "1.25"),
-            (CacheWrite1h, "2"),
-            (Output, "5"),
-            (Search, "0.01"),
-        ],
-    ),
-    listed(
-        "anthropic",
-        "claude-opus-4-1",
-        &[
-            (Input, "15"),
-            (CachedInput, "1.50"),
-            (CacheWrite, "18.75"),
-            (CacheWrite1h, "30"),
-            (Output, "75"),
-            (Search, "0.01"),
-        ],
-    ),
-    Listed {
-        vendor: "gemini",
-        model: "gemini-2.5-pro",
-        rates: &[(Input, "1.25"), (CachedInput, "0.125"), (Output, "10")],
-        above: Some((200_000, &[(Input, "2.50"), (CachedInput, "0.25"), (Output, "15")])),
-    },
-    listed(
-        "gemini",
-        "gemini-2.5-flash",
-        &[
-            (Input, "0.30"),
-            (CachedInput, "0.03"),
-            (AudioInput, "1"),
-            (CachedAudioInput, "0.10"),
-            (Output, "2.50"),
-        ],
-    ),
-    listed(
-        "gemini",
-        "gemini-2.5-flash-lite",
-        &[
-            (Input, "0.10"),
-            (CachedInput, "0.01"),
-            (AudioInput, "0.30"),
-            (CachedAudioInput, "0.03"),
-            (Output, "0.40"),
-        ],
-    ),
-    listed("gemini", "gemini-embedding-001", &[(Input, "0.15"), (Output, "0")]),
-    listed(
-        "deepseek",
-        "deepseek-chat",
-        &[(Input, "0.28"), (CachedInput, "0.028"), (Output, "0.42")],
-    ),
-    listed(
-        "deepseek",
-        "deepseek-reasoner",
-        &[(Input, "0.28"), (CachedInput, "0.028"), (Output, "0.42")],
-    ),
-    listed("mistral", "mistral-embed", &[(Input, "0.10"), (Output, "0")]),
-    listed("groq", "llama-3.3-70b-versatile", &[(Input, "0.59"), (Output, "0.79")]),
-    listed("groq", "llama-3.1-8b-instant", &[(Input, "0.05"), (Output, "0.08")]),
-    listed("azure_openai", "gpt-5", &[(Input, "1.25"), (CachedInput, "0.125"), (Output, "10")]),
-    listed("azure_openai", "gpt-5-mini", &[(Input, "0.25"), (CachedInput, "0.025"), (Output, "2")]),
-    listed("azure_openai", "gpt-4.1", &[(Input, "2"), (CachedInput, "0.50"), (Output, "8")]),
-    listed(
-        "azure_openai",
-        "gpt-4.1-mini",
-        &[(Input, "0.40"), (CachedInput, "0.10"), (Output, "1.60")],
-    ),
-    listed("azure_openai", "gpt-4o", &[(Input, "2.50"), (CachedInput, "1.25"), (Output, "10")]),
-    listed(
-        "azure_openai",
-        "gpt-4o-mini",
-        &[(Input, "0.15"), (CachedInput, "0.075"), (Output, "0.60")],
-    ),
-    listed("azure_openai", "text-embedding-3-small", &[(Input, "0.02"), (Output, "0")]),
-    listed(
-        "together",
-        "meta-llama/Llama-3.3-70B-Instruct-Turbo",
-        &[(Input, "0.88"), (Output, "0.88")],
-    ),
-    listed("together", "openai/gpt-oss-120b", &[(Input, "0.15"), (Output, "0.60")]),
-    listed("together", "deepseek-ai/DeepSeek-V3.1", &[(Input, "0.60"), (Output, "1.70")]),
-    listed(
-        "together",
-        "Qwen/Qwen3-235B-A22B-Instruct-2507-tput",
-        &[(Input, "0.20"), (Output, "0.60")],
-    ),
-    listed("together", "moonshotai/Kimi-K2.5", &[(Input, "0.50"), (Output, "2.80")]),
-    listed(
-        "fireworks",
-        "accounts/fireworks/models/deepseek-v4-pro",
-        &[(Input, "1.74"), (CachedInput, "0.145"), (Output, "3.48")],
-    ),
-    listed(
-        "fireworks",
-        "accounts/fireworks/models/kimi-k2p6",
-        &[(Input, "0.95"), (CachedInput, "0.16"), (Output, "4")],
-    ),
-    listed(
-        "fireworks",
-        "accounts/fireworks/models/glm-5p1",
-        &[(Input, "1.40"), (CachedInput, "0.26"), (Output, "4.40")],
-    ),
-    listed(
-        "fireworks",
-        "accounts/fireworks/models/gpt-oss-120b",
-        &[(Input, "0.15"), (CachedInput, "0.015"), (Output, "0.60")],
-    ),
-    listed(
-        "openrouter",
-        "openai/gpt-5",
-        &[(Input, "1.25"), (CachedInput, "0.125"), (Output, "10")],
-    ),
-    listed(
-        "openrouter",
-        "openai/gpt-5-mini",
-        &[(Input, "0.25"), (CachedInput, "0.025"), (Output, "2")],
-    ),
-    listed(
-        "openrouter",
-        "anthropic/claude-sonnet-4.5",
-        &[(Input, "3"), (CachedInput, "0.30"), (CacheWrite, "3.75"), (Output, "15")],
-    ),
-    Listed {
-        vendor: "openrouter",
-        model: "google/gemini-2.5-pro",
-        rates: &[(Input, "1.25"), (CachedInput, "0.125"), (Output, "10")],
-        above: Some((200_000, &[(Input, "2.50"), (CachedInput, "0.25"), (Output, "15")])),
-    },
-    listed(
-        "openrouter",
-        "google/gemini-2.5-flash",
-        &[(Input, "0.30"), (CachedInput, "0.03"), (AudioInput, "1"), (Output, "2.50")],
-    ),
-    Listed { vendor: "xai", model: "grok-4.6", rates: GROK, above: Some((200_000, GROK_LONG)) },
-    Listed { vendor: "xai", model: "grok-4.5", rates: GROK, above: Some((200_000, GROK_LONG)) },
-    Listed {
-        vendor: "xai",
-        model: "grok-4.3",
-        rates: &[(Input, "1.25"), (CachedInput, "0.20"), (Output, "2.50")],
-        above: Some((200_000, &[(Input, "2.50"), (CachedInput, "0.40"), (Output, "5")])),
-    },
-];
-
-const GROK: &[(Class, &str)] = &[(Input, "2"), (CachedInput, "0.50"), (Output, "6")];
-const GROK_LONG: &[(Class, &str)] = &[(Input, "4"), (CachedInput, "1"), (Output, "12")];
 
 /// The models of a vendor that we know; none of one that we do not.
 pub fn known_models(vendor: &str) -> Vec<Model> {
-    let facts = FACTS.iter().find(|it| it.0 == vendor).map_or(&[][..], |it| it.1);
-    let priced = |fact| {
-        let model = model(fact);
-        let price = price(vendor, &model.name).map(prices::declared);
-        Model { price, ..model }
-    };
-    facts.iter().map(priced).collect()
+    let file = CATALOGUE.iter().find(|it| it.vendor == vendor);
+    file.into_iter().flat_map(|it| it.models.iter().map(model)).collect()
 }
 
-fn price(vendor: &str, model: &str) -> Option<Price> {
-    let listed = PRICES.iter().find(|it| (it.vendor, it.model) == (vendor, model))?;
-    let tier = match listed.above {
-        Some((above_tokens, list)) => vec![ContextTier { above_tokens, rates: rates(list)? }],
-        None => Vec::new(),
-    };
-    Price::checked(rates(listed.rates)?, tier, Vec::new()).ok()
+/// Where what we know of a model's price is from.
+pub fn source_of<'a>(vendor: &str, model: &str) -> Option<Source<'a>> {
+    let file = CATALOGUE.iter().find(|it| it.vendor == vendor)?;
+    let fact = file.models.iter().find(|it| it.name == model)?;
+    Some(Source {
+        page: fact.source.as_ref().unwrap_or(&file.source),
+        as_of: fact.as_of.as_ref()?,
+        had: fact.had.as_ref()?,
+        region: fact.region.as_deref(),
+        notes: [fact.note.as_deref(), file.note.as_deref()],
+    })
 }
 
-fn rates(list: &[(Class, &str)]) -> Option<Rates> {
-    let mut rates = Rates::default();
-    for (class, text) in list {
-        rates = prices::with(rates, *class, prices::read(*class, text).ok()?);
-    }
-    Some(rates)
+/// What the vendor said a model will cost, and from when on.
+pub(super) fn planned(vendor: &str, model: &str) -> Vec<(OffsetDateTime, Price)> {
+    let file = CATALOGUE.iter().find(|it| it.vendor == vendor);
+    let fact = file.and_then(|it| it.models.iter().find(|it| it.name == model));
+    let Some(fact) = fact else { return Vec::new() };
+    let dated = |it: &Then| {
+        let from = web::instant(&format!("{}T00:00", it.from), "UTC")?;
+        Some((from, typed_price(&it.price, &[], &fact.services).ok()?))
+    };
+    fact.then.iter().filter_map(dated).collect()
 }
 
 fn model(fact: &Fact) -> Model {
-    let output = if fact.capabilities == EMBEDS { Modality::Embedding } else { Modality::Text };
+    let priced = price(fact).expect("what we ship is read by our tests");
     Model {
-        capabilities: fact.capabilities.to_vec(),
-        input: fact.input.to_vec(),
-        output: vec![output],
-        ..Model::of_text(fact.name, fact.name, fact.context, fact.most)
+        display_name: fact.title.as_ref().unwrap_or(&fact.name).clone(),
+        capabilities: fact.does.clone(),
+        input: fact.reads.clone(),
+        output: fact.gives.clone().unwrap_or_else(|| vec![Modality::Text]),
+        deprecated_on: fact.deprecated_on.clone(),
+        successor: fact.successor.clone(),
+        price: priced.map(prices::declared),
+        ..Model::of_text(&fact.name, &fact.name, fact.context, fact.output)
     }
+}
+
+fn price(fact: &Fact) -> Result<Option<Price>, BadRates> {
+    fact.price.as_ref().map(|it| typed_price(it, &fact.above, &fact.services)).transpose()
+}
+
+/// A price as somebody typed it.
+pub(super) fn typed_price(
+    typed: &TypedRates,
+    above: &[Above],
+    services: &BTreeMap<String, u32>,
+) -> Result<Price, BadRates> {
+    let tier = |it: &Above| -> Result<_, BadRates> {
+        Ok(ContextTier { above_tokens: it.tokens, rates: rates(&it.price)? })
+    };
+    let tiers: Result<Vec<_>, _> = above.iter().map(tier).collect();
+    let service = |(name, multiplier_bp): (&String, &u32)| ServiceTier {
+        name: name.clone(),
+        terms: Terms::MultiplierBp(*multiplier_bp),
+    };
+    Ok(Price::checked(rates(typed)?, tiers?, services.iter().map(service).collect())?)
+}
+
+/// Input and output are said, if only that they cost nothing.
+pub(super) fn rates(typed: &TypedRates) -> Result<Rates, BadRates> {
+    for class in [Class::Input, Class::Output] {
+        if !typed.contains_key(class.name()) {
+            return Err(BadRates::Missing(class.name()));
+        }
+    }
+    let mut rates = Rates::default();
+    for (name, text) in typed {
+        let class = Class::ALL.into_iter().find(|it| it.name() == name);
+        let class = class.ok_or_else(|| BadRates::NoClass(name.clone()))?;
+        let price = prices::read(class, text.trim());
+        let bad = |why| BadRates::Amount { class: class.name(), why };
+        rates = prices::with(rates, class, price.map_err(bad)?);
+    }
+    Ok(rates)
+}
+
+/// What is wrong with a price that was typed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BadRates {
+    #[error("{0} has no price: write 0 where it is free")]
+    Missing(&'static str),
+    #[error("there is no class called {0:?}")]
+    NoClass(String),
+    #[error("{class}: {why}")]
+    Amount { class: &'static str, why: BadUnitPrice },
+    #[error(transparent)]
+    Price(#[from] BadPrice),
 }
 
 #[cfg(test)]
 mod tests {
-    use shared::vendors;
+    use std::collections::HashSet;
+
+    use shared::{money::UnitPrice, vendors};
 
     use super::*;
 
+    fn all() -> impl Iterator<Item = (&'static File, &'static Fact)> {
+        CATALOGUE.iter().flat_map(|file| file.models.iter().map(move |it| (file, it)))
+    }
+
     #[test]
-    fn every_fact_is_one_of_a_vendor_that_we_know() {
-        for (slug, facts) in FACTS {
-            assert!(vendors::find(slug).is_some(), "{slug}");
-            for model in facts.iter().map(model) {
-                super::super::models::checked(model.clone()).unwrap();
-            }
-            let mut names: Vec<_> = facts.iter().map(|it| it.name).collect();
-            names.sort_unstable();
-            names.dedup();
-            assert_eq!(names.len(), facts.len(), "{slug}");
-        }
-        for slug in ["azure_openai", "together", "fireworks", "openrouter", "xai"] {
-            let known = known_models(slug);
-            assert!(!known.is_empty() && known.iter().all(|it| it.price.is_some()), "{slug}");
+    fn the_catalogue_is_large_and_says_nothing_twice() {
+        assert!(all().count() >= 120, "{} models", all().count());
+        assert!(CATALOGUE.len() >= 15, "{} vendors", CATALOGUE.len());
+        let names: HashSet<_> = all().map(|(file, it)| (&file.vendor, &it.name)).collect();
+        assert_eq!(names.len(), all().count());
+        let vendors: HashSet<_> = CATALOGUE.iter().map(|it| &it.vendor).collect();
+        assert_eq!(vendors.len(), CATALOGUE.len());
+        let priced = all().filter(|(_, it)| it.price.is_some()).count();
+        assert!(priced >= 120, "{priced} prices");
+    }
+
+    #[test]
+    fn every_fact_is_one_of_a_vendor_that_we_know_and_can_be_served() {
+        for (file, fact) in all() {
+            let named = format!("{} of {}", fact.name, file.vendor);
+            assert!(vendors::find(&file.vendor).is_some(), "{named}");
+            let model = super::super::models::checked(model(fact)).expect(&named);
+            assert_eq!(model.capabilities.len(), fact.does.len(), "{named}");
+            assert!(fact.context > 0 && fact.output <= fact.context, "{named}");
+            let embeds = fact.does == [Capability::Embeddings];
+            assert_eq!(embeds, model.output == [Modality::Embedding], "{named}");
+            let regional = fact.region.as_ref().is_none_or(|it| !it.is_empty());
+            let noted = fact.note.iter().chain(&file.note).all(|it| !it.is_empty());
+            assert!(regional && noted, "{named}");
         }
         assert!(known_models("nobody").is_empty());
     }
 
     #[test]
-    fn every_listed_price_is_one_of_a_model_that_we_know() {
-        for it in PRICES {
-            let known = known_models(it.vendor).into_iter().find(|known| known.name == it.model);
-            let price = known.and_then(|it| it.price).expect(it.model).price;
-            let listed = |class| it.rates.iter().any(|it| it.0 == class);
-            assert!(listed(Input) && listed(Output), "{}", it.model);
-            let tiers = price.standard().context_tiers.len();
-            assert_eq!(tiers, usize::from(it.above.is_some()), "{}", it.model);
+    fn every_price_is_exact_and_says_where_it_is_from() {
+        for (file, fact) in all().filter(|(_, it)| it.price.is_some()) {
+            let named = format!("{} of {}", fact.name, file.vendor);
+            let price = price(fact).expect(&named).expect("it is priced");
+            let typed = std::iter::once(fact.price.as_ref().unwrap());
+            let typed = typed.chain(fact.above.iter().map(|it| &it.price));
+            let tiers = &price.standard().context_tiers;
+            assert_eq!(tiers.len(), fact.above.len(), "{named}");
+            let kept =
+                std::iter::once(&price.standard().rates).chain(tiers.iter().map(|it| &it.rates));
+            for (typed, kept) in typed.zip(kept) {
+                for (name, text) in typed {
+                    let class = Class::ALL.into_iter().find(|it| it.name() == name).unwrap();
+                    let own = prices::own(kept, class).expect(&named);
+                    // Written again, it is the same number to the last digit.
+                    let again = prices::read(class, &prices::written(class, own)).unwrap();
+                    assert_eq!(prices::read(class, text).unwrap(), again, "{named} {name}");
+                }
+            }
+            let source = source_of(&file.vendor, &fact.name).expect(&named);
+            assert!(source.page.starts_with("https://"), "{named}");
+            assert!(!source.had.is_empty(), "{named}");
+            let day = format!("{}-01", source.as_of);
+            let format = time::macros::format_description!("[year]-[month]-[day]");
+            let is_dated =
+                [source.as_of, &day].iter().any(|it| time::Date::parse(it, format).is_ok());
+            assert!(is_dated, "{named}: {}", source.as_of);
         }
-        let sonnet = price("anthropic", "claude-sonnet-4-5").unwrap();
-        assert_eq!(sonnet.standard().at(200_001).output.to_string(), "22.50");
-        assert_eq!(sonnet.standard().rates.search.unwrap().dollars_each(), "0.01");
+    }
+
+    /// Or the catalogue would say that a cache costs more than none does, which is a slip.
+    #[test]
+    fn what_came_from_a_cache_costs_no_more_than_what_did_not() {
+        let dearer = |rates: &Rates| {
+            let cached = rates.of(Class::CachedInput) > Some(rates.input);
+            cached || rates.of(Class::CachedAudioInput) > rates.of(Class::AudioInput)
+        };
+        for (file, fact) in all() {
+            let Some(price) = price(fact).unwrap() else { continue };
+            let standard = price.standard();
+            let tiers = standard.context_tiers.iter().map(|it| &it.rates);
+            let all: Vec<_> = std::iter::once(&standard.rates).chain(tiers).collect();
+            assert!(!all.iter().any(|it| dearer(it)), "{} of {}", fact.name, file.vendor);
+            let inputs: Vec<UnitPrice> = all.iter().map(|it| it.input).collect();
+            assert!(inputs.is_sorted(), "a longer context is cheaper: {}", fact.name);
+        }
+    }
+
+    #[test]
+    fn what_is_planned_can_be_read_and_lies_ahead_of_what_is() {
+        let format = time::macros::format_description!("[year]-[month]-[day]");
+        let mut seen = 0;
+        for (file, fact) in all() {
+            for then in &fact.then {
+                seen += 1;
+                let from = time::Date::parse(&then.from, format).unwrap();
+                assert!(
+                    from.to_string().as_str() > fact.as_of.as_deref().unwrap(),
+                    "{}",
+                    fact.name
+                );
+            }
+            assert_eq!(planned(&file.vendor, &fact.name).len(), fact.then.len());
+        }
+        assert!(seen > 0);
+    }
+
+    #[test]
+    fn a_known_model_costs_what_its_vendor_says() {
+        let sonnet =
+            known_models("anthropic").into_iter().find(|it| it.name == "claude-sonnet-4-5");
+        let price = sonnet.unwrap().price.unwrap().price;
+        assert_eq!(price.standard().at(200_001).output.to_string(), "22.50");
+        assert_eq!(price.standard().rates.search.unwrap().dollars_each(), "0.01");
+        let unsure = known_models("deepseek");
+        assert!(unsure.iter().all(|it| it.price.is_none()));
+    }
+
+    #[test]
+    fn what_is_typed_wrongly_is_told() {
+        let typed = |all: &[(&str, &str)]| {
+            let all = all.iter().map(|(class, text)| ((*class).to_owned(), (*text).to_owned()));
+            rates(&all.collect()).map_err(|it| it.to_string())
+        };
+        assert!(typed(&[("input", "1"), ("output", "2")]).is_ok());
+        assert!(typed(&[("input", "1")]).unwrap_err().contains("output"));
+        assert!(
+            typed(&[("input", "1"), ("output", "2"), ("fee", "3")]).unwrap_err().contains("fee")
+        );
+        let long = typed(&[("input", "0.0000001"), ("output", "2")]).unwrap_err();
+        assert!(long.contains("input"), "{long}");
     }
 }

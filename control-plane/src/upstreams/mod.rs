@@ -2,11 +2,12 @@
 //!
 //! An organization has its own, opened by its own secrets, and sees the platform's, which
 //! it cannot change: `Work` begun for [`PLATFORM`](crate::audit::PLATFORM) acts on those,
-//! and only the operators' command line begins it. A secret is sealed for the address it
+//! and only the operators' command line and pages begin it. A secret is sealed for the address it
 //! was entered for, so that an upstream which moves loses its secrets. An upstream is
 //! archived, never deleted.
 
 mod api;
+pub mod books;
 pub mod connection;
 pub mod credentials;
 mod disabled;
@@ -36,7 +37,7 @@ use time::OffsetDateTime;
 pub use connection::Connection;
 pub use credentials::{Credential, NewCredential};
 pub use disabled::DisabledBy;
-pub use known::known_models;
+pub use known::{Source, known_models, source_of};
 pub use models::OfferedModel;
 pub use place::{
     BadPlace, BaseUrl, Draft, Place, Region, SaidTimeouts, Slug, TypedTimeouts, UpstreamName,
@@ -52,6 +53,7 @@ use crate::{
 pub fn doors(doors: &mut Doors) {
     web::doors(doors);
     api::doors(doors);
+    books::doors(doors);
 }
 
 /// A place that serves models, as members see it.
@@ -176,6 +178,7 @@ pub async fn add(
     for model in models {
         if let Some(price) = &model.price {
             prices::put(work, &added, &model.name, None, Some(&price.price)).await?;
+            prices::plan_known(work, &added, &model.name).await?;
         }
     }
     Ok(upstream)

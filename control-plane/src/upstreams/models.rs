@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shared::{ids::UpstreamId, snapshot::Model};
 
-use super::{UpstreamError, disabled, find, find_to_change, is_anothers, prices, store};
+use super::{
+    UpstreamError, disabled, find, find_to_change, is_anothers, known_models, prices, store,
+};
 use crate::{
     access::Work,
     audit::{self, Entry},
@@ -74,7 +76,7 @@ pub async fn put(
 
 /// Prices are kept apart, and told of apart; and when it came nobody says.
 fn without_price(offered: &OfferedModel) -> OfferedModel {
-    let model = Model { price: None, created: None, ..offered.model.clone() };
+    let model = Model { price: None, planned: Vec::new(), created: None, ..offered.model.clone() };
     OfferedModel { model, ..*offered }
 }
 
@@ -92,6 +94,25 @@ pub(super) async fn add_missing(
         }
         Err(error) => Err(error),
     }
+}
+
+/// Adds what the catalogue knows of the vendor's models and the upstream does not serve yet, with
+/// what they cost and will. Says how many.
+pub async fn add_known(work: &mut Work, upstream: UpstreamId) -> Result<usize, UpstreamError> {
+    let place = find_to_change(work, upstream).await?;
+    let missing = missing(&place.vendor, &list(work, upstream).await?);
+    for model in &missing {
+        put(work, upstream, &OfferedModel { model: model.clone(), enabled: true }).await?;
+        prices::plan_known(work, &place, &model.name).await?;
+    }
+    Ok(missing.len())
+}
+
+/// What the catalogue knows of a vendor's models beside these.
+pub fn missing(vendor: &str, there: &[OfferedModel]) -> Vec<Model> {
+    let mut known = known_models(vendor);
+    known.retain(|it| there.iter().all(|other| other.model.name != it.name));
+    known
 }
 
 /// Says what a model costs that nobody ever said so of.

@@ -1,5 +1,5 @@
-//! What models cost. A price is never changed: another one follows it, and the newest is in
-//! force from the next snapshot on. What a call was charged by is kept with the call.
+//! What models cost. A price is never changed: another one follows it, from now on or from a
+//! later moment. What a call was charged by is kept with the call.
 
 use serde::Serialize;
 use shared::{
@@ -8,7 +8,7 @@ use shared::{
 };
 use time::OffsetDateTime;
 
-use super::{Upstream, UpstreamError, find, find_to_change, models, store};
+use super::{Upstream, UpstreamError, find, find_to_change, known, models, store};
 use crate::{
     access::Work,
     audit::{self, Entry},
@@ -20,10 +20,17 @@ pub struct Revision {
     pub revision: i64,
     /// Null where the model had no price from then on.
     pub price: Option<Price>,
+    /// Which book says so, where it is not what everybody pays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub book: Option<String>,
     pub created_by: Option<String>,
     #[serde(with = "time::serde::rfc3339")]
     #[schema(value_type = String, format = DateTime)]
     pub created_at: OffsetDateTime,
+    /// When it begins to hold, or began.
+    #[serde(with = "time::serde::rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    pub valid_from: OffsetDateTime,
 }
 
 /// The latest first.
@@ -61,12 +68,35 @@ pub(super) async fn put(
         return Ok(());
     }
     let (organization, by) = (work.organization, work.actor.person());
-    store::insert_price(work, organization, place.id, name, price, by).await?;
+    store::insert_price(work, organization, place.id, name, price, None, by).await?;
     let told = |price| serde_json::json!({ "model": name, "price": price });
     let entry = Entry::new("provider.price_changed", place.id, &place.name);
     audit::record(work, entry.before(told(before)).after(told(price))).await?;
     Ok(())
 }
+
+/// Plans what the vendor said that a model of the catalogue will cost.
+pub(super) async fn plan_known(
+    work: &mut Work,
+    place: &Upstream,
+    name: &str,
+) -> Result<(), UpstreamError> {
+    let (organization, by) = (work.organization, work.actor.person());
+    let now = OffsetDateTime::now_utc() + MOMENT;
+    for (from, price) in known::planned(&place.vendor, name) {
+        if from > now {
+            let (price, from) = (Some(&price), Some(from));
+            store::insert_price(work, organization, place.id, name, price, from, by).await?;
+            let told = serde_json::json!({ "model": name, "price": price, "from": from });
+            let entry = Entry::new("provider.price_planned", place.id, &place.name);
+            audit::record(work, entry.after(told)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// By so much may the database's clock be ahead of ours.
+const MOMENT: time::Duration = time::Duration::minutes(1);
 
 /// A price that is declared and not kept yet. It gets its number where it is kept.
 pub(super) fn declared(price: Price) -> PinnedPrice {

@@ -419,7 +419,8 @@ async fn prices_of_others_are_out_of_reach(root: PgPool) {
     let ours = scene.fixture.ours.id;
     assert!(store::prices(&mut theirs, ours, scene.upstream, "small").await.unwrap().is_empty());
     let planted =
-        store::insert_price(&mut theirs, ours, scene.upstream, "small", Some(&dear), None).await;
+        store::insert_price(&mut theirs, ours, scene.upstream, "small", Some(&dear), None, None)
+            .await;
     assert!(planted.is_err(), "row security refuses it");
 }
 

@@ -21,13 +21,16 @@ use shared::{
     counters::{Amounts, Epoch, Shard},
     event::{Event, SettlementId},
     failure::{Classified, Kind},
-    ids::OrganizationId,
+    ids::{ApiKeyId, OrganizationId, ProjectId},
     snapshot::{Budget, BudgetScope, Caps},
 };
 use sqlx::PgConnection;
 use time::{Date, OffsetDateTime};
 
-pub use self::store::make_days;
+pub use self::{
+    store::make_days,
+    told::{MeteredLine, Pinned},
+};
 use crate::{access::Doors, keys::KeyError, projects::ProjectError, teams::TeamError};
 
 pub fn doors(doors: &mut Doors) {
@@ -113,6 +116,26 @@ pub async fn beyond(
     store::beyond(conn, organization, scope, span, room).await
 }
 
+/// The prices that an hour's calls were charged by. The organization's rows have to be in sight.
+pub async fn pinned_prices(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    hour: OffsetDateTime,
+) -> Result<Vec<Pinned>, sqlx::Error> {
+    store::pinned_prices(conn, organization, hour).await
+}
+
+/// What the lines of an hour's events say, one after the other. The organization's rows have to
+/// be in sight.
+pub async fn each_line(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    hour: OffsetDateTime,
+    each: impl FnMut(ProjectId, ApiKeyId, MeteredLine),
+) -> Result<(), UsageError> {
+    store::each_line(conn, organization, hour, each).await
+}
+
 /// The day in UTC that an event is billed at, if its time is one.
 pub fn billed_on(event: &Event) -> Option<Date> {
     told::billed_at(event).map(OffsetDateTime::date)
@@ -126,6 +149,8 @@ pub enum UsageError {
     Key(#[from] KeyError),
     #[error(transparent)]
     Team(#[from] TeamError),
+    #[error("a line of usage cannot be read")]
+    Unreadable(#[from] serde_json::Error),
     #[error("the store of usage failed")]
     Store(#[from] sqlx::Error),
 }
@@ -136,6 +161,7 @@ impl Classified for UsageError {
             Self::Project(error) => error.kind(),
             Self::Key(error) => error.kind(),
             Self::Team(error) => error.kind(),
+            Self::Unreadable(_) => Kind::Internal,
             Self::Store(error) => error.kind(),
         }
     }

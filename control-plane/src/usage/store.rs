@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
+use futures::TryStreamExt;
 use shared::{
     counters::{Amounts, Epoch, Shard},
     event::UsageSource,
-    ids::{BudgetId, OrganizationId},
+    ids::{ApiKeyId, BudgetId, OrganizationId, ProjectId},
     money::Money,
     snapshot::{BudgetScope, Caps},
 };
@@ -13,9 +14,9 @@ use sqlx::PgConnection;
 use time::{Date, OffsetDateTime};
 
 use super::{
-    Watermark,
+    UsageError, Watermark,
     query::{DayRow, Group, Slice, Total, UsageQuery},
-    told::Told,
+    told::{MeteredLine, Pinned, Told},
 };
 
 /// Makes room for the usage of those days.
@@ -63,6 +64,56 @@ const fn source(of: UsageSource) -> &'static str {
         UsageSource::Interrupted => "interrupted",
         UsageSource::None => "none",
     }
+}
+
+pub(super) async fn pinned_prices(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    hour: OffsetDateTime,
+) -> Result<Vec<Pinned>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT DISTINCT l.upstream AS "upstream?: String", coalesce(l.model, '') AS "model!",
+               l.price AS "price?: i64"
+          FROM usage_events e,
+               jsonb_to_recordset(e.lines) AS l (upstream text, model text, price bigint)
+         WHERE e.organization_id = $1 AND e.billed_at >= $2
+           AND e.billed_at < $2 + interval '1 hour'
+        "#,
+        organization as OrganizationId,
+        hour,
+    )
+    .fetch_all(conn)
+    .await?;
+    let pinned = rows
+        .into_iter()
+        .map(|row| (row.upstream.and_then(|it: String| it.parse().ok()), row.model, row.price));
+    Ok(pinned.collect())
+}
+
+/// As they come, for an hour may have millions.
+pub(super) async fn each_line(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    hour: OffsetDateTime,
+    mut each: impl FnMut(ProjectId, ApiKeyId, MeteredLine),
+) -> Result<(), UsageError> {
+    let mut rows = sqlx::query!(
+        r#"
+        SELECT e.project_id AS "project: ProjectId", e.key_id AS "key: ApiKeyId",
+               l.line::text AS "line!"
+          FROM usage_events e, jsonb_array_elements(e.lines) AS l (line)
+         WHERE e.organization_id = $1 AND e.billed_at >= $2
+           AND e.billed_at < $2 + interval '1 hour'
+        "#,
+        organization as OrganizationId,
+        hour,
+    )
+    .fetch(conn);
+    while let Some(row) = rows.try_next().await? {
+        each(row.project, row.key, serde_json::from_str(&row.line)?);
+    }
+    Ok(())
 }
 
 /// PostgreSQL has no unsigned numbers: the same bits.

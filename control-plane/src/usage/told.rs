@@ -1,6 +1,6 @@
 //! A settled event as the meter keeps it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use shared::{
     counters::Shard,
     event::{self, Event, SettlementId, UsageSource},
@@ -67,6 +67,33 @@ struct Line<'a> {
     /// The event's cost is rounded up once. What a line has of it is by how much it brings the
     /// sum of those so far, rounded up, further: all lines together have all of it.
     cost_nano: i64,
+}
+
+/// The same, read again.
+#[derive(Clone, Debug, Deserialize)]
+pub struct MeteredLine {
+    #[serde(default)]
+    pub provider: String,
+    #[serde(default)]
+    pub model: String,
+    pub upstream: Option<UpstreamId>,
+    pub service_tier: Option<String>,
+    /// The price's revision.
+    pub price: Option<i64>,
+    pub usage_source: UsageSource,
+    pub calls: u8,
+    #[serde(flatten)]
+    pub usage: Usage,
+    pub cost_nano: i64,
+}
+
+/// Which price a line was charged by: of which upstream and model, and its revision.
+pub type Pinned = (Option<UpstreamId>, String, Option<i64>);
+
+impl MeteredLine {
+    pub fn pinned(&self) -> Pinned {
+        (self.upstream, self.model.clone(), self.price)
+    }
 }
 
 fn lines(event: &Event) -> Vec<Line<'_>> {

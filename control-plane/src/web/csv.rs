@@ -14,6 +14,38 @@ fn cell(value: &str) -> String {
     format!("\"{guard}{}\"", value.replace('"', "\"\""))
 }
 
+/// What stands in a cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cell {
+    Text(String),
+    /// Of our own making, which may begin with a minus.
+    Number(String),
+    Nothing,
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        if text.is_empty() { Self::Nothing } else { Self::Text(text.to_owned()) }
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+/// Appends a row in which numbers are numbers and nothing is nothing.
+pub fn typed_row(text: &mut String, cells: &[Cell]) {
+    let written = cells.iter().map(|it| match it {
+        Cell::Text(value) => cell(value),
+        Cell::Number(value) => value.clone(),
+        Cell::Nothing => String::new(),
+    });
+    text.push_str(&written.collect::<Vec<_>>().join(","));
+    text.push_str("\r\n");
+}
+
 /// A table as a file to keep. The name holds nothing that anybody typed.
 pub fn file(name: &str, text: String) -> HttpResponse {
     HttpResponse::Ok()

@@ -26,6 +26,7 @@ use super::{
     Clock, Edges, MeterMetrics,
     allowances::Allowances,
     book::Book,
+    gone::Gone,
     hearing::{Hearing, Unheard},
     tab::Intent,
 };
@@ -54,6 +55,7 @@ pub struct Meter {
     own: Book,
     /// Of processes before us.
     others: Mutex<Vec<Arc<Book>>>,
+    gone: Gone,
     /// Held while Redis is told, so that nothing overtakes anything.
     carrying: AsyncMutex<()>,
     nudge: Arc<Notify>,
@@ -102,6 +104,7 @@ impl Meter {
             metrics,
             own: Book::of(journal),
             others: Mutex::new(others.into_iter().map(take_over).collect()),
+            gone: Gone::default(),
             carrying: AsyncMutex::new(()),
             nudge: Arc::default(),
             _passing: passing,
@@ -230,6 +233,7 @@ impl Meter {
             book.look(&self.limiter, &self.metrics).await;
         }
         self.drop_done();
+        self.gone.look(&self.limiter).await;
         Ok(())
     }
 
@@ -252,6 +256,7 @@ impl Meter {
                 others.push(book);
             } else if let Some(book) = Arc::into_inner(book) {
                 let epoch = book.journal.epoch;
+                self.gone.add(epoch);
                 match book.journal.remove() {
                     Ok(()) => info!(%epoch, "all of a journal that was left behind is kept"),
                     Err(error) => error!(%error, "a journal cannot be removed: {error}"),

@@ -14,6 +14,7 @@ mod allowances;
 mod bearing;
 mod book;
 mod clock;
+mod gone;
 mod hearing;
 mod meter;
 mod metrics;

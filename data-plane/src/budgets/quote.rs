@@ -57,10 +57,10 @@ pub async fn quote(
                 model: it.model.name.clone(),
                 provider: it.model.upstream.provider.clone(),
                 not_usable: not_priced(ask, &marks, &weight, it),
-                price: it.model.price.as_ref().and_then(|it| serde_json::to_value(it).ok()),
+                price: it.price.as_ref().and_then(|it| serde_json::to_value(&**it).ok()),
                 most_input_tokens: weight.bound.input_tokens,
                 most_output_tokens: weight.bound.output_tokens(),
-                worst_case_usd: it.model.price.as_ref().map(|_| weight.cost.exact()),
+                worst_case_usd: it.price.as_ref().map(|_| weight.cost.exact()),
                 expected_usd: expected(ask, it).map(Money::exact),
             }
         })
@@ -68,7 +68,7 @@ pub async fn quote(
     let mut tab = Tab::open(meter, RequestId::generate(), organization, bearings, ask);
     let is_usable = weigh(ask, &mut candidates, &mut tab).is_ok();
     let expected = candidates.first().filter(|_| is_usable).and_then(|it| expected(ask, it));
-    let has_price = candidates.iter().any(|it| it.model.price.is_some());
+    let has_price = candidates.iter().any(|it| it.price.is_some());
     let worst = Some(Money::from_nanos(tab.wanted().money)).filter(|_| is_usable && has_price);
     let standings = standings(meter, organization, tab.bearings()).await;
     let bearings = tab.bearings().iter().enumerate();
@@ -192,6 +192,6 @@ fn expected(ask: &Ask, at: &Candidate) -> Option<Money> {
         output: ask.estimated_output(Some(at.model.max_output_tokens.into())),
         ..Usage::default()
     };
-    let price = at.model.price.as_ref()?;
+    let price = at.price.as_ref()?;
     Some(price.price.cost(&usage, None).to_money())
 }

@@ -290,7 +290,7 @@ impl Tab {
         let tier = self.tier_at(to);
         intent.lines.clone_from(&self.lines);
         intent.line = Some(self.line(to, self.most(to), UsageSource::Interrupted, tier));
-        intent.price.clone_from(&to.model.price);
+        intent.price = to.price.as_deref().cloned();
         let stops = self.estimate.is_streaming && to.model.upstream.speaks().stops_when_cut();
         intent.stops_when_cut = stops && !thinks(to);
         let written = self.meter.intends(self.call, self.shard, &intent);
@@ -459,7 +459,7 @@ impl Tab {
         service_tier: Option<String>,
     ) {
         let unpriced = |it: &PinnedPrice| it.price.unpriced(&usage, service_tier.as_deref());
-        if at.model.price.as_ref().is_some_and(|it| !unpriced(it).is_empty()) {
+        if at.price.as_ref().is_some_and(|it| !unpriced(it).is_empty()) {
             self.meter.metrics.usage_unpriced.inc();
         }
         let line = self.line(at, usage, source, service_tier);
@@ -474,7 +474,7 @@ impl Tab {
         service_tier: Option<String>,
     ) -> Line {
         let model = &at.model;
-        let price = model.price.as_ref();
+        let price = at.price.as_ref();
         let cost = price.map(|it| it.price.cost(&usage, service_tier.as_deref()));
         Line {
             model: model.name.clone(),

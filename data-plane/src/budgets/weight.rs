@@ -87,8 +87,8 @@ impl Weight {
             may_write_cache: cache_writes(marks, model),
             audio: marks.has_audio,
         };
-        let worst = |it: &shared::money::PinnedPrice| it.price.worst_case(&bound, None);
-        let cost = model.price.as_ref().map_or(Pico::ZERO, worst).to_money();
+        let worst = to.price.as_ref().map(|it| it.price.worst_case(&bound, None));
+        let cost = worst.unwrap_or(Pico::ZERO).to_money();
         Self { bound, cap, cost }
     }
 
@@ -105,7 +105,7 @@ impl Weight {
         let beside = bound.output_tokens_per_choice - cap;
         let of_tokens = u64::try_from(tokens).ok()?.checked_sub(bound.input_tokens)?;
         let of_tokens = of_tokens / bound.choices.max(1);
-        let of_money = match &to.model.price {
+        let of_money = match &to.price {
             Some(it) => it.price.affordable_output(bound, Money::from_nanos(money), None)?,
             None => u64::MAX,
         };
@@ -179,7 +179,7 @@ pub fn not_priced(
     weight: &Weight,
     to: &Candidate,
 ) -> Option<&'static str> {
-    let Some(pinned) = &to.model.price else { return Some("it has no price") };
+    let Some(pinned) = &to.price else { return Some("it has no price") };
     if marks.is_work_unbounded {
         return Some("nobody can say how often its provider would search or run something");
     }

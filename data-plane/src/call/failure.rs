@@ -411,7 +411,7 @@ mod tests {
         let model = snapshot.serving(OrganizationId::generate(), "claude").next().unwrap().clone();
         let (asked, reason) = ("claude".into(), Reason::Asked);
         let credential = model.upstream.credentials[0].clone();
-        let candidate = Candidate::new(model.clone(), credential);
+        let candidate = Candidate::new(model.clone(), credential, None);
         let (started, took) = (tokio::time::Instant::now(), Duration::ZERO);
         let (fate, status) = (Fate::of_failure(&why, None), None);
         let attempts = vec![Attempt { candidate, fate, status, started, took }];

@@ -55,7 +55,7 @@ impl Whose {
             Entity::Policy | Entity::Budget | Entity::Upstream => {
                 organization_in(content).map(Self::Organization)
             }
-            Entity::Key | Entity::Revoked | Entity::Unknown(_) => None,
+            Entity::Key | Entity::PriceBook | Entity::Revoked | Entity::Unknown(_) => None,
         }
     }
 }

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use shared::{
-    ids::{ApiKeyId, BudgetId, OrganizationId, PolicyId, ProjectId, UpstreamId},
+    ids::{ApiKeyId, BudgetId, OrganizationId, PolicyId, PriceBookId, ProjectId, UpstreamId},
     snapshot::{Change, Entity, RecordId},
 };
 use time::OffsetDateTime;
@@ -31,6 +31,8 @@ pub(super) struct Image<'a> {
     #[serde(borrow, default)]
     budgets: Vec<&'a RawValue>,
     #[serde(borrow, default)]
+    books: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
     revoked: Vec<&'a RawValue>,
 }
 
@@ -54,6 +56,7 @@ impl<'a> Image<'a> {
             (Entity::Organization, &self.tenants),
             (Entity::Project, &self.projects),
             (Entity::Budget, &self.budgets),
+            (Entity::PriceBook, &self.books),
             (Entity::Revoked, &self.revoked),
             (Entity::Key, &self.keys),
         ];
@@ -77,6 +80,7 @@ fn id_of(entity: Entity, record: &str) -> Option<Uuid> {
         Entity::Organization => organization?.parse().ok().map(OrganizationId::uuid),
         Entity::Project => id?.parse().ok().map(ProjectId::uuid),
         Entity::Budget => id?.parse().ok().map(BudgetId::uuid),
+        Entity::PriceBook => id?.parse().ok().map(PriceBookId::uuid),
         Entity::Key | Entity::Revoked => id?.parse().ok().map(ApiKeyId::uuid),
         Entity::Unknown(_) => None,
     }

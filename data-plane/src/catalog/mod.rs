@@ -10,6 +10,7 @@ mod closed;
 pub mod feed;
 mod image;
 mod owned;
+mod prices;
 mod shards;
 mod snapshot;
 mod tenant;
@@ -30,6 +31,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 
 pub use self::{
+    prices::Prices,
     snapshot::{Quarantined, Shut, Snapshot},
     upstreams::{Candidate, Credential, Model, Upstream},
 };

@@ -8,11 +8,12 @@ use std::{
 
 use serde::de::DeserializeOwned;
 use shared::{
-    ids::{OrganizationId, PolicyId, ProjectId, UpstreamId},
+    ids::{OrganizationId, PolicyId, PriceBookId, ProjectId, UpstreamId},
     keys::KeyHash,
+    money::PinnedPrice,
     snapshot::{
-        Budget, Change, Digest, Entity, Genuine, Key, Limits, Policy, Project, RecordId, Revoked,
-        Secret, SetSum, Tenant as PublishedTenant, Upstream as Published, unpack,
+        Budget, Change, Digest, Entity, Genuine, Key, Limits, Policy, PriceBook, Project, RecordId,
+        Revoked, Secret, SetSum, Tenant as PublishedTenant, Upstream as Published, unpack,
     },
 };
 use time::OffsetDateTime;
@@ -22,6 +23,7 @@ use super::{
     KnownSecret, Model, Opener, Rejected,
     closed::{Closed, Whose},
     owned::Owned,
+    prices::Book,
     shards::Shards,
     tenant::Tenant,
     upstreams::{self, Unusable},
@@ -47,6 +49,7 @@ pub struct Snapshot {
     tenants: Shards<OrganizationId, Tenant>,
     projects: Shards<ProjectId, Arc<Project>>,
     budgets: Shards<OrganizationId, Arc<[Arc<Budget>]>>,
+    books: Arc<HashMap<PriceBookId, Arc<Book>>>,
     closed: Closed,
     /// What was revoked not long ago. Nothing here opens anything.
     revoked: Shards<KeyHash, Arc<Revoked>>,
@@ -98,6 +101,7 @@ enum Made {
     Organization,
     Project,
     Budget(OrganizationId),
+    Book,
     Revoked(Arc<Revoked>),
 }
 
@@ -118,6 +122,7 @@ impl Snapshot {
             tenants: Shards::default(),
             projects: Shards::default(),
             budgets: Shards::default(),
+            books: Arc::default(),
             closed: Closed::default(),
             revoked: Shards::default(),
             stopped: Arc::default(),
@@ -205,6 +210,27 @@ impl Snapshot {
     /// Every budget of an organization, on whatever it is.
     pub fn budgets(&self, organization: OrganizationId) -> &[Arc<Budget>] {
         self.budgets.get(&organization).map_or(&[], |it| it)
+    }
+
+    /// What `organization` pays for a model at a moment: what the first of its books says that
+    /// says so, or what the platform does. A book that is not here may have promised less, and so
+    /// the model is unpriced.
+    pub fn price<'a>(
+        &'a self,
+        organization: OrganizationId,
+        model: &'a Model,
+        now_ms: i64,
+    ) -> Option<&'a Arc<PinnedPrice>> {
+        let tenant =
+            self.tenants.get(&organization).filter(|_| model.upstream.organization.is_none());
+        let held = tenant.map_or(&[][..], |it| &it.books).iter().filter(|it| it.is_held(now_ms));
+        for held in held {
+            let said = self.books.get(&held.book)?.price(model.upstream.id, &model.name, now_ms);
+            if said.is_some() {
+                return said;
+            }
+        }
+        model.prices.at(now_ms)
     }
 
     /// Every model that `organization` can call, each name once, in order.
@@ -339,6 +365,11 @@ impl Snapshot {
                 self.change_budgets(organization, |all| all.push(Arc::new(it)));
                 Ok(Made::Budget(organization))
             }),
+            Entity::PriceBook => read::<PriceBook>(content).and_then(|it| {
+                is_its_own(id, it.id.uuid())?;
+                Arc::make_mut(&mut self.books).insert(it.id, Arc::new(Book::of(it)));
+                Ok(Made::Book)
+            }),
             Entity::Revoked => self.make_revoked(id, content, &before),
             Entity::Unknown(_) => Ok(Made::Nothing),
         };
@@ -467,6 +498,9 @@ impl Snapshot {
             }
             Made::Organization => self.tenants.remove(&OrganizationId::from_uuid(id.id)),
             Made::Project => self.projects.remove(&ProjectId::from_uuid(id.id)),
+            Made::Book => {
+                Arc::make_mut(&mut self.books).remove(&PriceBookId::from_uuid(id.id));
+            }
             Made::Budget(owner) => {
                 self.change_budgets(*owner, |all| all.retain(|it| it.id.uuid() != id.id));
             }
@@ -485,6 +519,7 @@ impl Snapshot {
             | Made::Organization
             | Made::Project
             | Made::Budget(_)
+            | Made::Book
             | Made::Revoked(_) => false,
         };
         let bad = self.held.iter().filter(|(id, it)| is_bad(**id, it));
@@ -539,6 +574,11 @@ impl Snapshot {
             Made::Project => {
                 let project = ProjectId::from_uuid(id.id);
                 self.projects.insert(project, before.projects.get(&project)?.clone());
+            }
+            Made::Book => {
+                let book = PriceBookId::from_uuid(id.id);
+                let kept = before.books.get(&book)?.clone();
+                Arc::make_mut(&mut self.books).insert(book, kept);
             }
             Made::Budget(owner) => {
                 let budget = before.budgets(*owner).iter().find(|it| it.id.uuid() == id.id)?;

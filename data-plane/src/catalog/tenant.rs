@@ -7,7 +7,7 @@ use std::{
 
 use shared::{
     ids::UpstreamId,
-    snapshot::{self as published, Limits},
+    snapshot::{self as published, HeldBook, Limits},
 };
 
 use super::Model;
@@ -17,6 +17,8 @@ pub(super) struct Tenant {
     pub limits: Limits,
     /// Nothing where it has disabled nothing, as nearly everybody.
     disabled: Option<Arc<HashMap<UpstreamId, Which>>>,
+    /// Who says what it pays, in this order.
+    pub books: Arc<[HeldBook]>,
 }
 
 /// Which of an upstream's models are disabled.
@@ -39,7 +41,7 @@ impl Tenant {
             }
         }
         let disabled = (!disabled.is_empty()).then(|| Arc::new(disabled));
-        Self { limits: published.limits, disabled }
+        Self { limits: published.limits, disabled, books: published.books.into() }
     }
 
     /// Whether its calls may go there.

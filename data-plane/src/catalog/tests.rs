@@ -6,7 +6,9 @@ use shared::{
     keys::{Brand, NewKey},
     reach::Reach,
     seal::MasterKey,
-    snapshot::{Dialect, Limits, Policy, Revoked, Scope, Secret, Snapshot as Image, Tenant},
+    snapshot::{
+        Dialect, Limits, Policy, PriceBook, Revoked, Scope, Secret, Snapshot as Image, Tenant,
+    },
 };
 use time::macros::datetime;
 
@@ -14,6 +16,7 @@ use super::*;
 use crate::config::Timeouts;
 
 mod chain;
+mod prices;
 
 /// What an image is made of, and the key that opens its secrets.
 pub struct Fixture {
@@ -22,6 +25,7 @@ pub struct Fixture {
     pub keys: Vec<Key>,
     pub policies: Vec<Policy>,
     pub tenants: Vec<Tenant>,
+    pub books: Vec<PriceBook>,
     pub revoked: Vec<Revoked>,
     pub master: MasterKey,
 }
@@ -34,6 +38,7 @@ impl Default for Fixture {
             keys: vec![],
             policies: vec![],
             tenants: vec![],
+            books: vec![],
             revoked: vec![],
             master: MasterKey::generate(),
         }
@@ -75,6 +80,7 @@ impl Fixture {
             tenants: self.tenants.clone(),
             projects: vec![],
             budgets: vec![],
+            books: self.books.clone(),
             revoked: self.revoked.clone(),
         };
         serde_json::to_value(image).unwrap()
@@ -234,7 +240,7 @@ fn what_an_organization_disabled_is_the_others_still() {
     };
     let mut names = |organization, disabled: &[published::Disabled]| -> Vec<String> {
         let (limits, disabled) = (Limits::default(), disabled.to_vec());
-        fixture.tenants = vec![Tenant { organization: mine, limits, disabled }];
+        fixture.tenants = vec![Tenant { organization: mine, limits, disabled, books: vec![] }];
         let snapshot = snapshot(&fixture);
         let listed: Vec<_> = snapshot.models(organization).map(|it| it.name.clone()).collect();
         let is_served = |name: &&str| snapshot.serving(organization, name).next().is_some();

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use shared::{
     ids::{CredentialId, OrganizationId, UpstreamId},
+    money::PinnedPrice,
     seal::CannotOpen,
     snapshot::{self as published, Dialect},
     vendors::Quirks,
 };
 use url::Url;
 
-use super::Opener;
+use super::{Opener, Prices};
 use crate::{
     egress::NotPermitted,
     providers::{Addresses, Provider, provider},
@@ -55,7 +56,10 @@ impl Upstream {
 /// A model that callers can ask for, at one upstream.
 #[derive(Debug)]
 pub struct Model {
+    /// Without its prices.
     pub published: published::Model,
+    /// What it costs whom no book says otherwise of.
+    pub prices: Prices,
     pub addresses: Addresses,
     pub upstream: Arc<Upstream>,
 }
@@ -73,6 +77,8 @@ impl std::ops::Deref for Model {
 pub struct Candidate {
     pub model: Arc<Model>,
     pub credential: Arc<Credential>,
+    /// What it costs the caller, whatever becomes of the price meanwhile.
+    pub price: Option<Arc<PinnedPrice>>,
     /// How many tokens a choice may have there, where a budget has to hold.
     pub most_output: Option<u64>,
     /// Whether that is less than it would be if there were more left of the budget.
@@ -80,8 +86,12 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    pub fn new(model: Arc<Model>, credential: Arc<Credential>) -> Self {
-        Self { model, credential, most_output: None, is_clamped: false }
+    pub fn new(
+        model: Arc<Model>,
+        credential: Arc<Credential>,
+        price: Option<Arc<PinnedPrice>>,
+    ) -> Self {
+        Self { model, credential, price, most_output: None, is_clamped: false }
     }
 }
 
@@ -167,7 +177,7 @@ fn credential(
 }
 
 fn model(
-    published: published::Model,
+    mut published: published::Model,
     base_url: &str,
     upstream: &Arc<Upstream>,
 ) -> Result<Model, Unusable> {
@@ -175,7 +185,8 @@ fn model(
     fits_a_header(&published.upstream_name)?;
     let addresses = upstream.speaks().addresses(base_url, &published.upstream_name);
     let addresses = addresses.map_err(|_| Unusable::BadAddress)?;
-    Ok(Model { published, addresses, upstream: upstream.clone() })
+    let prices = Prices::of(published.price.take(), std::mem::take(&mut published.planned));
+    Ok(Model { published, prices, addresses, upstream: upstream.clone() })
 }
 
 /// Answers name the provider and the model in headers.

@@ -32,7 +32,7 @@ fn candidate() -> Candidate {
     let snapshot = snapshot(&fixture);
     let model = snapshot.serving(caller().organization(), "gpt-5").next().unwrap().clone();
     let credential = model.upstream.credentials.first().unwrap().clone();
-    Candidate::new(model, credential)
+    Candidate::new(model, credential, None)
 }
 
 fn told(meter: &Arc<Meter>, how: impl FnOnce(&mut Story)) -> Vec<Event> {

@@ -18,7 +18,7 @@ use shared::{
 use super::{NotAnAnswer, provider};
 use crate::{
     ask::{Ask, Form},
-    catalog::{Candidate, Credential, Model, Upstream},
+    catalog::{Candidate, Credential, Model, Prices, Upstream},
 };
 
 /// The folders of fixtures, and who each is about.
@@ -85,11 +85,12 @@ fn candidate(dialect: Dialect, vendor: &str, base: &str) -> Candidate {
         credentials: vec![credential.clone()],
     };
     let model = Model {
+        prices: Prices::default(),
         published: published::Model::of_text("auto", "model-1", 200_000, 64_000),
         addresses: provider(dialect).addresses(base, "model-1").unwrap(),
         upstream: Arc::new(upstream),
     };
-    Candidate::new(Arc::new(model), credential)
+    Candidate::new(Arc::new(model), credential, None)
 }
 
 fn ask(form: Form, body: impl Into<Bytes>) -> Ask {

@@ -66,10 +66,12 @@ impl Reason {
     }
 }
 
+/// Prices are those of that moment.
 pub fn route(
     snapshot: &Snapshot,
     caller: Caller,
     ask: Ask,
+    now_ms: i64,
     dice: &mut dyn Dice,
 ) -> Result<Plan, NoRoute> {
     let mut candidates = Vec::new();
@@ -84,6 +86,9 @@ pub fn route(
         Err(_) => Reason::Asked,
     };
     keep_the_first(&mut candidates);
+    for it in &mut candidates {
+        it.price = snapshot.price(caller.organization(), &it.model, now_ms).cloned();
+    }
     Ok(Plan { caller, ask, candidates, reason })
 }
 
@@ -150,7 +155,7 @@ fn with_credentials(model: &Arc<Model>, dice: &mut dyn Dice, candidates: &mut Ve
         return;
     }
     for credential in draw::order(&model.upstream.credentials, |it| it.weight, dice) {
-        candidates.push(Candidate::new(model.clone(), credential.clone()));
+        candidates.push(Candidate::new(model.clone(), credential.clone(), None));
     }
 }
 

@@ -47,7 +47,7 @@ fn routed(allowed: Option<&[&str]>, body: &str) -> Result<Plan, NoRoute> {
     let mut key = key(&NewKey::generate(Brand::Live));
     key.allowed_models = allowed.map(|it| it.iter().map(|&it| it.to_owned()).collect());
     let ask = Ask::parse(Form::Chat, Bytes::copy_from_slice(body.as_bytes())).unwrap();
-    route(&snapshot(&fixture()), Caller { key: Arc::new(key) }, ask, &mut Loaded)
+    route(&snapshot(&fixture()), Caller { key: Arc::new(key) }, ask, 0, &mut Loaded)
 }
 
 #[track_caller]
@@ -115,7 +115,7 @@ proptest! {
         fixture.policies = vec![Policy { id, organization: None, name, version: 1, tiers }];
         let ask = Ask::parse(Form::Chat, Bytes::from(r#"{"model":"auto"}"#)).unwrap();
         let caller = Caller { key: Arc::new(key(&NewKey::generate(Brand::Live))) };
-        let plan = route(&snapshot(&fixture), caller, ask, &mut Loaded).unwrap();
+        let plan = route(&snapshot(&fixture), caller, ask, 0, &mut Loaded).unwrap();
         let mut names: Vec<_> = plan.candidates.iter().map(|it| it.model.name.clone()).collect();
         prop_assert_eq!(names.len(), secrets.iter().sum::<usize>().min(MOST_CANDIDATES));
         names.dedup();
@@ -173,7 +173,8 @@ fn a_policy_that_leads_nowhere_says_why() {
     let platform = fixture.upstream(None, &["mini", "far", "own", "big"]).id;
     fixture.upstream(Some(organization), &["own"]).base_url = "https://elsewhere.test".into();
     let disabled = vec![Disabled { upstream: platform, model: Some("mini".into()) }];
-    fixture.tenants = vec![Tenant { organization, limits: Limits::default(), disabled }];
+    let limits = Limits::default();
+    fixture.tenants = vec![Tenant { organization, limits, disabled, books: vec![] }];
     let far = Target { provider: Some("acme".into()), ..target("far") };
     fixture.policies = vec![Policy {
         id: PolicyId::generate(),
@@ -187,7 +188,7 @@ fn a_policy_that_leads_nowhere_says_why() {
     }];
     let ask = Ask::parse(Form::Chat, Bytes::from(r#"{"model":"auto"}"#)).unwrap();
     let caller = Caller { key: Arc::new(record) };
-    let refused = route(&snapshot(&fixture), caller, ask, &mut Loaded).unwrap_err();
+    let refused = route(&snapshot(&fixture), caller, ask, 0, &mut Loaded).unwrap_err();
     assert_eq!((refused.kind(), refused.code()), (Kind::Unavailable, code::NO_ELIGIBLE_MODEL));
     let words = "No model that \"auto\" leads to can take the call: \
                  \"gone\" (nobody serves it at present), \
@@ -213,7 +214,7 @@ fn what_ones_own_provider_is_to_serve_is_asked_for_nowhere_else() {
     let routed = |model: &str| {
         let ask = format!(r#"{{"model":"{model}"}}"#);
         let ask = Ask::parse(Form::Chat, Bytes::from(ask)).unwrap();
-        route(&snapshot, Caller { key: key.clone() }, ask, &mut Loaded)
+        route(&snapshot, Caller { key: key.clone() }, ask, 0, &mut Loaded)
     };
     let refused = routed("gpt-5").unwrap_err();
     assert_eq!((refused.kind(), refused.code()), (Kind::Unavailable, code::NO_ELIGIBLE_MODEL));
@@ -236,12 +237,13 @@ fn what_the_organization_disabled_is_neither_served_nor_led_to() {
     };
     let disabled = vec![disabled(0, "gpt-5-mini"), disabled(0, "gpt-5")];
     let limits = Limits::default();
-    fixture.tenants = vec![Tenant { organization: key.organization, limits, disabled }];
+    fixture.tenants =
+        vec![Tenant { organization: key.organization, limits, disabled, books: vec![] }];
     let (snapshot, key) = (snapshot(&fixture), Arc::new(key));
     let routed = |model: &str| {
         let ask = format!(r#"{{"model":"{model}"}}"#);
         let ask = Ask::parse(Form::Chat, Bytes::from(ask)).unwrap();
-        let plan = route(&snapshot, Caller { key: key.clone() }, ask, &mut Loaded)?;
+        let plan = route(&snapshot, Caller { key: key.clone() }, ask, 0, &mut Loaded)?;
         let first = plan.candidates.first().unwrap();
         Ok::<_, NoRoute>(format!("{}@{}", first.model.name, first.model.upstream.provider))
     };

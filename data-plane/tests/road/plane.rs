@@ -305,6 +305,7 @@ fn image_of(master: &MasterKey, key: &NewKey, addresses: &[SocketAddr]) -> Snaps
         policies: vec![],
         tenants: vec![],
         budgets: Vec::new(),
+        books: Vec::new(),
         projects: vec![],
         revoked: vec![],
     }

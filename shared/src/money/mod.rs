@@ -6,6 +6,7 @@
 
 mod bound;
 mod calendar;
+mod cents;
 mod decimal;
 mod nano;
 mod pico;
@@ -18,11 +19,12 @@ mod unit;
 pub use self::{
     bound::{Bound, CacheWrites},
     calendar::{BadZone, Period, Span, Zone},
+    cents::{Cents, apportion},
     decimal::NotAnAmount,
     nano::Money,
     pico::Pico,
     price::{
-        BadPrice, Class, ContextTier, PinnedPrice, Price, Rates, Schedule, ServiceTier, Terms,
+        BadPrice, Class, ContextTier, Item, PinnedPrice, Price, Rates, Schedule, ServiceTier, Terms,
     },
     split::largest_remainder,
     unit::{BadUnitPrice, UnitPrice},

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Pico, UnitPrice};
+use super::{Pico, UnitPrice, decimal};
 use crate::usage::{MOST_PIECES, MOST_TOKENS, Usage};
 
 /// What is counted and priced apart.
@@ -350,6 +350,21 @@ impl Price {
         picos(applied.times(tokens) + pieces)
     }
 
+    /// The same, class by class: what it is made of, before anything is rounded.
+    pub fn items(&self, usage: &Usage, service_tier: Option<&str>) -> Vec<Item> {
+        let (usage, _) = usage.clamped(MOST_TOKENS);
+        let applied = self.applied(service_tier);
+        let rates = applied.schedule.at(usage.total_input());
+        let item = |class: Class| {
+            let multiplier_bp = if class.is_tokens() { applied.multiplier_bp } else { ONCE };
+            let rate = rates.of(class).unwrap_or_default();
+            Item { class, count: class.count(&usage), rate, multiplier_bp }
+        };
+        let is_used =
+            |it: &Item| it.count > 0 && (it.class != Class::Request || it.rate != UnitPrice::FREE);
+        Class::ALL.into_iter().map(item).filter(is_used).collect()
+    }
+
     /// The classes of a usage that nobody knows the price of. They cost nothing, and are
     /// not free.
     pub fn unpriced(&self, usage: &Usage, service_tier: Option<&str>) -> Vec<Class> {
@@ -393,6 +408,34 @@ fn twice<T, K: PartialEq>(sorted: &[T], key: impl Fn(&T) -> K) -> Option<K> {
 pub(super) fn picos(cost: i128) -> Pico {
     let cost = i64::try_from(cost).expect("the ceilings keep every cost within i64");
     Pico::from_picos(cost)
+}
+
+/// What was used of one class, and at what price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Item {
+    pub class: Class,
+    pub count: u64,
+    rate: UnitPrice,
+    multiplier_bp: u32,
+}
+
+impl Item {
+    /// In pico-dollars, cut: how much of what all of it cost is due to this.
+    pub fn weight(&self) -> u64 {
+        let exact = i128::from(self.count) * i128::from(self.rate.picos());
+        let times = exact * i128::from(self.multiplier_bp) / i128::from(ONCE);
+        u64::try_from(times).expect("the ceilings keep every cost within i64")
+    }
+
+    /// Dollars for one, exactly.
+    pub fn unit_price(&self) -> String {
+        let times = i128::from(self.rate.picos()) * i128::from(self.multiplier_bp);
+        let times = i64::try_from(times).expect("the ceilings keep a price times ten within i64");
+        decimal::written(times, Self::PLACES)
+    }
+
+    /// Of a dollar: those of pico-dollars, and those of a multiplier.
+    const PLACES: u32 = 16;
 }
 
 /// A price, and which one it was.

@@ -10,6 +10,7 @@ mod budget;
 mod key;
 mod places;
 mod policy;
+mod prices;
 mod record;
 mod report;
 mod scope;
@@ -28,6 +29,7 @@ pub use self::{
     key::{Key, Limits, Revoked, RevokedBy, Secret, SecretHash},
     places::{PIECE, Places},
     policy::{Policy, Target, Tier},
+    prices::{BookPrices, DatedPrice, HeldBook, PriceBook, in_force},
     record::{Change, Entity, Record, RecordId},
     report::{OpenBreaker, OpenBreakers, Report},
     scope::{Scope, UnknownScope},
@@ -60,6 +62,8 @@ pub struct Snapshot {
     pub projects: Vec<Project>,
     #[serde(default)]
     pub budgets: Vec<Budget>,
+    #[serde(default)]
+    pub books: Vec<PriceBook>,
     #[serde(default)]
     pub revoked: Vec<Revoked>,
 }

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Budget, Key, Policy, Project, Revoked, Snapshot, Tenant, Upstream};
+use super::{Budget, Key, Policy, PriceBook, Project, Revoked, Snapshot, Tenant, Upstream};
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,6 +13,7 @@ pub enum Entity {
     Project,
     Key,
     Budget,
+    PriceBook,
     /// A key that opens nothing any more. Proxies older than it carry it as one of the next.
     Revoked,
     /// What a newer control plane publishes and we do not know: the checksum of its name.
@@ -21,13 +22,14 @@ pub enum Entity {
 }
 
 impl Entity {
-    const KNOWN: [(Self, &'static str); 7] = [
+    const KNOWN: [(Self, &'static str); 8] = [
         (Self::Upstream, "upstream"),
         (Self::Policy, "policy"),
         (Self::Organization, "organization"),
         (Self::Project, "project"),
         (Self::Key, "key"),
         (Self::Budget, "budget"),
+        (Self::PriceBook, "price_book"),
         (Self::Revoked, "revoked"),
     ];
 
@@ -44,6 +46,7 @@ impl Entity {
             Self::Project => "project",
             Self::Key => "key",
             Self::Budget => "budget",
+            Self::PriceBook => "price_book",
             Self::Revoked => "revoked",
             Self::Unknown(_) => "unknown",
         }
@@ -59,6 +62,7 @@ impl Entity {
             | Self::Project
             | Self::Key
             | Self::Budget
+            | Self::PriceBook
             | Self::Revoked => crc32fast::hash(self.name().as_bytes()),
         }
     }
@@ -117,6 +121,9 @@ impl Snapshot {
         }
         for it in &self.budgets {
             add(Entity::Budget, it.id.uuid(), serde_json::to_string::<Budget>(it))?;
+        }
+        for it in &self.books {
+            add(Entity::PriceBook, it.id.uuid(), serde_json::to_string::<PriceBook>(it))?;
         }
         for it in &self.revoked {
             add(Entity::Revoked, it.id.uuid(), serde_json::to_string::<Revoked>(it))?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Limits;
+use super::{HeldBook, Limits};
 use crate::ids::{CostCenterId, OrganizationId, ProjectId, TeamId, UpstreamId};
 
 /// What holds for all of an organization. One for which nothing does has no record.
@@ -13,6 +13,9 @@ pub struct Tenant {
     /// What of the platform's its calls do not go to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disabled: Vec<Disabled>,
+    /// The books that say what it pays for the platform's models, the first that says so first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub books: Vec<HeldBook>,
 }
 
 /// A model at an upstream that an organization does not want, or all that it serves.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::base64_bytes;
+use super::{DatedPrice, base64_bytes};
 use crate::{
     ids::{CredentialId, OrganizationId, UpstreamId},
     money::PinnedPrice,
@@ -123,6 +123,9 @@ pub struct Model {
     /// What it costs. A model without a price is not served where a hard budget is to hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<PinnedPrice>,
+    /// What it will cost, and from when on, in the order in which it was written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub planned: Vec<DatedPrice>,
 }
 
 impl Model {
@@ -146,6 +149,7 @@ impl Model {
             successor: None,
             created: None,
             price: None,
+            planned: Vec::new(),
         }
     }
 }

@@ -3,8 +3,8 @@
 //! A split holds from a day until the day of the project's next one, and is replaced as
 //! a whole. Its shares are basis points; what they leave is unallocated, which is shown
 //! wherever the split is. So is what goes to a cost center on days on which that one
-//! does not receive. The past may be replaced too: nothing is invoiced yet that would
-//! forbid it.
+//! does not receive. The past may be replaced too, but not the days of a month that is closed:
+//! they are invoiced.
 
 mod api;
 mod basis_points;
@@ -238,6 +238,8 @@ pub enum SplitError {
     BadDay(#[from] BadDay),
     #[error("the split is in force already: replace it, or plan another one")]
     InForce,
+    #[error("that day is in a month that is closed and invoiced: choose a later one")]
+    Closed,
     #[error(transparent)]
     Project(#[from] ProjectError),
     #[error("the store of splits failed")]
@@ -257,6 +259,7 @@ impl Classified for SplitError {
             | Self::TooMany
             | Self::MoreThanTheWhole(_)
             | Self::BadDay(_)
+            | Self::Closed
             | Self::Refused(_) => Kind::Invalid,
             Self::InForce => Kind::Conflict,
             Self::Project(error) => error.kind(),
@@ -275,6 +278,7 @@ impl Classified for SplitError {
             | Self::BadDay(_)
             | Self::Refused(_)
             | Self::InForce
+            | Self::Closed
             | Self::Store(_) => self.kind().code(),
         }
     }
@@ -289,7 +293,7 @@ impl Classified for SplitError {
                 vec![Problem { field: "shares", message: self.to_string() }]
             }
             Self::Refused(problems) => problems.list().to_vec(),
-            Self::BadDay(_) => {
+            Self::BadDay(_) | Self::Closed => {
                 vec![Problem { field: "effective_from", message: self.to_string() }]
             }
             Self::InForce | Self::Project(_) | Self::Store(_) => Vec::new(),

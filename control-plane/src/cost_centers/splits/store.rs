@@ -164,7 +164,7 @@ pub(super) async fn replace(
     project: ProjectId,
     plan: &Plan,
 ) -> Result<(), SplitError> {
-    delete(conn, organization, project, plan.effective_from).await?;
+    delete(conn, organization, project, plan.effective_from).await.map_err(refused)?;
     sqlx::query!(
         "INSERT INTO project_splits (organization_id, project_id, effective_from)
          VALUES ($1, $2, $3)",
@@ -173,7 +173,8 @@ pub(super) async fn replace(
         plan.effective_from as Day,
     )
     .execute(&mut *conn)
-    .await?;
+    .await
+    .map_err(refused)?;
     let centers: Vec<_> = plan.shares.keys().map(|it| it.uuid()).collect();
     let points: Vec<_> = plan.shares.values().map(|it| it.get()).collect();
     sqlx::query!(
@@ -214,10 +215,12 @@ pub(super) async fn delete(
     Ok(())
 }
 
-/// TP002 is what the database says to shares of more than the whole.
+/// TP002 is what the database says to shares of more than the whole, and TP015 to a split of days
+/// that were invoiced.
 fn refused(error: sqlx::Error) -> SplitError {
     match error.as_database_error().and_then(|it| it.code()) {
         Some(it) if it == "TP002" => SplitError::MoreThanTheWhole(None),
+        Some(it) if it == "TP015" => SplitError::Closed,
         _ => SplitError::Store(error),
     }
 }

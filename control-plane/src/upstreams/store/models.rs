@@ -15,7 +15,7 @@ pub(in crate::upstreams) async fn models(
 ) -> Result<Vec<OfferedModel>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
-        SELECT app.model_of(m) AS "model!: Json<Model>",
+        SELECT app.offered_model(m, $1) AS "model!: Json<Model>",
                m.enabled AND NOT EXISTS (
                    SELECT FROM disabled_models d
                     WHERE d.organization_id = $1 AND d.upstream_id = m.upstream_id
@@ -160,7 +160,7 @@ pub(in crate::upstreams) async fn catalogue(
         r#"
         SELECT u.id AS "provider: UpstreamId", u.name AS provider_name, u.vendor, u.region,
                u.organization_id IS NULL AS "is_platforms!",
-               app.model_of(m) AS "model!: Json<Model>", m.enabled,
+               app.offered_model(m, $1) AS "model!: Json<Model>", m.enabled,
                EXISTS (SELECT FROM disabled_models d
                         WHERE d.organization_id = $1 AND d.upstream_id = u.id
                           AND d.model IS NULL) AS "is_provider_unwanted!",

@@ -19,15 +19,20 @@ async fn a_vendor_and_a_key_are_enough(root: PgPool) {
     admin.get("/orgs/ours/providers").await.says(StatusCode::OK, "No providers of your own yet");
     admin.get("/orgs/ours/providers/new").await.says(StatusCode::OK, "DeepSeek");
     let page = admin.get("/orgs/ours/providers/new?vendor=deepseek").await;
-    page.says(StatusCode::OK, "deepseek-reasoner");
-    let form = [("vendor", "deepseek"), ("secret", SECRET), ("models", "deepseek-chat")];
+    page.says(StatusCode::OK, "deepseek-v4-pro");
+    let form = [("vendor", "deepseek"), ("secret", SECRET), ("models", "deepseek-v4-flash")];
     let answer = admin.post("/orgs/ours/providers", &form).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.body);
     let page = admin.get(&answer.location.unwrap()).await;
-    page.says(StatusCode::OK, "deepseek-chat");
+    page.says(StatusCode::OK, "deepseek-v4-flash");
     page.says(StatusCode::OK, "…WXYZ");
-    assert!(!page.body.contains("deepseek-reasoner"), "only what was chosen");
+    assert!(!page.body.contains("edit?name=deepseek-v4-pro"), "only what was chosen");
     assert!(!page.body.contains("0123456789"), "the key is never shown again");
+    // The rest is a click away.
+    let form = page.body.split("action=\"").find(|it| it.contains("/models/known")).unwrap();
+    let answer = admin.post(form.split('"').next().unwrap(), &[]).await;
+    let page = admin.get(answer.location.unwrap().split('?').next().unwrap()).await;
+    page.says(StatusCode::OK, "edit?name=deepseek-v4-pro");
 }
 
 #[sqlx::test(migrations = "../migrations")]

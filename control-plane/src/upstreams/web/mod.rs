@@ -77,6 +77,8 @@ struct UpstreamPage {
     dialect: &'static str,
     credentials: Vec<CredentialLine>,
     models: Vec<ModelLine>,
+    /// What the catalogue knows of the vendor's models beside those.
+    missing: Vec<String>,
     /// Whether it is the reader's to change,
     may_change: bool,
     /// and to enable and disable: for their organization, where it is the platform's.
@@ -452,6 +454,10 @@ async fn page<P>(
                 let left = left_alone.remove(&it.id);
                 CredentialLine::of(it, left, zone)
             })
+            .collect(),
+        missing: super::models::missing(&upstream.vendor, &models)
+            .into_iter()
+            .map(|it| it.name)
             .collect(),
         models: models.into_iter().map(ModelLine::of).collect(),
         may_change: upstream.is_ours() && grant.may(Permission::ManageProviders),

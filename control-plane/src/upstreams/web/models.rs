@@ -10,10 +10,10 @@ use crate::{
     access::{Doors, Grant, may},
     upstreams::{
         OfferedModel, Upstream, UpstreamError, commit, find,
-        models::{checked, one, put, remove, set_enabled},
+        models::{add_known, checked, one, put, remove, set_enabled},
         words::{CAPABILITIES, MODALITIES, chosen, name_of},
     },
-    web::{Failure, Form, Frame, Page, Problems, Search, Section, or_problems},
+    web::{Failure, Form, Frame, Nothing, Page, Problems, Search, Section, or_problems},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -21,6 +21,7 @@ pub fn doors(doors: &mut Doors) {
     doors.post("/orgs/{org}/providers/{provider}/models", save);
     doors.post("/orgs/{org}/providers/{provider}/models/enable", switch);
     doors.post("/orgs/{org}/providers/{provider}/models/remove", forget);
+    doors.post("/orgs/{org}/providers/{provider}/models/known", add_all_known);
 }
 
 #[derive(Template)]
@@ -148,6 +149,7 @@ impl ModelForm {
             output: chosen(&MODALITIES, &self.output),
             deprecated_on: given(&self.deprecated_on),
             successor: given(&self.successor),
+            planned: Vec::new(),
             created: None,
             price: None,
         });
@@ -214,6 +216,22 @@ async fn forget(
     remove(&mut work, upstream, &form.name).await?;
     commit(&grant, work).await?;
     Ok(back(&grant, upstream, "Model removed"))
+}
+
+async fn add_all_known(
+    grant: Grant<may::ManageProviders>,
+    path: Path<(String, String)>,
+    _: Form<Nothing>,
+) -> Result<HttpResponse, Failure> {
+    let upstream = upstream_in(&path.1)?;
+    let mut work = grant.begin().await?;
+    let notice = match add_known(&mut work, upstream).await? {
+        0 => "The catalogue knows no more models".to_owned(),
+        1 => "1 model added".to_owned(),
+        more => format!("{more} models added"),
+    };
+    commit(&grant, work).await?;
+    Ok(back(&grant, upstream, &notice))
 }
 
 async fn model_page<P>(

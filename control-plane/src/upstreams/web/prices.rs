@@ -7,14 +7,16 @@ use shared::{
     ids::UpstreamId,
     money::{BadPrice, Class, Price, Rates},
 };
+use time::OffsetDateTime;
 
 use super::upstream_in;
 use crate::{
     access::{Doors, Grant, Permission, may},
     upstreams::{
-        Upstream, commit, find,
+        Source, Upstream, commit, find,
         models::one,
         prices::{Revision, history, own, read, set, with, written},
+        source_of,
         words::grouped,
     },
     web::{
@@ -42,6 +44,8 @@ struct PricePage {
     tiers: String,
     is_priced: bool,
     history: Vec<Line>,
+    /// Where what the catalogue lists is from.
+    source: Option<Source<'static>>,
     problems: Problems,
 }
 
@@ -58,6 +62,7 @@ struct Field {
 struct Line {
     revision: Revision,
     since: Moment,
+    is_planned: bool,
 }
 
 impl Line {
@@ -247,8 +252,10 @@ async fn page<P>(
         table.iter().map(field).collect()
     };
     let (tokens, others, pieces) = (fields(&TOKENS), fields(&OTHERS), fields(&PIECES));
+    let now = OffsetDateTime::now_utc();
     let line = |revision: Revision| Line {
-        since: Moment::new(revision.created_at, grant.zone()),
+        since: Moment::new(revision.valid_from, grant.zone()),
+        is_planned: revision.valid_from > now,
         revision,
     };
     Ok(PricePage {
@@ -262,6 +269,7 @@ async fn page<P>(
         tokens,
         others,
         pieces,
+        source: source_of(&upstream.vendor, &model.name),
         upstream,
         model: model.name,
         history: history.into_iter().map(line).collect(),

@@ -577,7 +577,7 @@ fn what_may_have_been_written(here: &Path) {
 }
 
 /// What is on its disk, where nobody has it any more.
-fn left_behind(died: &Meter, there: &Path, here: &Path) -> PathBuf {
+pub(super) fn left_behind(died: &Meter, there: &Path, here: &Path) -> PathBuf {
     let epoch = died.epoch().to_string();
     let (left, copy) = (there.join(&epoch), here.join(&epoch));
     std::fs::create_dir_all(&copy).unwrap();
@@ -726,7 +726,7 @@ async fn a_process_that_dies_at_once_is_found_by_what_it_holds() {
 }
 
 /// A directory that is gone with the test.
-struct Root(PathBuf);
+pub(super) struct Root(pub PathBuf);
 
 impl Drop for Root {
     fn drop(&mut self) {

@@ -1,13 +1,24 @@
 //! What a process says to a store that lost something, and learns.
 
-use super::*;
+use std::path::Path;
+
+use shared::counters::Epoch;
+
+use super::{
+    ends::{Root, left_behind},
+    *,
+};
 
 impl Fixture {
     /// As a store is that was lost and healed, and waits for a process.
     async fn learns_from(&mut self, proxy: &Arc<Meter>) {
+        self.learns_of(proxy.epoch()).await;
+    }
+
+    async fn learns_of(&mut self, epoch: Epoch) {
         let (places, shard) = (self.places(), self.shard());
-        let () = self.redis.del(places.holds(shard, proxy.epoch())).await.unwrap();
-        for field in ["until".to_owned(), proxy.epoch().to_string()] {
+        let () = self.redis.del(places.holds(shard, epoch)).await.unwrap();
+        for field in ["until".to_owned(), epoch.to_string()] {
             let () = self.redis.hset(places.awaited(shard), field, 1).await.unwrap();
         }
         let far = START + DAY;
@@ -65,4 +76,33 @@ async fn who_departs_and_holds_nothing_is_waited_for_by_nobody() {
     proxy.departs().await;
     let count: u64 = fixture.redis.zcard(&living).await.unwrap();
     assert_eq!(count, 0);
+}
+
+/// A store that went back may wait for a process of which all was settled since.
+#[tokio::test]
+async fn whoever_took_over_speaks_for_whom_it_has_outlived() {
+    let mut fixture = Fixture::new().await;
+    fixture.budget(BudgetScope::Organization, Period::Day, 1_000_000_000);
+    let root = Root(std::env::temp_dir().join(format!("turnpike-{}", RequestId::generate())));
+    let (there, here) = (root.0.join("there"), root.0.join("here"));
+    let proxy = fixture.proxy().await;
+    let begin = |at: &Path| {
+        Meter::begin(Some(at), 256 << 20, proxy.limiter.clone(), proxy.metrics.clone()).unwrap()
+    };
+    let died = begin(&there);
+    fixture.call(&died, BODY).await.unwrap().answered(10, 20);
+    died.leave().await;
+    let (epoch, copy) = (died.epoch(), left_behind(&died, &there, &here));
+    let next = begin(&here);
+    next.leave().await;
+    let durable = fixture.places().durable(fixture.shard());
+    let () = fixture.redis.clone().hset(durable, epoch.to_string(), 1).await.unwrap();
+    next.look_now().await;
+    assert!(!copy.exists());
+    fixture.learns_of(epoch).await;
+    // Each shard has its turn.
+    for _ in 0..5 {
+        next.look_now().await;
+    }
+    assert!(!fixture.is_awaited().await);
 }

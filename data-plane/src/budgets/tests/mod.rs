@@ -183,7 +183,11 @@ impl Fixture {
         catalogue.upstream(None, &[]).models = vec![self.model.clone()];
         let snapshot = snapshot(&catalogue);
         let model = snapshot.serving(self.key().organization, &self.model.name).next().unwrap();
-        vec![Candidate::new(model.clone(), model.upstream.credentials[0].clone())]
+        vec![Candidate::new(
+            model.clone(),
+            model.upstream.credentials[0].clone(),
+            model.prices.at(0).cloned(),
+        )]
     }
 
     /// A call that has begun, and whether it was let through.

@@ -13,7 +13,11 @@ fn candidate(change: impl FnOnce(&mut Published)) -> Candidate {
     catalogue.upstream(None, &[]).models = vec![model];
     let snapshot = snapshot(&catalogue);
     let model = snapshot.serving(shared::ids::OrganizationId::generate(), "gpt-5").next().unwrap();
-    Candidate::new(model.clone(), model.upstream.credentials[0].clone())
+    Candidate::new(
+        model.clone(),
+        model.upstream.credentials[0].clone(),
+        model.prices.at(0).cloned(),
+    )
 }
 
 #[track_caller]
@@ -56,7 +60,8 @@ fn a_bound_is_what_the_call_may_use() {
     catalogue.upstreams[0].models[0].capabilities = thinks;
     let snapshot = snapshot(&catalogue);
     let model = snapshot.serving(shared::ids::OrganizationId::generate(), "qwen3").next().unwrap();
-    let thinking = Candidate::new(model.clone(), model.upstream.credentials[0].clone());
+    let credential = model.upstream.credentials[0].clone();
+    let thinking = Candidate::new(model.clone(), credential, model.prices.at(0).cloned());
     check(Form::Chat, &short, &thinking, (bytes(&short), 1_007));
     // Of a model that says nothing of itself.
     let silent = candidate(|it| (it.context_length, it.max_output_tokens) = (500, 0));

@@ -312,7 +312,7 @@ fn an_image_with_a_bad_record_leaves_the_good_one_too() {
         tiers: vec![],
     };
     let limits = Limits { concurrent: Some(7), ..Limits::default() };
-    let tenant = Tenant { organization, limits, disabled: vec![] };
+    let tenant = Tenant { organization, limits, disabled: vec![], books: vec![] };
     let mut fixture = Fixture::default();
     let own = fixture.upstream(Some(organization), &["own"]).clone();
     let platforms = fixture.upstream(None, &["shared"]).clone();

@@ -1,0 +1,238 @@
+//! What the demo's programs might have used last month and this one, made up: so that last month
+//! is closed and invoiced, and this one is a draft.
+
+use shared::{
+    counters::{Epoch, Shard},
+    event::{Attempt, Event, Line, Outcome, Server, SettlementId, UsageSource},
+    ids::{ApiKeyId, CredentialId, OrganizationId, ProjectId, ProxyId, RequestId, UpstreamId},
+    money::{Cents, Money, PinnedPrice},
+    snapshot::Model,
+    usage::Usage,
+};
+use sqlx::PgPool;
+use time::{Duration, OffsetDateTime};
+
+use super::DemoError;
+use crate::{
+    access::{Actor, Origin, Work},
+    audit,
+    billing::{self, Month, Seller, Settings, Terms},
+    invoices, keys, ledger,
+    ledger::credits::{self, CreditKind, NewCredit},
+    upstreams::{self, models},
+    usage,
+    web::Span,
+};
+
+/// A process that was none of ours, whose numbers nobody else has.
+const EPOCH: Epoch = Epoch(0xdec0_de00_0000_0001);
+/// How many calls there were each day.
+const A_DAY: u32 = 24;
+
+/// A model that the simulator serves, with its price.
+struct Served {
+    upstream: UpstreamId,
+    model: Model,
+    price: PinnedPrice,
+}
+
+/// Makes the demo's books where there are none yet.
+pub async fn keep(
+    db: &PgPool,
+    organization: OrganizationId,
+    owner: &Actor,
+) -> Result<(), DemoError> {
+    let mut work = Work::begin(db, organization, owner.clone(), Origin::internal()).await?;
+    let credit = NewCredit {
+        kind: CreditKind::Promotional,
+        name: "Welcome credit".to_owned(),
+        priority: 10,
+        amount: Cents::from_cents(500),
+        effective_on: Month::at(OffsetDateTime::now_utc()).previous().first(),
+        expires_on: None,
+        reference: String::new(),
+    };
+    if credits::grant(&mut work, &credit, "demo").await?.is_none() {
+        return Ok(());
+    }
+    let settings = Settings {
+        legal_name: "Northwind Labs GmbH".to_owned(),
+        address: "Speicherstraße 12\n20457 Hamburg\nGermany".to_owned(),
+        tax_id: "DE123456789".to_owned(),
+        purchase_order: "PO-2026-0417".to_owned(),
+        ..Settings::default()
+    };
+    billing::change_settings(&mut work, settings).await?;
+    let terms = Terms { tax_name: "VAT".to_owned(), tax_basis_points: 1_900, ..Terms::default() };
+    billing::change_terms(&mut work, terms).await?;
+    let every = keys::Filter { which: keys::Which::All, project: None, span: Span::long(None) };
+    let keys = keys::list(&mut work, &every).await?.items;
+    let keys: Vec<_> = keys.iter().map(|it| (it.project, it.id)).collect();
+    work.commit().await?;
+
+    let served = served(db).await?;
+    let now = OffsetDateTime::now_utc();
+    let month = Month::at(now).previous();
+    if !keys.is_empty() && !served.is_empty() {
+        let events = calls(organization, &keys, &served, month.starts_at(), now);
+        tell(db, &events).await?;
+    }
+    while ledger::charge_due(db).await? > 0 {}
+    let mut tx = db.begin().await?;
+    if billing::seller(&mut tx).await?.is_none() {
+        billing::change_seller(&mut tx, &Actor::System, Origin::internal(), seller()).await?;
+    }
+    tx.commit().await?;
+    let mut work = Work::begin(db, organization, Actor::System, Origin::internal()).await?;
+    invoices::close(&mut work, month, "The demo’s first month", "Turnpike").await?;
+    work.commit().await?;
+    Ok(())
+}
+
+fn seller() -> Seller {
+    Seller {
+        name: "Turnpike Demo Ltd".to_owned(),
+        address: "1 Toll House Lane\nBristol BS1 4ST\nUnited Kingdom".to_owned(),
+        tax_id: "GB 000 0000 00".to_owned(),
+        series: "DEMO".to_owned(),
+        remittance: "This is a demo: there is nothing to pay, and nowhere to pay it to.".to_owned(),
+        contact: "billing@turnpike.invalid".to_owned(),
+    }
+}
+
+/// The simulator's models that cost something.
+async fn served(db: &PgPool) -> Result<Vec<Served>, DemoError> {
+    let mut work = Work::begin(db, audit::PLATFORM, Actor::System, Origin::internal()).await?;
+    let mut served = Vec::new();
+    for upstream in upstreams::list(&mut work).await? {
+        if upstream.vendor != "simulator" {
+            continue;
+        }
+        for it in models::list(&mut work, upstream.id).await? {
+            let Some(price) = it.model.price.clone() else { continue };
+            served.push(Served { upstream: upstream.id, model: it.model, price });
+        }
+    }
+    Ok(served)
+}
+
+/// Those of each day up to the hour that is not over.
+fn calls(
+    organization: OrganizationId,
+    keys: &[(ProjectId, ApiKeyId)],
+    served: &[Served],
+    from: OffsetDateTime,
+    now: OffsetDateTime,
+) -> Vec<Event> {
+    let proxy = ProxyId::generate();
+    let until = ledger::charged_until(now);
+    let (mut events, mut turn) = (Vec::new(), 0_u32);
+    loop {
+        let (day, place) = (turn / A_DAY, turn % A_DAY);
+        // Strides that share no factor, so that everything meets everything.
+        let nth = turn;
+        let draw = |stride: u32, below: u32| nth.wrapping_mul(stride) % 10_007 % below;
+        let at = from + Duration::days(day.into()) + Duration::minutes((place * 59 + 7).into());
+        if at >= until {
+            return events;
+        }
+        turn += 1;
+        let pick = |stride, of: usize| {
+            usize::try_from(draw(stride, u32::try_from(of).unwrap_or(1))).unwrap_or_default()
+        };
+        let (project, key) = keys[pick(37, keys.len())];
+        let it = &served[pick(53, served.len())];
+        let usage = Usage {
+            input: (2_000 + draw(431, 9_000) * 2).into(),
+            output: (300 + draw(593, 1_500)).into(),
+            ..Usage::default()
+        };
+        let whose = (organization, project, key);
+        events.push(call(proxy, whose, it, usage, (at, turn.into())));
+    }
+}
+
+fn call(
+    proxy: ProxyId,
+    (organization, project, key): (OrganizationId, ProjectId, ApiKeyId),
+    it: &Served,
+    usage: Usage,
+    (at, number): (OffsetDateTime, u64),
+) -> Event {
+    let cost = it.price.price.cost(&usage, None);
+    let credential = CredentialId::generate();
+    let name = &it.model.name;
+    let line = Line {
+        model: name.clone(),
+        upstream: it.upstream,
+        provider: "simulator".to_owned(),
+        credential,
+        usage,
+        source: UsageSource::Upstream,
+        service_tier: None,
+        price: Some(it.price.revision),
+        cost,
+    };
+    Event {
+        request: RequestId::generate(),
+        proxy,
+        organization,
+        project,
+        key,
+        endpoint: "chat".into(),
+        asked: name.clone(),
+        policy: None,
+        reason: Some("asked".into()),
+        served: Some(Server {
+            model: name.clone(),
+            upstream_model: it.model.upstream_name.clone(),
+            upstream: it.upstream,
+            provider: "simulator".to_owned(),
+            credential,
+        }),
+        attempts: vec![Attempt {
+            provider: "simulator".to_owned(),
+            model: name.clone(),
+            outcome: "answered".into(),
+            status: Some(200),
+            took_ms: 800,
+        }],
+        outcome: Outcome::Success,
+        status: 200,
+        error: None,
+        stream: false,
+        usage,
+        usage_source: UsageSource::Upstream,
+        started_at: at,
+        first_byte_ms: Some(240),
+        total_ms: 800,
+        client: Some("openai-python".into()),
+        tags: [("demo".to_owned(), "made up".to_owned())].into(),
+        settlement: Some(SettlementId { epoch: EPOCH, number }),
+        billed_at_ms: at.unix_timestamp() * 1_000,
+        lines: vec![line],
+        cost: cost.to_money(),
+        counted: Vec::new(),
+        overrun: Money::ZERO,
+    }
+}
+
+/// Into the meter, as the ingester does it. The request log keeps no such old calls.
+async fn tell(db: &PgPool, events: &[Event]) -> Result<(), DemoError> {
+    let mut tx = db.begin().await?;
+    for part in events.chunks(500) {
+        let days = part.iter().filter_map(usage::billed_on);
+        let (first, last) = (days.clone().min(), days.max());
+        if let Some((first, last)) = first.zip(last) {
+            usage::make_days(&mut tx, first, last).await?;
+        }
+        usage::add(&mut tx, &part.iter().collect::<Vec<_>>()).await?;
+        let settled: Vec<_> = part
+            .iter()
+            .filter_map(|it| Some((Shard::of(it.organization), it.settlement?)))
+            .collect();
+        usage::advance(&mut tx, &settled).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}

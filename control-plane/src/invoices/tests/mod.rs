@@ -1,0 +1,69 @@
+mod arithmetic;
+mod downloads;
+mod lifecycle;
+mod whole_month;
+
+use std::collections::BTreeMap;
+
+use shared::ids::OrganizationId;
+use sqlx::PgPool;
+
+use super::*;
+use crate::{
+    billing::{Settings, Terms},
+    testing::books::seller,
+};
+
+/// A basis without any usage.
+pub(super) fn basis(organization: OrganizationId, month: Month) -> Basis {
+    Basis {
+        organization,
+        organization_name: "Ours".to_owned(),
+        month,
+        issued_on: month.end(),
+        seller: Some(seller()),
+        settings: Settings::default(),
+        terms: Terms::default(),
+        names: BTreeMap::new(),
+        charged: Vec::new(),
+        splits: BTreeMap::new(),
+        credits: Vec::new(),
+        calls: 0,
+    }
+}
+
+/// An invoice of an organization, for tests that need one there.
+pub(crate) async fn plant(root: &PgPool, organization: OrganizationId) -> InvoiceId {
+    let month: Month = "2026-01".parse().unwrap();
+    let (id, posting) = (InvoiceId::generate(), PostingId::generate());
+    let mut document = draw::empty(&basis(organization, month)).document;
+    document.number = Some(id.to_string());
+    document.total = Cents::from_cents(500);
+    document.due = document.total;
+    sqlx::query(
+        "INSERT INTO ledger_postings
+         VALUES ($1, $2, 'invoice', $3, 'planted', now())",
+    )
+    .bind(organization)
+    .bind(posting)
+    .bind(id.to_string())
+    .execute(root)
+    .await
+    .unwrap();
+    sqlx::query(
+        r"INSERT INTO invoices (organization_id, id, number, kind, month, scope, title, total_cents,
+                                due_cents, posting_id, due_on, document, details, hash)
+          VALUES ($1, $2, $3, 'invoice', $4, 'organization', 'All projects', 500, 500, $5,
+                  '2026-03-01', $6, '[]', sha256(convert_to($6 || E'\n[]', 'UTF8')))",
+    )
+    .bind(organization)
+    .bind(id)
+    .bind(id.to_string())
+    .bind(month)
+    .bind(posting)
+    .bind(serde_json::to_string(&document).unwrap())
+    .execute(root)
+    .await
+    .unwrap();
+    id
+}

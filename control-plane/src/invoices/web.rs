@@ -1,0 +1,479 @@
+//! Finance's pages of invoices, and the files that can be had of each.
+
+use actix_web::{HttpResponse, web::Path};
+use askama::Template;
+use serde::Deserialize;
+use shared::{
+    ids::{InvoiceId, ProjectId},
+    money::Cents,
+};
+use time::{Date, OffsetDateTime};
+
+use super::{
+    Invoice, InvoiceError, Payment, State,
+    document::{Document, Kind, Section},
+    drafts,
+    files::{self, Told},
+    find, invoice_in, list, month_in, store, told,
+};
+use crate::{
+    access::{Doors, Grant, Work, may},
+    billing::Month,
+    web::{
+        self, After, Failure, Frame, Moment, Page, Pager, Problems, Search, Section as Place, Span,
+        optional,
+    },
+};
+
+pub fn doors(doors: &mut Doors) {
+    doors.get("/orgs/{org}/invoices", show_all);
+    doors.get("/orgs/{org}/invoices.zip", year);
+    doors.get("/orgs/{org}/invoices/draft", draft);
+    doors.get("/orgs/{org}/invoices/draft/document", draft_document);
+    doors.get("/orgs/{org}/invoices/draft/download", draft_file);
+    doors.get("/orgs/{org}/invoices/{invoice}", show);
+    doors.get("/orgs/{org}/invoices/{invoice}/document", document);
+    doors.get("/orgs/{org}/invoices/{invoice}/download", file);
+}
+
+/// Which months are drafts: those with something charged, and this one.
+#[derive(Template)]
+#[template(path = "invoices/list.html")]
+struct InvoicesPage {
+    frame: Frame,
+    drafts: Vec<DraftRow>,
+    rows: Vec<Row>,
+    years: Vec<i32>,
+    pager: Pager,
+}
+
+struct DraftRow {
+    month: Month,
+    count: usize,
+    total: Cents,
+    is_over: bool,
+}
+
+pub(super) struct Row {
+    pub invoice: Invoice,
+    pub state: State,
+    pub issued: Moment,
+}
+
+impl Row {
+    pub fn new(invoice: Invoice, zone: &str, today: Date) -> Self {
+        let (state, issued) = (invoice.state(today), Moment::new(invoice.issued_at, zone));
+        Self { invoice, state, issued }
+    }
+
+    pub fn due_on(&self) -> String {
+        web::day(self.invoice.due_on)
+    }
+}
+
+#[derive(Template)]
+#[template(path = "invoices/show.html")]
+struct InvoicePage {
+    frame: Frame,
+    row: Row,
+    shown: Shown,
+    /// Where its documents and files are.
+    path: String,
+    query: String,
+    payments: Vec<PaidRow>,
+    notes: Vec<Row>,
+    refers_to: Option<Invoice>,
+}
+
+struct PaidRow {
+    payment: Payment,
+    day: String,
+}
+
+#[derive(Template)]
+#[template(path = "invoices/draft.html")]
+struct DraftPage {
+    frame: Frame,
+    month: Month,
+    others: Vec<OtherDraft>,
+    shown: Shown,
+    path: String,
+    query: String,
+    charged_until: Moment,
+}
+
+/// Another draft of the month.
+struct OtherDraft {
+    title: String,
+    total: Cents,
+    address: String,
+    is_present: bool,
+}
+
+/// For printing, and to keep: nothing around it.
+#[derive(Template)]
+#[template(path = "invoices/document.html")]
+struct DocumentPage {
+    frame: Frame,
+    shown: Shown,
+    back: String,
+}
+
+/// A document as pages show it, or what is one project's of it.
+pub(super) struct Shown {
+    told: Told,
+}
+
+impl Shown {
+    pub fn new(told: Told) -> Self {
+        Self { told }
+    }
+
+    pub fn document(&self) -> &Document {
+        &self.told.document
+    }
+
+    pub fn sections(&self) -> Vec<&Section> {
+        self.told.sections().collect()
+    }
+
+    /// The project, of a part of an invoice.
+    pub fn scope(&self) -> String {
+        match self.sections().first() {
+            Some(section) if self.is_part() => section.name.clone(),
+            Some(_) | None => self.document().scope.title(),
+        }
+    }
+
+    pub fn title(&self) -> String {
+        let document = self.document();
+        match &document.number {
+            Some(number) => format!("{} {number}", document.kind.title()),
+            None => format!("Draft of {}", document.month.title()),
+        }
+    }
+
+    pub fn is_note(&self) -> bool {
+        self.document().kind == Kind::CreditNote
+    }
+
+    /// Whether only one project's part is shown.
+    pub fn is_part(&self) -> bool {
+        self.told.only.is_some()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.document().sections.is_empty() && self.document().own.is_empty()
+    }
+
+    pub fn part_total(&self) -> Cents {
+        self.told.sections().map(|it| it.amount).sum()
+    }
+
+    pub fn grouped(&self, number: &i64) -> String {
+        crate::requests::grouped(number.unsigned_abs())
+    }
+
+    /// How much of what is billed nobody but us counted, as a percentage.
+    pub fn estimated(&self) -> Option<String> {
+        let Document { estimated_nano, usage_nano, .. } = self.document();
+        if estimated_nano.nanos() == 0 {
+            return None;
+        }
+        let whole = i128::from(usage_nano.nanos().max(1));
+        let points = i128::from(estimated_nano.nanos()) * 10_000 / whole;
+        Some(format!("{}.{:02} %", points / 100, points % 100))
+    }
+
+    pub fn rounding(&self) -> String {
+        let Document { usage, usage_nano, .. } = self.document();
+        let apart = usage.nanos() - i128::from(usage_nano.nanos());
+        let nanos = i64::try_from(apart).unwrap_or_default();
+        shared::money::Money::from_nanos(nanos).to_string()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    #[serde(default)]
+    month: String,
+    /// Which of several drafts.
+    #[serde(default)]
+    part: usize,
+    #[serde(default)]
+    project: String,
+    #[serde(default)]
+    format: String,
+}
+
+#[derive(Clone, Copy)]
+enum Format {
+    Csv,
+    Lines,
+    Focus,
+    Json,
+}
+
+impl Which {
+    fn month(&self) -> Result<Month, InvoiceError> {
+        match self.month.as_str() {
+            "" => Ok(Month::at(OffsetDateTime::now_utc())),
+            text => month_in(text),
+        }
+    }
+
+    fn project(&self) -> Result<Option<ProjectId>, InvoiceError> {
+        optional(&self.project).map_err(|_| InvoiceError::NotFound)
+    }
+
+    fn format(&self) -> Result<Format, Problems> {
+        match self.format.as_str() {
+            "" | "csv" => Ok(Format::Csv),
+            "lines" => Ok(Format::Lines),
+            "focus" => Ok(Format::Focus),
+            "json" => Ok(Format::Json),
+            _ => Err(Problems::one("format", "choose csv, lines, focus or json")),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Year {
+    year: Option<i32>,
+}
+
+async fn show_all(
+    grant: Grant<may::ViewInvoices>,
+    query: Search<After<InvoiceId>>,
+) -> Result<Page<InvoicesPage>, Failure> {
+    let mut work = grant.begin().await?;
+    let today = OffsetDateTime::now_utc().date();
+    let part = list(&mut work, Span::page(query.after)).await?;
+    let drafts = match query.after {
+        None => draft_rows(&mut work, Month::of(today)).await?,
+        Some(_) => Vec::new(),
+    };
+    let mut years: Vec<_> = part.items.iter().map(|it| it.month.year()).collect();
+    years.dedup();
+    let row = |it| Row::new(it, grant.zone(), today);
+    Ok(Page(InvoicesPage {
+        frame: grant.frame(Place::Invoices),
+        drafts,
+        pager: Pager::new(&grant.path("/invoices"), query.after, part.next),
+        rows: part.items.into_iter().map(row).collect(),
+        years,
+    }))
+}
+
+async fn draft_rows(work: &mut Work, present: Month) -> Result<Vec<DraftRow>, InvoiceError> {
+    let organization = work.organization;
+    let mut months = store::open_months(work, organization).await?;
+    if !months.contains(&present) && !store::is_closed(work, organization, present).await? {
+        months.insert(0, present);
+    }
+    let mut rows = Vec::new();
+    for month in months {
+        let drawn = drafts(work, month).await?;
+        rows.push(DraftRow {
+            month,
+            count: drawn.len(),
+            total: drawn.iter().map(|it| it.document.total).sum(),
+            is_over: month < present,
+        });
+    }
+    Ok(rows)
+}
+
+async fn show(
+    grant: Grant<may::ViewInvoices>,
+    path: Path<(String, String)>,
+) -> Result<Page<InvoicePage>, Failure> {
+    let id = invoice_in(&path.1)?;
+    let mut work = grant.begin().await?;
+    let (organization, today) = (work.organization, OffsetDateTime::now_utc().date());
+    let invoice = find(&mut work, id).await?;
+    let told = told(&mut work, id).await?;
+    let payments =
+        store::payments(&mut work, organization, id).await.map_err(InvoiceError::from)?;
+    let of_month = super::of_month(&mut work, invoice.month).await?;
+    let refers_to = match invoice.refers_to {
+        Some(of) => Some(find(&mut work, of).await?),
+        None => None,
+    };
+    let row = |it| Row::new(it, grant.zone(), today);
+    let notes = of_month.into_iter().filter(|it| it.refers_to == Some(id)).map(row).collect();
+    let paid = |payment: Payment| PaidRow { day: web::day(payment.received_on), payment };
+    Ok(Page(InvoicePage {
+        frame: grant.frame(Place::Invoices),
+        path: grant.path(&format!("/invoices/{id}")),
+        query: String::new(),
+        shown: Shown::new(told),
+        payments: payments.into_iter().map(paid).collect(),
+        notes,
+        refers_to,
+        row: row(invoice),
+    }))
+}
+
+async fn document(
+    grant: Grant<may::ViewInvoices>,
+    path: Path<(String, String)>,
+    which: Search<Which>,
+) -> Result<Page<DocumentPage>, Failure> {
+    let id = invoice_in(&path.1)?;
+    let mut work = grant.begin().await?;
+    let told = told(&mut work, id).await?;
+    let shown = Shown::new(only(told, which.project()?)?);
+    let back = grant.path(&format!("/invoices/{id}"));
+    Ok(Page(DocumentPage { frame: grant.frame(Place::Invoices), shown, back }))
+}
+
+async fn file(
+    grant: Grant<may::ViewInvoices>,
+    path: Path<(String, String)>,
+    which: Search<Which>,
+) -> Result<HttpResponse, Failure> {
+    let id = invoice_in(&path.1)?;
+    let mut work = grant.begin().await?;
+    let told = told(&mut work, id).await?;
+    Ok(download(&only(told, which.project()?)?, which.format()?)?)
+}
+
+async fn draft(
+    grant: Grant<may::ViewInvoices>,
+    which: Search<Which>,
+) -> Result<Page<DraftPage>, Failure> {
+    let month = which.month()?;
+    let mut work = grant.begin().await?;
+    let drawn = drafts(&mut work, month).await?;
+    let path = grant.path("/invoices/draft");
+    let address = |at: usize| format!("{path}?month={month}&part={at}");
+    let other = |(at, it): (usize, &super::Drawn)| OtherDraft {
+        title: it.document.scope.title(),
+        total: it.document.total,
+        address: address(at),
+        is_present: at == which.part,
+    };
+    let others = drawn.iter().enumerate().map(other).collect();
+    let chosen = drawn.into_iter().nth(which.part).ok_or(InvoiceError::NotFound)?;
+    let now = OffsetDateTime::now_utc();
+    let charged_until = crate::ledger::charged_until(now).min(month.ends_at());
+    Ok(Page(DraftPage {
+        frame: grant.frame(Place::Invoices),
+        month,
+        others,
+        shown: Shown::new(whole(chosen)),
+        query: format!("&month={month}&part={}", which.part),
+        path,
+        charged_until: Moment::new(charged_until, "UTC"),
+    }))
+}
+
+async fn draft_document(
+    grant: Grant<may::ViewInvoices>,
+    which: Search<Which>,
+) -> Result<Page<DocumentPage>, Failure> {
+    let month = which.month()?;
+    let mut work = grant.begin().await?;
+    let drawn = drafts(&mut work, month).await?.into_iter().nth(which.part);
+    let told = whole(drawn.ok_or(InvoiceError::NotFound)?);
+    let shown = Shown::new(only(told, which.project()?)?);
+    let back = grant.path(&format!("/invoices/draft?month={month}&part={}", which.part));
+    Ok(Page(DocumentPage { frame: grant.frame(Place::Invoices), shown, back }))
+}
+
+async fn draft_file(
+    grant: Grant<may::ViewInvoices>,
+    which: Search<Which>,
+) -> Result<HttpResponse, Failure> {
+    let month = which.month()?;
+    let mut work = grant.begin().await?;
+    let drawn = drafts(&mut work, month).await?.into_iter().nth(which.part);
+    let told = whole(drawn.ok_or(InvoiceError::NotFound)?);
+    Ok(download(&only(told, which.project()?)?, which.format()?)?)
+}
+
+fn whole(drawn: super::Drawn) -> Told {
+    Told { document: drawn.document, details: drawn.details, only: None }
+}
+
+fn only(told: Told, project: Option<ProjectId>) -> Result<Told, InvoiceError> {
+    let has = |it: ProjectId| told.document.sections.iter().any(|section| section.project == it);
+    match project {
+        Some(project) if !has(project) => Err(InvoiceError::NotFound),
+        only => Ok(Told { only, ..told }),
+    }
+}
+
+fn download(told: &Told, format: Format) -> Result<HttpResponse, InvoiceError> {
+    let name = told.file_name();
+    Ok(match format {
+        Format::Csv => web::csv::file(&name, files::simple(told)),
+        Format::Lines => web::csv::file(&format!("{name}-lines"), files::lines(told)),
+        Format::Focus => web::csv::file(&format!("{name}-focus"), files::focus(told)),
+        Format::Json => HttpResponse::Ok()
+            .content_type("application/json")
+            .insert_header(("content-disposition", format!("attachment; filename=\"{name}.json\"")))
+            .body(json(told)?),
+    })
+}
+
+/// All of it, or one project's section.
+fn json(told: &Told) -> Result<String, InvoiceError> {
+    let mut document = told.document.clone();
+    if told.only.is_some() {
+        document.sections = told.sections().cloned().collect();
+        return Ok(serde_json::to_string_pretty(&serde_json::json!({
+            "part_of": document.number, "month": document.month, "sections": document.sections,
+        }))?);
+    }
+    Ok(serde_json::to_string_pretty(&document)?)
+}
+
+/// More than anybody gets in a year.
+const MOST_A_YEAR: usize = 2_000;
+
+async fn year(
+    grant: Grant<may::ViewInvoices>,
+    which: Search<Year>,
+) -> Result<HttpResponse, Failure> {
+    let year = which.year.unwrap_or_else(|| OffsetDateTime::now_utc().year());
+    let first: Month = format!("{year:04}-01").parse().map_err(|_| InvoiceError::NotFound)?;
+    let last: Month = format!("{year:04}-12").parse().map_err(|_| InvoiceError::NotFound)?;
+    let mut work = grant.begin().await?;
+    let organization = work.organization;
+    let (mut files, mut after) = (Vec::new(), None);
+    loop {
+        let span = Span::long(after);
+        let months = Some((first.first(), last.end()));
+        let found = store::list(&mut work, organization, None, months, span)
+            .await
+            .map_err(InvoiceError::from)?;
+        let part = span.part(found, |it| it.id);
+        for invoice in part.items {
+            let told = told(&mut work, invoice.id).await?;
+            files.extend(year_files(&told)?);
+        }
+        after = part.next;
+        if after.is_none() || files.len() > MOST_A_YEAR * 4 {
+            break;
+        }
+    }
+    let name = format!("invoices-{}-{year}", grant.membership.slug);
+    Ok(HttpResponse::Ok()
+        .content_type("application/zip")
+        .insert_header(("content-disposition", format!("attachment; filename=\"{name}.zip\"")))
+        .body(files::zip(&files)))
+}
+
+fn year_files(told: &Told) -> Result<[(String, String); 4], InvoiceError> {
+    let name = told.file_name();
+    Ok([
+        (format!("{name}.csv"), files::simple(told)),
+        (format!("{name}-lines.csv"), files::lines(told)),
+        (format!("{name}-focus.csv"), files::focus(told)),
+        (format!("{name}.json"), json(told)?),
+    ])
+}
