@@ -1,8 +1,9 @@
 //! What of one journal has been counted: our own, or one that a process before us left.
 //!
 //! Settlements of a shard are said in their order, many at once, until Redis has counted
-//! them, and none before a power failure would leave it. How far they are counted is said in every answer, so that a store that went back is told again what it
-//! forgot, and one that is another one is told again what is held.
+//! them, and none before a power failure would leave it. How far they are counted is said in every
+//! answer, so that a store that went back is told again what it forgot, and one that is another one
+//! is told again what is held.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

@@ -2,9 +2,9 @@
 //!
 //! A call that ends, however it ends, leaves a settlement in a queue, and a task carries
 //! the queue to Redis in batches. Where a limit is far from its end it waits a moment for more
-//! to come: what many calls came to is told at the price of one. Nothing is told twice: a batch that Redis may have heard
-//! is not sent again. What is lost that way, or finds the queue full, is counted; its
-//! tokens stay charged as estimated, which a minute heals, and its places come back when
+//! to come: what many calls came to is told at the price of one. Nothing is told twice: a batch that
+//! Redis may have heard is not sent again. What is lost that way, or finds the queue full, is counted;
+//! its tokens stay charged as estimated, which a minute heals, and its places come back when
 //! their time is over. So a loss never lets more through.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

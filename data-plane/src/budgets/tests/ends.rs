@@ -519,12 +519,9 @@ async fn what_the_database_has_is_forgotten() {
 #[tokio::test]
 async fn a_process_that_died_is_settled_by_the_next_one() {
     let (fixture, id) = with_room_for(9).await;
-    let root = Root(std::env::temp_dir().join(format!("turnpike-{}", RequestId::generate())));
-    let (there, here) = (root.0.join("there"), root.0.join("here"));
-    let proxy = fixture.proxy().await;
-    let begin = |at: &Path| {
-        Meter::begin(Some(at), 256 << 20, proxy.limiter.clone(), proxy.metrics.clone()).unwrap()
-    };
+    let homes = Homes::of(&fixture).await;
+    let (there, here) = (homes.there(), homes.here());
+    let begin = |at: &Path| homes.begin(at);
     let died = begin(&there);
     let mut call = fixture.call(&died, BODY).await.unwrap();
     let candidate = call.candidates[0].clone();
@@ -576,6 +573,32 @@ fn what_may_have_been_written(here: &Path) {
     check(&old, 256);
 }
 
+/// Where a process keeps its journal that dies, and where the next one does.
+pub(super) struct Homes {
+    root: Root,
+    proxy: Arc<Meter>,
+}
+
+impl Homes {
+    pub async fn of(fixture: &Fixture) -> Self {
+        let root = std::env::temp_dir().join(format!("turnpike-{}", RequestId::generate()));
+        Self { root: Root(root), proxy: fixture.proxy().await }
+    }
+
+    pub fn there(&self) -> PathBuf {
+        self.root.0.join("there")
+    }
+
+    pub fn here(&self) -> PathBuf {
+        self.root.0.join("here")
+    }
+
+    pub fn begin(&self, at: &Path) -> Arc<Meter> {
+        let Meter { limiter, metrics, .. } = &*self.proxy;
+        Meter::begin(Some(at), 256 << 20, limiter.clone(), metrics.clone()).unwrap()
+    }
+}
+
 /// What is on its disk, where nobody has it any more.
 pub(super) fn left_behind(died: &Meter, there: &Path, here: &Path) -> PathBuf {
     let epoch = died.epoch().to_string();
@@ -598,12 +621,9 @@ async fn a_process_that_dies_owes_for_each_attempt_where_it_was_made() {
     let (dear, most) = (fixture.candidates().remove(0), worst(&fixture, BODY));
     let id = fixture.budget(BudgetScope::Organization, Period::Day, 9 * most).id;
     fixture.budgets.remove(0);
-    let root = Root(std::env::temp_dir().join(format!("turnpike-{}", RequestId::generate())));
-    let (there, here) = (root.0.join("there"), root.0.join("here"));
-    let proxy = fixture.proxy().await;
-    let begin = |at: &Path| {
-        Meter::begin(Some(at), 256 << 20, proxy.limiter.clone(), proxy.metrics.clone()).unwrap()
-    };
+    let homes = Homes::of(&fixture).await;
+    let (there, here) = (homes.there(), homes.here());
+    let begin = |at: &Path| homes.begin(at);
     let died = begin(&there);
     let candidates = vec![cheap.clone(), dear.clone()];
     let mut call = fixture.call_to(&died, BODY, candidates).await.unwrap();
@@ -638,12 +658,9 @@ fn spoil(journal: &Path, is_cut: bool) {
 async fn a_settlement_that_was_counted_and_lost_is_nobody_elses() {
     for is_cut in [true, false] {
         let (fixture, id) = with_room_for(9).await;
-        let root = Root(std::env::temp_dir().join(format!("turnpike-{}", RequestId::generate())));
-        let (there, here) = (root.0.join("there"), root.0.join("here"));
-        let proxy = fixture.proxy().await;
-        let begin = |at: &Path| {
-            Meter::begin(Some(at), 256 << 20, proxy.limiter.clone(), proxy.metrics.clone()).unwrap()
-        };
+        let homes = Homes::of(&fixture).await;
+        let (there, here) = (homes.there(), homes.here());
+        let begin = |at: &Path| homes.begin(at);
         let died = begin(&there);
         let mut under_way = fixture.call(&died, BODY).await.unwrap();
         let candidate = under_way.candidates[0].clone();
@@ -678,12 +695,9 @@ async fn a_settlement_that_was_counted_and_lost_is_nobody_elses() {
 async fn a_call_of_which_the_record_is_lost_stays_held() {
     for is_cut in [true, false] {
         let (fixture, id) = with_room_for(9).await;
-        let root = Root(std::env::temp_dir().join(format!("turnpike-{}", RequestId::generate())));
-        let (there, here) = (root.0.join("there"), root.0.join("here"));
-        let proxy = fixture.proxy().await;
-        let begin = |at: &Path| {
-            Meter::begin(Some(at), 256 << 20, proxy.limiter.clone(), proxy.metrics.clone()).unwrap()
-        };
+        let homes = Homes::of(&fixture).await;
+        let (there, here) = (homes.there(), homes.here());
+        let begin = |at: &Path| homes.begin(at);
         let died = begin(&there);
         fixture.call(&died, BODY).await.unwrap().answered(10, 20);
         let mut sent = fixture.call(&died, BODY).await.unwrap();
@@ -726,7 +740,7 @@ async fn a_process_that_dies_at_once_is_found_by_what_it_holds() {
 }
 
 /// A directory that is gone with the test.
-pub(super) struct Root(pub PathBuf);
+struct Root(PathBuf);
 
 impl Drop for Root {
     fn drop(&mut self) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use shared::counters::Epoch;
 
 use super::{
-    ends::{Root, left_behind},
+    ends::{Homes, left_behind},
     *,
 };
 
@@ -83,12 +83,9 @@ async fn who_departs_and_holds_nothing_is_waited_for_by_nobody() {
 async fn whoever_took_over_speaks_for_whom_it_has_outlived() {
     let mut fixture = Fixture::new().await;
     fixture.budget(BudgetScope::Organization, Period::Day, 1_000_000_000);
-    let root = Root(std::env::temp_dir().join(format!("turnpike-{}", RequestId::generate())));
-    let (there, here) = (root.0.join("there"), root.0.join("here"));
-    let proxy = fixture.proxy().await;
-    let begin = |at: &Path| {
-        Meter::begin(Some(at), 256 << 20, proxy.limiter.clone(), proxy.metrics.clone()).unwrap()
-    };
+    let homes = Homes::of(&fixture).await;
+    let (there, here) = (homes.there(), homes.here());
+    let begin = |at: &Path| homes.begin(at);
     let died = begin(&there);
     fixture.call(&died, BODY).await.unwrap().answered(10, 20);
     died.leave().await;
