@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use bytes::Bytes;
 use data_plane::{
     ask::{Ask, Form, Sent},
-    catalog::{Candidate, Credential, Model, Upstream},
+    catalog::{Candidate, Credential, Model, Prices, Upstream},
     providers::provider,
 };
 use futures::executor::block_on;
@@ -109,8 +109,9 @@ fn candidate((dialect, vendor): (Dialect, &str)) -> Candidate {
     };
     let model = Model {
         published: published::Model::of_text("auto", "model-1", 200_000, 64_000),
+        prices: Prices::default(),
         addresses: provider(dialect).addresses("https://api.example.com/v1", "model-1").unwrap(),
         upstream: Arc::new(upstream),
     };
-    Candidate::new(Arc::new(model), credential)
+    Candidate::new(Arc::new(model), credential, None)
 }
