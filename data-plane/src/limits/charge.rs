@@ -70,19 +70,24 @@ impl Asked<'_> {
             (Level::Project, self.project_limits),
             (Level::Organization, self.organization_limits),
         ];
-        let limited = limited.into_iter().filter(|(_, limits)| !limits.is_unlimited());
-        limited.map(|(level, limits)| self.charge(level, limits)).collect()
+        let mut limited =
+            limited.into_iter().filter(|(_, limits)| !limits.is_unlimited()).peekable();
+        if limited.peek().is_none() {
+            return Vec::new();
+        }
+        let shard = Shard::of(self.organization);
+        let name = format!("rl:{shard}:{}:", self.organization);
+        limited.map(|(level, limits)| self.charge((level, limits), (shard, &name))).collect()
     }
 
-    fn charge(&self, level: Level, limits: &Limits) -> Charge {
-        let shard = Shard::of(self.organization);
+    /// Names begin with the organization's, which is put together once.
+    fn charge(&self, (level, limits): (Level, &Limits), (shard, name): (Shard, &str)) -> Charge {
         let whose = match level {
             Level::Key => self.key.to_string(),
             Level::Project => self.project.to_string(),
             Level::Organization => "all".to_owned(),
         };
-        let bucket = ["rl:", &shard.to_string(), ":", &self.organization.to_string(), ":", &whose];
-        let bucket = bucket.concat();
+        let bucket = [name, &whose].concat();
         let calls = [&bucket, ":calls"].concat();
         let limits = Limits {
             tokens_per_minute: limits.tokens_per_minute.map(|it| it.min(CEILING)),

@@ -11,7 +11,8 @@
 //! the limit divided by the number of proxies last seen alive ([`Limiter::state`] says so).
 //!
 //! What a call may cost is asked in the same question, by `budgets`: what a call is charged
-//! for and what it holds passes as a whole.
+//! for and what it holds passes as a whole. Calls that ask at the same time ask together
+//! (`rounds`), each as if it asked alone.
 
 mod breaker;
 mod charge;
@@ -24,6 +25,7 @@ mod near;
 mod patience;
 mod permit;
 mod question;
+mod rounds;
 mod scripts;
 mod settling;
 mod standing;
@@ -52,6 +54,8 @@ use self::{
     charge::Charge,
     leases::{Lease, Leases},
     local::Local,
+    question::Asking,
+    rounds::Rounds,
     scripts::PLACE_LIFE,
     settling::{Settlement, Settling},
     store::Store,
@@ -131,6 +135,7 @@ pub struct Limiter {
     proxies: AtomicU32,
     local: Local,
     leases: Leases,
+    rounds: Rounds,
     settling: Settling,
     metrics: Arc<LimitMetrics>,
 }
@@ -155,6 +160,7 @@ impl Limiter {
             proxies: place.assumed_proxies.into(),
             local: Local::new(),
             leases: Leases::new(),
+            rounds: Rounds::new(),
             settling,
             metrics,
         }))
@@ -171,8 +177,8 @@ impl Limiter {
             return Ok(Let::Alone(Permit::free()));
         }
         let lease = self.leases.next(&charges);
-        let Some(decision) = self.decide(&charges, lease, question).await else {
-            return self.admit_here(charges).map(Let::Alone);
+        let Some((decision, charges)) = self.decide(charges, lease, question).await else {
+            return self.admit_here(asked.charges()).map(Let::Alone);
         };
         self.clock.told(i64::try_from(decision.now).unwrap_or(i64::MAX));
         match decision.verdict {
@@ -249,21 +255,16 @@ impl Limiter {
 
     /// `None` when Redis does not decide.
     async fn decide(
-        &self,
-        charges: &[Charge],
+        self: &Arc<Self>,
+        charges: Vec<Charge>,
         lease: Option<Lease>,
         question: &Question<'_>,
-    ) -> Option<Decision> {
+    ) -> Option<(Decision, Vec<Charge>)> {
         if !self.store.is_there() {
             return None;
         }
-        let unheard = Unheard { limiter: self, charges, lease };
-        let places = self.leases.name(lease);
-        let question = self.store.scripts.admit(charges, &places, question);
-        let answer: Vec<u8> = self.store.ask(&question).await?;
-        let decision = Decision::read(&answer, charges.len())?;
-        unheard.was_answered();
-        Some(decision)
+        let asking = Asking::new(question, (charges, lease), &self.leases);
+        self.asks((question.shard, question.epoch), asking).await
     }
 
     fn admit_here(self: &Arc<Self>, charges: Vec<Charge>) -> Result<Permit, LimitReached> {
@@ -320,30 +321,5 @@ impl Limiter {
     async fn renew(self: Arc<Self>) -> Result<(), Infallible> {
         self.settling.renew(&self.store, &self.leases).await;
         Ok(())
-    }
-}
-
-/// A question that Redis may hear though we do not hear the answer: it took too long, or
-/// the caller hung up. Then the place is given back, if Redis gave one; what it may have
-/// charged stays charged, since nobody knows.
-struct Unheard<'a> {
-    limiter: &'a Limiter,
-    charges: &'a [Charge],
-    lease: Option<Lease>,
-}
-
-impl Unheard<'_> {
-    fn was_answered(mut self) {
-        self.lease = None;
-    }
-}
-
-impl Drop for Unheard<'_> {
-    fn drop(&mut self) {
-        let Some(lease) = self.lease else { return };
-        let charges = self.charges.to_vec();
-        let settlement =
-            Settlement { charges, lease: Some(lease), correction: None, is_urgent: true };
-        self.limiter.settling.put(settlement, &self.limiter.metrics);
     }
 }

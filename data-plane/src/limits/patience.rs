@@ -47,8 +47,16 @@ impl Patience {
 
     /// The answer, unless Redis stands still.
     pub async fn wait<T>(&self, answer: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
-        let asked = Instant::now();
-        let mut until = asked + self.still;
+        self.wait_since(Instant::now(), answer).await
+    }
+
+    /// The same, of a question that waited to be put.
+    pub async fn wait_since<T>(
+        &self,
+        asked: Instant,
+        answer: impl Future<Output = RedisResult<T>>,
+    ) -> RedisResult<T> {
+        let mut until = self.until(asked);
         let mut answer = std::pin::pin!(answer);
         loop {
             if let Ok(answer) = timeout_at(until, &mut answer).await {
@@ -63,6 +71,16 @@ impl Patience {
             }
             until = longer;
         }
+    }
+
+    /// Whether somebody who began to wait then need not begin to ask any more.
+    pub fn is_over(&self, asked: Instant) -> bool {
+        Instant::now() >= self.until(asked)
+    }
+
+    /// How long it is waited as things are.
+    fn until(&self, asked: Instant) -> Instant {
+        (asked.max(self.last_answer()) + self.still).min(asked + self.longest)
     }
 
     fn note(&self) {
@@ -131,6 +149,24 @@ mod tests {
         let (never, ()) = join!(patience.wait(pending::<RedisResult<()>>()), advance(stall));
         assert!(never.is_err());
         assert_eq!(asked.elapsed(), stall + STILL);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waited_to_ask_has_waited() {
+        let patience = Patience::in_line(STILL);
+        let asked = Instant::now();
+        advance(STILL / 2).await;
+        assert!(!patience.is_over(asked));
+        assert!(patience.wait_since(asked, pending::<RedisResult<()>>()).await.is_err());
+        assert_eq!(asked.elapsed(), STILL);
+        assert!(patience.is_over(asked));
+        // Not where others were answered meanwhile.
+        patience.wait(ready(Ok(()))).await.unwrap();
+        assert!(!patience.is_over(asked));
+        assert!(patience.wait_since(asked, pending::<RedisResult<()>>()).await.is_err());
+        assert_eq!(asked.elapsed(), 2 * STILL);
+        advance(LONGEST).await;
+        assert!(patience.is_over(asked));
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,10 +12,11 @@ use shared::{
 use uuid::Uuid;
 
 use super::{
-    charge::{Charge, What},
+    charge::What,
     gcra::CEILING,
     leases::Leases,
-    question::Question,
+    question::{Asking, Wish},
+    rounds::Target,
     settling::{Correction, Settlement},
 };
 
@@ -29,6 +30,11 @@ const BEAT: &str = include_str!("scripts/beat.lua");
 pub const PLACE_LIFE: Duration = Duration::from_secs(30);
 /// How long a proxy counts as alive after its last beat.
 pub const BEAT_LIFE: Duration = Duration::from_secs(5);
+
+/// How many numbers are said of a call, and of each of its budgets and levels.
+const OF_CALL: usize = 3;
+const OF_WISH: usize = 9;
+const OF_CHARGE: usize = 6;
 
 pub struct Scripts {
     admit: Guarded,
@@ -78,46 +84,57 @@ impl Scripts {
         load
     }
 
-    /// `places` is what the call's places under limits on calls at once are called.
-    pub fn admit(&self, charges: &[Charge], places: &str, question: &Question<'_>) -> Cmd {
-        let Question { shard, epoch, call, key, budgets } = question;
-        let names = &self.counters.places;
-        let mut ask = self.admit.ask(4 + budgets.len() + 2 * charges.len());
-        ask.arg(names.holds(*shard, *epoch))
-            .arg(names.living(*shard))
-            .arg(names.stopped_keys(*shard))
-            .arg(names.incarnation(*shard));
-        budgets.iter().for_each(|it| _ = ask.arg(names.budget(*shard, it.budget.id)));
-        charges.iter().for_each(|it| _ = ask.arg(&it.bucket));
-        charges.iter().for_each(|it| _ = ask.arg(&it.calls));
-        let has_hard = budgets.iter().any(|it| it.budget.is_hard);
-        ask.arg(&*call.uuid().simple().encode_lower(&mut Uuid::encode_buffer()))
-            .arg(&*key.uuid().simple().encode_lower(&mut Uuid::encode_buffer()))
-            .arg(budgets.len())
-            .arg(u8::from(has_hard))
-            .arg(charges.len())
-            .arg(places)
-            .arg(milliseconds(self.place_life));
-        for it in *budgets {
-            let [money, requests, tokens] = it.wanted.all();
-            let wanted = [it.budget.version, money, requests, tokens];
-            ask.arg(packed(wanted.into_iter().chain(it.edges.0)));
+    /// What several calls ask of a target, in their order.
+    pub fn admit(&self, (shard, epoch): Target, calls: &[&Asking]) -> Cmd {
+        let (mut budgets, mut buckets, mut under_way) = (Vec::new(), Vec::new(), Vec::new());
+        let mut said = Vec::with_capacity(calls.len());
+        for it in calls {
+            let Asking { has_hard, budgets: wishes, charges, .. } = it;
+            let count = OF_CALL + OF_WISH * wishes.len() + OF_CHARGE * charges.len();
+            let mut numbers = Vec::with_capacity(count);
+            numbers.extend([i64::from(*has_hard), number(wishes.len()), number(charges.len())]);
+            for Wish { budget, version, wanted, edges } in wishes {
+                let place = number(1 + place_of(&mut budgets, *budget));
+                let [money, requests, tokens] = wanted.all();
+                numbers.extend([place, *version, money, requests, tokens]);
+                numbers.extend(edges.0);
+            }
+            for it in charges {
+                let bucket = it.has_bucket().then(|| 1 + place_of(&mut buckets, &*it.bucket));
+                let is_counted = it.limits.concurrent.is_some();
+                let calls = is_counted.then(|| 1 + place_of(&mut under_way, &*it.calls));
+                numbers.extend([bucket, calls].map(|it| number(it.unwrap_or(0))));
+                numbers.extend(What::ALL.map(|what| written(it.limit(what))));
+                numbers.push(written(Some(it.tokens)));
+            }
+            said.push(packed(numbers));
         }
-        for charge in charges {
-            let [requests, tokens, calls] = What::ALL.map(|it| written(charge.limit(it)));
-            ask.arg(packed([requests, tokens, calls, written(Some(charge.tokens))]));
+        let names = &self.counters.places;
+        let mut ask = self.admit.ask(4 + budgets.len() + buckets.len() + under_way.len());
+        ask.arg(names.holds(shard, epoch))
+            .arg(names.living(shard))
+            .arg(names.stopped_keys(shard))
+            .arg(names.incarnation(shard));
+        budgets.iter().for_each(|it| _ = ask.arg(names.budget(shard, *it)));
+        ask.arg(&buckets).arg(&under_way);
+        ask.arg(budgets.len()).arg(buckets.len()).arg(milliseconds(self.place_life));
+        for (it, said) in calls.iter().zip(&said) {
+            ask.arg(&*it.call.uuid().simple().encode_lower(&mut Uuid::encode_buffer()))
+                .arg(&*it.key.uuid().simple().encode_lower(&mut Uuid::encode_buffer()))
+                .arg(&it.places)
+                .arg(said);
         }
         ask
     }
 
     /// Settles several calls at once, all of one shard, in their order. `leases` name their places.
     pub fn settle(&self, settlements: &[&Settlement], leases: &Leases) -> Cmd {
-        let (mut buckets, mut calls) = (Vec::<&str>::new(), Vec::<(&str, Vec<String>)>::new());
+        let (mut buckets, mut calls, mut names) = (Vec::new(), Vec::new(), Vec::new());
         let mut corrections = Vec::new();
         for settlement in settlements {
             for (charge, Correction { tokens, at, .. }, after) in settlement.corrections() {
                 let Limits { requests_per_minute, tokens_per_minute, .. } = charge.limits;
-                let place = place_of(&mut buckets, &charge.bucket, |it| it, |it| it) + 1;
+                let place = place_of(&mut buckets, &*charge.bucket) + 1;
                 let all = [
                     Some(place as u64),
                     requests_per_minute.map(u64::from),
@@ -131,15 +148,15 @@ impl Scripts {
             }
             let name = leases.name(settlement.lease);
             for it in settlement.places() {
-                let place = place_of(&mut calls, it, |it| it.0, |it| (it, Vec::new()));
-                calls[place].1.push(name.clone());
+                let place = place_of(&mut calls, &**it);
+                names.resize_with(calls.len(), Vec::new);
+                names[place].push(name.clone());
             }
         }
         let mut ask = self.settle.ask(buckets.len() + calls.len());
-        ask.arg(&buckets);
-        calls.iter().for_each(|(it, _)| _ = ask.arg(*it));
+        ask.arg(&buckets).arg(&calls);
         ask.arg(buckets.len()).arg(packed(corrections));
-        calls.iter().for_each(|(_, names)| _ = ask.arg(names.len()).arg(names));
+        names.iter().for_each(|it: &Vec<String>| _ = ask.arg(it.len()).arg(it));
         ask
     }
 
@@ -156,17 +173,16 @@ impl Scripts {
     }
 }
 
-/// Where something with that name stands, which is put last if it does nowhere.
-fn place_of<'a, T>(
-    all: &mut Vec<T>,
-    name: &'a str,
-    name_of: impl Fn(&T) -> &'a str,
-    new: impl Fn(&'a str) -> T,
-) -> usize {
-    all.iter().rposition(|it| name_of(it) == name).unwrap_or_else(|| {
-        all.push(new(name));
+/// Where that stands, which is put last if it does nowhere.
+fn place_of<T: PartialEq>(all: &mut Vec<T>, it: T) -> usize {
+    all.iter().rposition(|other| *other == it).unwrap_or_else(|| {
+        all.push(it);
         all.len() - 1
     })
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(0)
 }
 
 /// As the scripts read a limit.

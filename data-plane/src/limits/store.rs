@@ -10,7 +10,7 @@ use shared::{
     counters::{self, Incarnation},
     wire::{self, Address, BadAddress, History, Wire},
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use tracing::{debug, info, warn};
 
 use super::{
@@ -32,7 +32,7 @@ pub struct Store {
     /// What was looked after last.
     history: ArcSwap<History>,
     /// With a Redis that does not answer, before the breaker opens.
-    patience: Patience,
+    pub patience: Patience,
     /// Told when Redis is to be looked after at once.
     pub trouble: Arc<Notify>,
     metrics: Arc<LimitMetrics>,
@@ -68,6 +68,28 @@ impl Store {
     pub async fn ask<T: FromRedisValue>(&self, question: &Cmd) -> Option<T> {
         let mut connection = self.present()?;
         let answer = self.put(&mut connection, question).await;
+        self.judged(answer)
+    }
+
+    /// The same for those who began to wait then. The question is made when it is put, and anew
+    /// where Redis did not understand it.
+    pub async fn ask_since<T: FromRedisValue>(
+        &self,
+        since: Instant,
+        mut question: impl FnMut() -> Cmd,
+    ) -> Option<T> {
+        let mut connection = self.present()?;
+        let put = question();
+        let answer = match self.patience.wait_since(since, put.query_async(&mut connection)).await {
+            Err(error) if has_forgotten(&error) => match self.prepare(&mut connection).await {
+                Ok(()) => {
+                    let again = question();
+                    self.patience.wait(again.query_async(&mut connection)).await
+                }
+                Err(error) => Err(error),
+            },
+            answer => answer,
+        };
         self.judged(answer)
     }
 

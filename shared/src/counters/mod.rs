@@ -42,7 +42,7 @@ pub use self::{
     answer::{Counter, Incarnation, Looked, ReadAnswer, Reading, Settled, State, Window},
     scripts::{
         CLOCK, Guarded, HealedWindow, Healing, Known, LATEST, Opening, Scripts, Settlement,
-        Sweeping, Swept, Terms, admission, packed, unpacked,
+        Sweeping, Swept, Terms, admission, packed, unpacked, written,
     },
 };
 use crate::ids::{BudgetId, OrganizationId};

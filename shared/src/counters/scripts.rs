@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redis::{Arg, Cmd, Pipeline, Script, cmd};
+use uuid::Uuid;
 
 use super::{Amounts, Counted, Epoch, Hold, Incarnation, Places, Shard};
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
 /// The clock of Redis, which every script that has one begins with.
 pub const CLOCK: &str = include_str!("lua/clock.lua");
 const COUNTER: &str = include_str!("lua/counter.lua");
+const WINDOWS: &str = include_str!("lua/windows.lua");
 const ALERTS: &str = include_str!("lua/alerts.lua");
 const CHILL: &str = include_str!("lua/chill.lua");
 const WARM: &str = include_str!("lua/warm.lua");
@@ -121,9 +123,13 @@ impl Guarded {
     }
 }
 
+/// The end of a function that is made of [`WINDOWS`] when a window begins, and not each time.
+const BEGINS: &str = "return present(budget, now, edges)\nend\n";
+
 /// What a script that admits begins with, for whoever adds what else a call has to pass.
 pub fn admission(clock: &str) -> String {
-    [clock, COUNTER, ADMISSION].concat()
+    let begins = ["local function present(budget, now, edges)\n", WINDOWS, BEGINS].concat();
+    [clock, COUNTER, &begins, ADMISSION].concat()
 }
 
 /// All but the one that admits, which has more to ask than money.
@@ -229,12 +235,12 @@ impl Scripts {
 
     /// Tests bring a clock that they can set.
     pub fn with(clock: &str, places: Places) -> Self {
-        let known = |code| Known::new(&[clock, COUNTER, code]);
-        let with_alerts = |code| Known::new(&[clock, COUNTER, ALERTS, code]);
+        let known = |code| Known::new(&[clock, COUNTER, WINDOWS, code]);
+        let with_alerts = |code| Known::new(&[clock, COUNTER, WINDOWS, ALERTS, code]);
         Self {
             boot: Guarded::new(&[clock, BOOT]),
             set_terms: with_alerts(include_str!("lua/set_terms.lua")),
-            extend: Guarded::new(&[clock, COUNTER, include_str!("lua/extend.lua")]),
+            extend: Guarded::new(&[clock, COUNTER, WINDOWS, include_str!("lua/extend.lua")]),
             settle: with_alerts(include_str!("lua/settle.lua")),
             register: known(include_str!("lua/register.lua")),
             look: known(include_str!("lua/look.lua")),
@@ -535,6 +541,18 @@ pub fn packed(numbers: impl IntoIterator<Item = i64>) -> Vec<u8> {
     let numbers = numbers.into_iter();
     let mut bytes = Vec::with_capacity(MOST_NUMBERS.max(numbers.size_hint().0) * size_of::<i64>());
     numbers.for_each(|it| bytes.extend_from_slice(&it.to_le_bytes()));
+    bytes
+}
+
+/// Holds as they are written down of a call that was let through, for
+/// [`Hold::read_all`] to read.
+pub fn written(holds: &[Hold]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for Hold { budget, window, amounts } in holds {
+        let id = budget.uuid().simple();
+        bytes.extend_from_slice(id.encode_lower(&mut Uuid::encode_buffer()).as_bytes());
+        bytes.extend(packed([*window].into_iter().chain(amounts.all())));
+    }
     bytes
 }
 

@@ -9,7 +9,7 @@ use shared::{
 };
 
 use super::*;
-use crate::limits::{Decision, Question, Wanted};
+use crate::limits::{Question, Wanted};
 
 /// One budget on everything with room for so many calls.
 async fn with_room_for(calls: i64) -> (Fixture, BudgetId) {
@@ -379,15 +379,40 @@ async fn who_is_asked_twice_says_in_which_window_the_call_is_held() {
     let mut asked = Vec::new();
     for now in [START, START + DAY] {
         fixture.set_clock(now).await;
-        let admit = scripts.admit(&[], "", &question);
-        let answer: Vec<u8> = admit.query_async(&mut fixture.redis).await.unwrap();
-        let decision = Decision::read(&answer, 0).unwrap();
+        let admit = asked_of_budgets(&scripts, &[question]);
+        let [decision] = &answered(&mut fixture.redis, &admit).await[..] else { panic!() };
         assert!(decision.is_passed(), "{decision:?}");
         asked.push(decision.standings[0].from_ms);
     }
     assert_eq!(asked, [START - START % DAY; 2]);
-    let window = fixture.counter(id).await.window.unwrap();
-    assert_eq!((window.from_ms, window.held.money), (START - START % DAY, 70));
+    let counter = fixture.counter(id).await;
+    let (window, before) = (counter.window.unwrap(), counter.before.unwrap());
+    assert_eq!((before.from_ms, before.held.money), (START - START % DAY, 70));
+    assert_eq!((window.from_ms, window.held.money), (START - START % DAY + DAY, 0));
+}
+
+/// Its settlement may be heard before its question: where that had to be put again, or on another
+/// connection.
+#[tokio::test]
+async fn who_leaves_before_they_are_answered_holds_nothing_whatever_is_heard_first() {
+    let (fixture, id) = with_room_for(9).await;
+    let proxy = fixture.proxy().await;
+    let ask = Ask::parse(Form::Chat, bytes::Bytes::from_static(BODY.as_bytes())).unwrap();
+    let mut call = Call::begin(&fixture, &proxy, &ask, fixture.candidates());
+    {
+        let mut asking = std::pin::pin!(call.admit(&fixture, &proxy, &ask));
+        assert!(futures::poll!(&mut asking).is_pending());
+        tokio::task::yield_now().await;
+    }
+    let is_let_go = async {
+        // Redis has heard of it once its window has begun.
+        while fixture.counter(id).await.window.is_none() || fixture.taken(id).await != (0, 0) {}
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), is_let_go).await.unwrap();
+    drop(call);
+    proxy.leave().await;
+    assert_eq!(fixture.taken(id).await, (0, 0));
+    assert!(proxy.told().iter().all(|it| it.cost == Money::ZERO));
 }
 
 /// As many as there may be: which the call held is in its settlement.

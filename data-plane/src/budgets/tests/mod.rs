@@ -35,7 +35,7 @@ use crate::{
     emit::Story,
     limits::{
         Asked, Limiter, Permit, Place, Scripts,
-        tests::{name_in, redis, redis_url},
+        tests::{answered, asked_of_budgets, name_in, redis, redis_url},
     },
     metrics::Metrics,
 };

@@ -16,11 +16,8 @@ const EPOCH: Epoch = Epoch(5);
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// A call asks for some of some budgets.
-    Ask {
-        of: [bool; 3],
-        amounts: [i64; 3],
-    },
+    /// Calls ask together, each for some of some budgets, or the one before it once more.
+    Ask(Vec<([bool; 3], [i64; 3], bool)>),
     /// One that is under way asks for more.
     Extend {
         which: usize,
@@ -65,8 +62,12 @@ fn amounts() -> impl Strategy<Value = [i64; 3]> {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let caps = || prop::option::of(0..1_500_i64);
     let which = || any::<usize>();
+    let is_again = || prop_oneof![7 => Just(false), 1 => Just(true)];
+    let call = move || (any::<[bool; 3]>(), amounts(), is_again());
+    let calls = prop_oneof![1..2_usize, 2..9_usize]
+        .prop_flat_map(move |count| prop::collection::vec(call(), count));
     let step = prop_oneof![
-        8 => (any::<[bool; 3]>(), amounts()).prop_map(|(of, amounts)| Step::Ask { of, amounts }),
+        8 => calls.prop_map(Step::Ask),
         3 => (which(), amounts()).prop_map(|(which, amounts)| Step::Extend { which, amounts }),
         5 => (which(), amounts(), 1..3_usize)
             .prop_map(|(which, amounts, times)| Step::Settle { which, amounts, times }),
@@ -209,20 +210,20 @@ impl Model {
                 spent = spent.or_else(|| lacks.map(|it| (index, it)));
             }
         }
-        match (other, old, spent) {
+        // Who holds already what they want stands in nobody's way.
+        let is_again = self.holds.contains_key(call);
+        match (other, old, spent.filter(|_| !is_again)) {
             (true, ..) => Verdict::OtherWindow,
             (_, true, _) => Verdict::OldTerms,
             (_, _, Some((index, kind))) => Verdict::Spent(index, kind),
             (_, _, None) => {
-                let mut holds = Vec::new();
-                for (which, amounts, ..) in wanted {
+                for (which, amounts, ..) in wanted.iter().filter(|_| !is_again) {
                     let kept = &mut self.budgets[*which];
                     let (window, _) = kept.window.unwrap();
                     let taken = kept.taken(window).unwrap();
                     taken.held = with(taken.held, *amounts, 1);
-                    holds.push((*which, window, *amounts));
                 }
-                if !wanted.is_empty() {
+                if !wanted.is_empty() && !is_again {
                     self.holds.insert(call.to_owned(), Vec::new());
                 }
                 Verdict::Passed
@@ -285,6 +286,15 @@ struct Open {
     holds: Vec<Hold>,
 }
 
+/// One of several that ask together.
+#[derive(Clone)]
+struct Together<'a> {
+    call: RequestId,
+    wanted: Vec<Wanted<'a>>,
+    /// The same for the model: which budgets.
+    hints: Vec<(usize, Amounts, [i64; 4], i64)>,
+}
+
 struct Run {
     fixture: Fixture,
     scripts: Scripts,
@@ -305,60 +315,88 @@ impl Run {
         self.fixture.budgets.iter().map(|it| it.id).collect()
     }
 
-    async fn ask(&mut self, chosen: [bool; 3], amounts: [i64; 3]) {
+    async fn ask(&mut self, calls: Vec<([bool; 3], [i64; 3], bool)>) {
+        let known = self.fixture.budgets.clone();
+        let mut asked: Vec<Together<'_>> = Vec::new();
+        for (chosen, amounts, is_again) in calls {
+            let before = asked.last().filter(|_| is_again).cloned();
+            let it = before.unwrap_or_else(|| self.together(&known, chosen, of(amounts)));
+            asked.push(it);
+        }
+        let (shard, epoch, key) = (self.shard, EPOCH, self.fixture.key().id);
+        let questions: Vec<_> = asked
+            .iter()
+            .map(|it| Question { shard, epoch, call: it.call, key, budgets: &it.wanted })
+            .collect();
+        let ask = asked_of_budgets(&self.scripts, &questions);
+        let decisions = answered(&mut self.fixture.redis, &ask).await;
+        assert_eq!(decisions.len(), asked.len());
+        for (it, decision) in asked.iter().zip(&decisions) {
+            self.is_decided(it, decision);
+        }
+    }
+
+    /// A call of some of the budgets.
+    fn together<'a>(
+        &mut self,
+        known: &'a [Budget],
+        chosen: [bool; 3],
+        amounts: Amounts,
+    ) -> Together<'a> {
         self.calls += 1;
-        let request = RequestId::generate();
-        let call = request.uuid().simple().to_string();
         // Our clock is a little behind, which the edges have to bear; or far too much.
         let behind = if self.calls.is_multiple_of(7) { 5 * DAY } else { DAY / 2 };
         let edges = |it: &Budget| Edges::around(it.period, &it.zone, self.model.now - behind);
-        let budgets: Vec<_> =
-            chosen.iter().zip(&self.fixture.budgets).enumerate().filter(|(_, it)| *it.0).collect();
-        let asked: Vec<_> = budgets
-            .iter()
-            .map(|(_, (_, budget))| Wanted { budget, wanted: of(amounts), edges: edges(budget) })
-            .collect();
-        let hints: Vec<_> = budgets
-            .iter()
-            .map(|(which, (_, it))| (*which, of(amounts), edges(it).0, it.version))
-            .collect();
-        // What a proxy believes to be hard is what it asks with.
-        let question = Question {
-            shard: self.shard,
-            epoch: EPOCH,
-            call: request,
-            key: self.fixture.key().id,
-            budgets: &asked,
+        let budgets = chosen.iter().zip(known).enumerate().filter(|(_, it)| *it.0);
+        let budgets: Vec<_> = budgets.map(|(which, (_, it))| (which, it, edges(it))).collect();
+        let wanted = |(_, budget, edges): &(usize, &'a Budget, Edges)| Wanted {
+            budget,
+            wanted: amounts,
+            edges: *edges,
         };
-        let ask = self.scripts.admit(&[], "", &question);
-        let answer: Vec<u8> = ask.query_async(&mut self.fixture.redis).await.unwrap();
-        let decision = Decision::read(&answer, 0).unwrap();
-        let expected = self.model.ask(&call, &hints);
+        Together {
+            call: RequestId::generate(),
+            // What a proxy believes to be hard is what it asks with.
+            wanted: budgets.iter().map(wanted).collect(),
+            hints: budgets
+                .iter()
+                .map(|(at, it, edges)| (*at, amounts, edges.0, it.version))
+                .collect(),
+        }
+    }
+
+    fn is_decided(&mut self, it: &Together<'_>, decision: &Decision) {
+        let call = it.call.uuid().simple().to_string();
+        let is_again = self.model.holds.contains_key(&call);
+        let expected = self.model.ask(&call, &it.hints);
         // Of several that lack, Redis names the one that lacks most.
         match (decision.verdict, expected) {
             (Verdict::Spent(..), Verdict::Spent(..)) => (),
             (found, expected) => assert_eq!(found, expected),
         }
-        if decision.is_passed() && !decision.standings.is_empty() {
-            let hold = |(it, standing): (&Wanted<'_>, &Standing)| Hold {
-                budget: it.budget.id,
-                window: standing.from_ms,
-                amounts: it.wanted,
-            };
-            let holds: Vec<_> = asked.iter().zip(&decision.standings).map(hold).collect();
-            for (it, standing) in asked.iter().zip(&decision.standings) {
-                for kind in Kind::ALL {
-                    let taken = kind.of(standing.spent) + kind.of(standing.held);
-                    let is_within = standing.cap(kind).is_none_or(|cap| taken <= cap);
-                    let kept =
-                        hints.iter().find(|hint| self.fixture.budgets[hint.0].id == it.budget.id);
-                    let is_hard = kept.is_some_and(|it| self.model.budgets[it.0].is_hard);
-                    assert!(!is_hard || kind.of(it.wanted) == 0 || is_within, "{standing:?}");
-                }
-            }
-            self.model.holds.insert(call.clone(), holds.clone());
-            self.open.push(Open { call, holds });
+        if !decision.is_passed() || decision.standings.is_empty() {
+            return;
         }
+        let hold = |(it, standing): (&Wanted<'_>, &Standing)| Hold {
+            budget: it.budget.id,
+            window: standing.from_ms,
+            amounts: it.wanted,
+        };
+        let holds: Vec<_> = it.wanted.iter().zip(&decision.standings).map(hold).collect();
+        if is_again {
+            assert_eq!(self.model.holds[&call], holds);
+            return;
+        }
+        for ((hint, it), standing) in it.hints.iter().zip(&it.wanted).zip(&decision.standings) {
+            for kind in Kind::ALL {
+                let taken = kind.of(standing.spent) + kind.of(standing.held);
+                let is_within = standing.cap(kind).is_none_or(|cap| taken <= cap);
+                let is_hard = self.model.budgets[hint.0].is_hard;
+                assert!(!is_hard || kind.of(it.wanted) == 0 || is_within, "{standing:?}");
+            }
+        }
+        self.model.holds.insert(call.clone(), holds.clone());
+        self.open.push(Open { call, holds });
     }
 
     async fn extend(&mut self, which: usize, amounts: [i64; 3]) {
@@ -541,7 +579,7 @@ impl Run {
 
     async fn step(&mut self, step: Step) {
         match step {
-            Step::Ask { of, amounts } => self.ask(of, amounts).await,
+            Step::Ask(calls) => self.ask(calls).await,
             Step::Extend { which, amounts } => self.extend(which, amounts).await,
             Step::Settle { which, amounts, times } => self.settle(which, amounts, times).await,
             Step::Again { which } => {

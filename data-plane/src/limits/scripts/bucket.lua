@@ -26,20 +26,30 @@ local function wait(used, cost, limit)
   return ceil_div(math.max(0, used + cost * MINUTE - limit * MINUTE), limit)
 end
 
--- What is used of requests and tokens, by what is kept of a bucket, if anything is.
-local function drain(kept, now, per_requests, per_tokens)
-  if not kept or #kept ~= BUCKET_SIZE then return 0, 0 end
-  local at, requests, tokens = struct.unpack(BUCKET, kept)
+-- When a bucket was filled last, and with how many requests and tokens, by what is kept of it,
+-- if anything is.
+local function read(kept)
+  if not kept or #kept ~= BUCKET_SIZE then return 0, 0, 0 end
+  return struct.unpack(BUCKET, kept)
+end
+
+-- What is used of requests and tokens now.
+local function drain(at, requests, tokens, now, per_requests, per_tokens)
   -- A clock that went back drains nothing.
   local passed = math.max(0, now - at)
   return drained(requests, per_requests, passed), drained(tokens, per_tokens, passed)
 end
 
--- Kept until it is empty, and no longer.
-local function fill(key, now, per_requests, per_tokens, requests, tokens)
+-- In how many milliseconds a bucket is empty.
+local function empty_in(requests, tokens, per_requests, per_tokens)
   local life = 0
   if requests > 0 then life = ceil_div(requests, per_requests) end
   if tokens > 0 then life = math.max(life, ceil_div(tokens, per_tokens)) end
+  return life
+end
+
+-- Kept until it is empty, and no longer.
+local function fill(key, now, requests, tokens, life)
   if life == 0 then
     redis.call('DEL', key)
   else

@@ -20,7 +20,8 @@ for first = 1, #corrections, CORRECTION_SIZE do
   if level then
     requests, tokens = drained(level[3], per_requests, 0), drained(level[4], per_tokens, 0)
   else
-    requests, tokens = drain(kept[place], now, per_requests, per_tokens)
+    local at, used_requests, used_tokens = read(kept[place])
+    requests, tokens = drain(at, used_requests, used_tokens, now, per_requests, per_tokens)
   end
   if real > charged then
     tokens = math.min(MOST, tokens + (real - charged) * MINUTE)
@@ -31,7 +32,10 @@ for first = 1, #corrections, CORRECTION_SIZE do
   end
   levels[place] = { per_requests, per_tokens, requests, tokens }
 end
-for place, level in pairs(levels) do fill(KEYS[place], now, unpack(level)) end
+for place, level in pairs(levels) do
+  local per_requests, per_tokens, requests, tokens = unpack(level)
+  fill(KEYS[place], now, requests, tokens, empty_in(requests, tokens, per_requests, per_tokens))
+end
 
 local at = 3
 for i = buckets + 1, #KEYS do

@@ -6,6 +6,8 @@ mod exact;
 mod model;
 mod outage;
 mod places;
+mod rounds;
+mod together;
 mod valve;
 
 use std::{net::SocketAddr, time::Duration};
@@ -122,6 +124,10 @@ impl Fixture {
 
     /// The real ones, but for the clock. As that does not run, nothing expires by itself.
     fn scripts(&self) -> Scripts {
+        self.scripts_at(self.counters())
+    }
+
+    fn scripts_at(&self, places: Places) -> Scripts {
         let clock = format!(
             "local server = redis
              local redis = {{ call = function(name, key, ...)
@@ -132,7 +138,7 @@ impl Fixture {
              local function clock() return tonumber(server.call('GET', '{}:clock')) end\n",
             self.name
         );
-        Scripts::with(&clock, PLACE_LIFE, self.counters())
+        Scripts::with(&clock, PLACE_LIFE, places)
     }
 
     /// With more patience than a proxy has: a busy machine is no outage.
@@ -213,13 +219,30 @@ async fn through(proxy: &Arc<Limiter>, asked: Asked<'_>) -> Result<Permit, Limit
 }
 
 async fn decided(
-    proxy: &Limiter,
+    proxy: &Arc<Limiter>,
     organization: OrganizationId,
     charges: &[Charge],
     lease: Option<Lease>,
 ) -> Option<Decision> {
     let question = unbudgeted(organization, ApiKeyId::generate());
-    proxy.decide(charges, lease, &question).await
+    let (decision, of) = proxy.decide(charges.to_vec(), lease, &question).await?;
+    assert_eq!(of, charges);
+    Some(decision)
+}
+
+/// What calls ask together that only budgets bear.
+pub(crate) fn asked_of_budgets(scripts: &Scripts, questions: &[Question<'_>]) -> Cmd {
+    let leases = Leases::new();
+    let asking = |it: &Question<'_>| Asking::new(it, (Vec::new(), None), &leases);
+    let all: Vec<_> = questions.iter().map(asking).collect();
+    let target = (questions[0].shard, questions[0].epoch);
+    scripts.admit(target, &all.iter().collect::<Vec<_>>())
+}
+
+/// What is answered to that.
+pub(crate) async fn answered(redis: &mut Wire, ask: &Cmd) -> Vec<Decision> {
+    let answers: Vec<Vec<u8>> = ask.query_async(redis).await.unwrap();
+    answers.iter().map(|it| Decision::read(it, 0).unwrap()).collect()
 }
 
 fn metrics() -> Arc<LimitMetrics> {

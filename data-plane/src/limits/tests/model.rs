@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
-use tokio::runtime::Runtime;
+use tokio::runtime::Builder;
 
 use super::{
     super::{
@@ -16,13 +16,8 @@ use super::{
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// One of two keys of one of two projects asks, with limits as they are just then.
-    Ask {
-        key: usize,
-        project: usize,
-        limits: [usize; 3],
-        tokens: u64,
-    },
+    /// Calls ask together, each with limits as they are just then.
+    Ask(Vec<Call>),
     /// Of the calls under way, that one ends.
     End {
         which: usize,
@@ -33,12 +28,40 @@ enum Step {
     GoBack(u64),
 }
 
+/// Of one of two keys of one of two projects of one of two organizations. It may be the one
+/// before it once more.
+#[derive(Clone, Debug)]
+struct Call {
+    organization: usize,
+    key: usize,
+    project: usize,
+    limits: [usize; 3],
+    tokens: u64,
+    is_again: bool,
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    let whose = (prop_oneof![4 => Just(0usize), 1 => Just(1)], 0..2usize, 0..2usize);
+    let limits = [0..6usize, 0..6usize, 0..6usize];
+    let tokens = prop_oneof![0..2_000u64, any::<u64>()];
+    let is_again = prop_oneof![7 => Just(false), 1 => Just(true)];
+    (whose, limits, tokens, is_again).prop_map(
+        |((organization, key, project), limits, tokens, is_again)| Call {
+            organization,
+            key,
+            project,
+            limits,
+            tokens,
+            is_again,
+        },
+    )
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let limits = || [0..6usize, 0..6usize, 0..6usize];
+    let calls = prop_oneof![1..2usize, 2..9usize]
+        .prop_flat_map(|count| prop::collection::vec(call(), count));
     let step = prop_oneof![
-        6 => (0..2usize, 0..2usize, limits(), prop_oneof![0..2_000u64, any::<u64>()]).prop_map(
-            |(key, project, limits, tokens)| Step::Ask { key, project, limits, tokens }
-        ),
+        6 => calls.prop_map(Step::Ask),
         3 => (any::<usize>(), prop_oneof![0..2_000u64, any::<u64>()])
             .prop_map(|(which, tokens)| Step::End { which, tokens }),
         3 => prop_oneof![0..2_000u64, 0..100_000u64].prop_map(Step::Pass),
@@ -108,7 +131,7 @@ impl Model {
 }
 
 /// Some that are often reached, one that never is, and one beyond what there is.
-fn limits(number: usize) -> Limits {
+pub(super) fn limits(number: usize) -> Limits {
     match number {
         0 => NONE,
         1 => requests(3),
@@ -128,32 +151,50 @@ fn limits(number: usize) -> Limits {
 }
 
 /// Another organization of the same shard.
-fn neighbour(of: OrganizationId) -> OrganizationId {
+pub(super) fn neighbour(of: OrganizationId) -> OrganizationId {
     let is_near = |it: &OrganizationId| Shard::of(*it) == Shard::of(of);
     std::iter::repeat_with(OrganizationId::generate).find(is_near).unwrap()
 }
 
 async fn check(mut fixture: Fixture, proxy: &Arc<Limiter>, steps: Vec<Step>) {
     fixture.organization = neighbour(fixture.organization);
+    let organizations = [fixture.organization, neighbour(fixture.organization)];
     let (keys, projects) =
         ([(); 2].map(|()| ApiKeyId::generate()), [(); 2].map(|()| ProjectId::generate()));
     let mut model = Model { now: fixture.now().await, ..Model::default() };
     let mut under_way = vec![];
     for step in steps {
         match step {
-            Step::Ask { key, project, limits: [one, two, three], tokens } => {
-                (fixture.key, fixture.project) = (keys[key], projects[project]);
-                let limits =
-                    Three { key: limits(one), project: limits(two), organization: limits(three) };
-                let charges = fixture.asked(&limits, tokens).charges();
-                if charges.is_empty() {
-                    continue;
+            Step::Ask(calls) => {
+                let mut asked: Vec<(Vec<Charge>, Option<Lease>)> = vec![];
+                for it in calls {
+                    let before = asked.last().filter(|_| it.is_again).cloned();
+                    asked.extend(before.or_else(|| {
+                        let [one, two, three] = it.limits.map(limits);
+                        let limits = Three { key: one, project: two, organization: three };
+                        fixture.organization = organizations[it.organization];
+                        (fixture.key, fixture.project) = (keys[it.key], projects[it.project]);
+                        let charges = fixture.asked(&limits, it.tokens).charges();
+                        let lease = proxy.leases.next(&charges);
+                        (!charges.is_empty()).then_some((charges, lease))
+                    }));
                 }
-                let lease = proxy.leases.next(&charges);
-                let decision = decided(proxy, fixture.organization, &charges, lease).await.unwrap();
-                assert_eq!(decision, model.admit(&charges, &proxy.leases.name(lease)));
-                if decision.is_passed() {
-                    under_way.push((charges, lease, decision));
+                let questions = proxy.metrics.questions.get();
+                let decisions =
+                    futures::future::join_all(asked.iter().map(|(charges, lease)| {
+                        decided(proxy, fixture.organization, charges, *lease)
+                    }));
+                let decisions = decisions.await;
+                let was_asked = u64::from(!asked.is_empty());
+                assert_eq!(proxy.metrics.questions.get(), questions + was_asked);
+                for ((charges, lease), decision) in asked.into_iter().zip(decisions) {
+                    let decision = decision.unwrap();
+                    assert_eq!(decision, model.admit(&charges, &proxy.leases.name(lease)));
+                    let is_there =
+                        under_way.iter().any(|(_, it, _)| lease.is_some() && *it == lease);
+                    if decision.is_passed() && !is_there {
+                        under_way.push((charges, lease, decision));
+                    }
                 }
             }
             Step::End { which, tokens } => {
@@ -182,15 +223,19 @@ async fn check(mut fixture: Fixture, proxy: &Arc<Limiter>, steps: Vec<Step>) {
     }
     assert_eq!(proxy.metrics.redis_failures.get(), 0);
     assert_eq!(proxy.metrics.settlements_lost.get(), 0);
-    let kept = fixture.kept().await;
-    if !kept.is_empty() {
-        let () = fixture.redis.del(kept).await.unwrap();
+    for organization in organizations {
+        fixture.organization = organization;
+        let kept = fixture.kept().await;
+        if !kept.is_empty() {
+            let () = fixture.redis.del(kept).await.unwrap();
+        }
     }
 }
 
 #[test]
 fn the_scripts_do_what_the_rules_say() {
-    let runtime = Runtime::new().unwrap();
+    // On one thread, where all that is asked in a step is asked together.
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let fixture = runtime.block_on(Fixture::new());
     let proxy = runtime.block_on(fixture.proxy());
     proptest!(ProptestConfig::with_cases(128), |(steps in steps())| {

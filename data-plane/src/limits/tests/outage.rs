@@ -8,7 +8,7 @@ const CALLS: u64 = 1_000;
 
 impl Fixture {
     /// On the clock of Redis, behind a valve, and as patient as a proxy is.
-    async fn behind(&self, valve: &Valve) -> Arc<Limiter> {
+    pub(super) async fn behind(&self, valve: &Valve) -> Arc<Limiter> {
         let mut url = Url::parse(self.url.expose_secret()).unwrap();
         url.set_port(Some(valve.address.port())).unwrap();
         let redis_url = url.to_string().into();

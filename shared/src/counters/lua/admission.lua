@@ -17,24 +17,29 @@ local function lack(budget, caps, wanted)
   return kind, lacks
 end
 
--- Looks at as many budgets, whose keys begin at KEYS `key` and which are `kept` from their
--- second on. ARGV `at` and the following say of each: its caps' version, what to hold in money,
--- requests and tokens, and four edges of windows, in eight bytes each. Answers the budgets,
--- what to hold of them one after the other, and what stands against the call: a word, the
--- place of the budget, and of what there is not enough. Where several have not enough, the
--- one that lacks most.
-local function look_at_budgets(count, key, kept, at, now)
-  local budgets, all, against, index, kind, lacks = {}, {}, nil, 0, 0, 0
+-- Looks at as many budgets as a call names. Those that were looked at before, by their place, are in
+-- `budgets`; the others are made of what is `kept` of them, whose keys are behind KEYS `first`.
+-- What is said of each begins at a place in a text: its own place, its caps' version, what to
+-- hold in money, requests and tokens, and four edges of windows, in eight bytes each. Answers the
+-- call's budgets, what to hold of them one after the other, and what stands against the call: a
+-- word, the place of the budget among the call's, and of what there is not enough. Where several
+-- have not enough, the one that lacks most.
+local WANTED, WANTED_SIZE = '<i8i8i8i8i8', 72
+local function look_at_budgets(budgets, kept, first, count, said, at, now)
+  local own, all, against, index, kind, lacks = {}, {}, nil, 0, 0, 0
   for i = 1, count do
-    local said = ARGV[at + i - 1]
-    local budget = unpacked(KEYS[key + i - 1], kept[i + 1])
-    local version, money, requests, tokens = struct.unpack(SAID, said)
-    budgets[i] = budget
+    local place, version, money, requests, tokens = struct.unpack(WANTED, said, at)
+    local budget = budgets[place]
+    if not budget then
+      budget = unpacked(KEYS[first + place], kept[1 + place])
+      budgets[place] = budget
+    end
+    own[i] = budget
     all[3 * i - 2], all[3 * i - 1], all[3 * i] = money, requests, tokens
     if budget[VERSION] == 0 or budget[VERSION] < version then
       if against ~= 'window' then against, index = 'terms', i end
     elseif now >= budget[TILL]
-      and not present(budget, now, { struct.unpack(SAID, said, 33) }) then
+      and not present(budget, now, { struct.unpack(SAID, said, at + 40) }) then
       against, index = 'window', i
     elseif budget[HARD] == 1 then
       local caps = caps_of(budget, now)
@@ -48,42 +53,42 @@ local function look_at_budgets(count, key, kept, at, now)
         end
       end
     end
+    at = at + WANTED_SIZE
   end
-  return budgets, all, against, index, kind
+  return own, all, against, index, kind
 end
 
--- Holds what a call wants of all budgets, under its name; once, if a cluster is asked again
+-- Holds what a call wants of all its budgets, under its name; once, if a cluster is asked again
 -- that has heard it already. Then it answers in which windows that is held: one may have ended
--- meanwhile. With that its process has given a sign of life: should it never give another, what
--- it holds is found.
-local function take_budgets(budgets, all, holds, living, call, now)
-  local pieces, windows = {}, {}
-  for i, budget in ipairs(budgets) do
+-- meanwhile. The budgets are to be written afterwards.
+local function take_budgets(own, all, holds, call)
+  local pieces = {}
+  for i, budget in ipairs(own) do
     pieces[i] = piece(budget, budget[PRESENT], all[3 * i - 2], all[3 * i - 1], all[3 * i])
   end
   if redis.call('HSETNX', holds, call, table.concat(pieces)) == 1 then
-    for i, budget in ipairs(budgets) do
+    for i, budget in ipairs(own) do
       if budget[STATE] ~= ALTERED then budget[STATE] = CHANGED end
       add_all(budget, HELD_NOW, all[3 * i - 2], all[3 * i - 1], all[3 * i])
     end
-    write_all(budgets)
-  else
-    local kept = redis.call('HGET', holds, call)
-    for i = 1, math.min(#budgets, #kept / HOLD_SIZE) do
-      local _, window = struct.unpack(HOLD, kept, HOLD_SIZE * (i - 1) + 1)
-      windows[i] = window
-    end
+    return nil
   end
-  redis.call('ZADD', living, now, string.sub(holds, -16))
+  local kept, windows = redis.call('HGET', holds, call), {}
+  for i = 1, math.min(#own, #kept / HOLD_SIZE) do
+    local _, window = struct.unpack(HOLD, kept, HOLD_SIZE * (i - 1) + 1)
+    windows[i] = window
+  end
   return windows
 end
 
 -- A budget as the caller is told of it: its window, which is the present one if the call is not
--- held in another, then the cap (-1: none), what is spent and what is held in money, requests and
--- tokens.
+-- held in another, when that ends, then the cap (-1: none), what is spent and what is held in
+-- money, requests and tokens.
 local function told(budget, now, window)
   local caps = caps_of(budget, now)
   return struct.pack('<i8i8i8i8i8i8i8i8i8i8i8',
-    math.max(0, window or budget[PRESENT]), budget[TILL], budget[caps], budget[SPENT_NOW], budget[HELD_NOW], budget[caps + 1], budget[SPENT_NOW + 1],
-    budget[HELD_NOW + 1], budget[caps + 2], budget[SPENT_NOW + 2], budget[HELD_NOW + 2])
+    math.max(0, window or budget[PRESENT]), budget[TILL],
+    budget[caps], budget[SPENT_NOW], budget[HELD_NOW],
+    budget[caps + 1], budget[SPENT_NOW + 1], budget[HELD_NOW + 1],
+    budget[caps + 2], budget[SPENT_NOW + 2], budget[HELD_NOW + 2])
 end
