@@ -15,7 +15,6 @@ use crate::{
 /// The clock of Redis, which every script that has one begins with.
 pub const CLOCK: &str = include_str!("lua/clock.lua");
 const COUNTER: &str = include_str!("lua/counter.lua");
-const WINDOWS: &str = include_str!("lua/windows.lua");
 const ALERTS: &str = include_str!("lua/alerts.lua");
 const CHILL: &str = include_str!("lua/chill.lua");
 const WARM: &str = include_str!("lua/warm.lua");
@@ -123,13 +122,9 @@ impl Guarded {
     }
 }
 
-/// The end of a function that is made of [`WINDOWS`] when a window begins, and not each time.
-const BEGINS: &str = "return present(budget, now, edges)\nend\n";
-
 /// What a script that admits begins with, for whoever adds what else a call has to pass.
 pub fn admission(clock: &str) -> String {
-    let begins = ["local function present(budget, now, edges)\n", WINDOWS, BEGINS].concat();
-    [clock, COUNTER, &begins, ADMISSION].concat()
+    [clock, COUNTER, ADMISSION].concat()
 }
 
 /// All but the one that admits, which has more to ask than money.
@@ -235,12 +230,12 @@ impl Scripts {
 
     /// Tests bring a clock that they can set.
     pub fn with(clock: &str, places: Places) -> Self {
-        let known = |code| Known::new(&[clock, COUNTER, WINDOWS, code]);
-        let with_alerts = |code| Known::new(&[clock, COUNTER, WINDOWS, ALERTS, code]);
+        let known = |code| Known::new(&[clock, COUNTER, code]);
+        let with_alerts = |code| Known::new(&[clock, COUNTER, ALERTS, code]);
         Self {
             boot: Guarded::new(&[clock, BOOT]),
             set_terms: with_alerts(include_str!("lua/set_terms.lua")),
-            extend: Guarded::new(&[clock, COUNTER, WINDOWS, include_str!("lua/extend.lua")]),
+            extend: Guarded::new(&[clock, COUNTER, include_str!("lua/extend.lua")]),
             settle: with_alerts(include_str!("lua/settle.lua")),
             register: known(include_str!("lua/register.lua")),
             look: known(include_str!("lua/look.lua")),
