@@ -121,7 +121,7 @@ fn a_question_that_ends_before_its_time_is_answered_by_nobody() {
     let fixture = other.block_on(Fixture::new());
     let proxy = other.block_on(fixture.proxy());
     let limits = on_key(requests(60));
-    let asking = one.block_on(async { put(&proxy, fixture.asked(&limits, 1)).await });
+    let asking = one.block_on(put(&proxy, fixture.asked(&limits, 1)));
     drop(one);
     assert!(!proxy.rounds.is_asked());
     assert!(other.block_on(soon(asking)).is_ok());
