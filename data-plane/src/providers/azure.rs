@@ -12,7 +12,10 @@ use super::{
     openai::{self, OpenAi},
     segment,
 };
-use crate::{ask::{Ask, Outline}, catalog::Candidate};
+use crate::{
+    ask::{Ask, Outline},
+    catalog::Candidate,
+};
 
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
 

@@ -140,7 +140,7 @@ pub(super) fn whole(asked: &Outline, body: &[u8]) -> Result<Whole, NotAnAnswer> 
     let finish_reason = finish(&stop_reason);
     let choice = Choice { index: 0, message: said, logprobs: (), finish_reason };
     let usage = message.usage.and_then(Counted::usage);
-    let told =
-        Completion::new(&message.id, &message.model, asked.asked_at, vec![choice], usage).to_bytes();
+    let told = Completion::new(&message.id, &message.model, asked.asked_at, vec![choice], usage)
+        .to_bytes();
     Ok(Whole { body: told, usage, service_tier: None })
 }
