@@ -170,6 +170,7 @@ impl Document {
         let form = &self.elements[at];
         let mut fields = Vec::new();
         let mut names = Vec::new();
+        let mut is_pressed = false;
         for (index, control) in self.elements.iter().enumerate() {
             if !self.is_within(index, at) {
                 continue;
@@ -187,6 +188,8 @@ impl Document {
                 ("input", _) => Some(value),
                 ("textarea", _) => Some(control.text.clone()),
                 ("select", _) => self.selected(index),
+                // Who says nothing else presses the first one.
+                ("button", _) => Some(value).filter(|_| !std::mem::replace(&mut is_pressed, true)),
                 _ => continue,
             };
             names.push(name.to_owned());
@@ -309,13 +312,13 @@ mod tests {
             <input name="x" value="1 &amp; 2"><input name="off" value="1" disabled><input type="checkbox" name="y" checked>
             <input type="checkbox" name="z"><textarea name="t"><b></textarea>
             <select name="s"><option value="1">A</option><option value="2" selected>B</option>
-            </select><button name="b">Go</button></p></form>"#,
+            </select><button name="b" value="3">Go</button><button name="c">Stop</button></p></form>"#,
         )
         .unwrap();
         let form = page.form("/a");
         let fields: Vec<_> = form.fields.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        assert_eq!(fields, [("x", "1 & 2"), ("y", "on"), ("t", "<b>"), ("s", "2")]);
-        assert_eq!(form.names, ["x", "y", "z", "t", "s"]);
+        assert_eq!(fields, [("x", "1 & 2"), ("y", "on"), ("t", "<b>"), ("s", "2"), ("b", "3")]);
+        assert_eq!(form.names, ["x", "y", "z", "t", "s", "b", "c"]);
         assert!(page.words().starts_with("Say <b>"));
     }
 

@@ -341,26 +341,26 @@ async fn another_tenants_entries_are_out_of_sight(root: PgPool) {
 #[sqlx::test(migrations = "../migrations")]
 async fn the_page_leads_from_the_newest_entry_to_the_oldest_and_back(root: PgPool) {
     let fixture = Fixture::new(root).await;
-    write(&fixture, 120).await;
+    write(&fixture, 60).await;
     let browser = fixture.browser(Role::Viewer).await;
     let newest = browser.get("/orgs/ours/audit").await;
-    newest.says(StatusCode::OK, "through entry 120");
-    newest.says(StatusCode::OK, "Entries 120 to 71");
-    newest.says(StatusCode::OK, "/orgs/ours/audit?before=71");
+    newest.says(StatusCode::OK, "through entry 60");
+    newest.says(StatusCode::OK, "Entries 60 to 36");
+    newest.says(StatusCode::OK, "/orgs/ours/audit?before=36");
     assert!(!newest.body.contains("Newer"));
-    browser.get("/orgs/ours/audit?before=71").await.says(StatusCode::OK, "Entries 70 to 21");
-    let oldest = browser.get("/orgs/ours/audit?before=21").await;
-    oldest.says(StatusCode::OK, "Entries 20 to 1");
+    browser.get("/orgs/ours/audit?before=36").await.says(StatusCode::OK, "Entries 35 to 11");
+    let oldest = browser.get("/orgs/ours/audit?before=11").await;
+    oldest.says(StatusCode::OK, "Entries 10 to 1");
     assert!(!oldest.body.contains("Older"));
-    oldest.says(StatusCode::OK, "/orgs/ours/audit?after=20");
-    let back = browser.get("/orgs/ours/audit?after=20").await;
-    back.says(StatusCode::OK, "Entries 70 to 21");
-    let top = browser.get("/orgs/ours/audit?after=70").await;
-    top.says(StatusCode::OK, "Entries 120 to 71");
+    oldest.says(StatusCode::OK, "/orgs/ours/audit?after=10");
+    let back = browser.get("/orgs/ours/audit?after=10").await;
+    back.says(StatusCode::OK, "Entries 35 to 11");
+    let top = browser.get("/orgs/ours/audit?after=35").await;
+    top.says(StatusCode::OK, "Entries 60 to 36");
     assert!(!top.body.contains("Newer"));
     let filtered = browser.get("/orgs/ours/audit?action=team.created&actor=admin").await;
     filtered
-        .says(StatusCode::OK, "/orgs/ours/audit?action=team.created&#38;actor=admin&#38;before=71");
+        .says(StatusCode::OK, "/orgs/ours/audit?action=team.created&#38;actor=admin&#38;before=36");
     browser.get("/orgs/ours/audit?action=nothing").await.says(StatusCode::OK, "Nothing matches");
 }
 

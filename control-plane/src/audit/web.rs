@@ -20,7 +20,7 @@ pub fn doors(doors: &mut Doors) {
 }
 
 /// How many entries a page shows.
-const SHOWN: usize = 50;
+const SHOWN: usize = 25;
 /// How many entries an export holds at most: the newest.
 const EXPORTED: i64 = 10_000;
 
@@ -81,17 +81,10 @@ impl AuditSearch {
 
     /// The address of a page of the same entries.
     fn address(&self, path: &str, cursor: Option<(&str, i64)>) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in [("action", &self.action), ("actor", &self.actor)] {
-            if !value.is_empty() {
-                query.append_pair(name, value);
-            }
-        }
-        if let Some((name, seq)) = cursor {
-            query.append_pair(name, &seq.to_string());
-        }
-        let query = query.finish();
-        if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+        let seq = cursor.map(|it| it.1.to_string()).unwrap_or_default();
+        let cursor = cursor.map(|(name, _)| (name, seq.as_str()));
+        let asked = [("action", self.action.as_str()), ("actor", &self.actor)];
+        web::address(path, asked.into_iter().chain(cursor))
     }
 }
 

@@ -78,11 +78,46 @@ async fn an_own_model_is_switched_off_where_it_is_listed(root: PgPool) {
     let upstream = upstreams::list(&mut work).await.unwrap().remove(0).id.to_string();
     drop(work);
     let admin = fixture.browser(Role::Admin).await;
-    let form = [("provider", upstream.as_str()), ("name", "small")];
-    let answer = admin.post("/orgs/ours/models/enable", &form).await;
+    let form = [("disable", format!("{upstream} small"))];
+    let form = form.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let answer = admin.post("/orgs/ours/models/enable?q=all", &form).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.body);
+    assert_eq!(answer.location.as_deref(), Some("/orgs/ours/models?q=all"));
     admin.get("/orgs/ours/models").await.says(StatusCode::OK, "Enable small");
     let mut work = fixture.work(Role::Admin).await;
     let served = upstreams::served(&mut work).await.unwrap();
     assert_eq!(served.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["large"]);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_long_catalogue_is_read_a_page_at_a_time(root: PgPool) {
+    let fixture = Fixture::new(root).await;
+    let mut work = fixture.work(Role::Admin).await;
+    let mut acme = declared("Acme", "https://llm.example.com/v1", "sk-1");
+    acme.models = (10..55)
+        .map(|number| {
+            let mut model = acme.models[0].clone();
+            (model.name, model.upstream_name) = (format!("m{number}"), format!("m{number}"));
+            model
+        })
+        .collect();
+    put(&mut work, &fixture.platform.secrets.credentials, &acme).await.unwrap();
+    work.commit().await.unwrap();
+    let viewer = fixture.browser(Role::Viewer).await;
+    let provider = {
+        let mut work = fixture.work(Role::Viewer).await;
+        upstreams::list(&mut work).await.unwrap().remove(0).id
+    };
+    let shown = |body: &str| {
+        let is_shown = |it: &i32| body.contains(&format!(">m{it}<"));
+        (10..55).filter(is_shown).collect::<Vec<_>>()
+    };
+    let first = viewer.get("/orgs/ours/models?q=m").await;
+    assert_eq!(shown(&first.body), Vec::from_iter(10..30));
+    first.says(StatusCode::OK, &format!("?q=m&#38;after={provider}+m29"));
+    let second = viewer.get(&format!("/orgs/ours/models?q=m&after={provider}+m29")).await;
+    assert_eq!(shown(&second.body), Vec::from_iter(30..50));
+    let last = viewer.get(&format!("/orgs/ours/providers/{provider}?after=m49")).await;
+    assert_eq!(shown(&last.body), Vec::from_iter(50..55));
+    assert!(!last.body.contains("Next page"));
 }

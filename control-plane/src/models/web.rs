@@ -3,13 +3,15 @@
 use actix_web::HttpResponse;
 use askama::Template;
 use serde::Deserialize;
-use shared::{ids::UpstreamId, snapshot::Modality};
+use shared::snapshot::Modality;
 
 use super::{ModelQuery, aliases, list};
 use crate::{
     access::{Doors, Grant, Permission, may},
     upstreams::{self, CatalogueModel, DisabledBy, UpstreamError, words},
-    web::{Failure, Form, Frame, Page, Problems, Search, Section, see_other_saying},
+    web::{
+        self, Failure, Form, Frame, Page, Pager, Problems, Search, Section, Span, see_other_saying,
+    },
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -22,8 +24,11 @@ pub fn doors(doors: &mut Doors) {
 struct ModelsPage {
     frame: Frame,
     lines: Vec<Line>,
-    query: ModelQuery,
+    search: ModelSearch,
     is_filtered: bool,
+    pager: Pager,
+    /// Where a model is switched on and off, so that one is back here then.
+    switch: String,
     providers: Vec<(String, String)>,
     capabilities: Vec<(&'static str, &'static str)>,
     modalities: Vec<(&'static str, &'static str)>,
@@ -50,6 +55,19 @@ impl Line {
         }
     }
 
+    /// What the button says to us and to its reader.
+    fn change(&self) -> (&'static str, &'static str) {
+        match self.it.offered.enabled {
+            true => ("disable", "Disable"),
+            false => ("enable", "Enable"),
+        }
+    }
+
+    /// The one and only of its name and provider.
+    fn place(&self) -> String {
+        place(&self.it)
+    }
+
     /// As its price is asked for.
     fn named(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
@@ -63,25 +81,68 @@ impl Line {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SwitchForm {
-    #[serde(default)]
+/// What the page is asked: what the list is, and where in it the page begins.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ModelSearch {
+    q: String,
     provider: String,
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    enabled: bool,
+    capability: String,
+    reads: String,
+    /// The [`place`] of the last one of the page before.
+    after: String,
+}
+
+impl ModelSearch {
+    fn query(&self) -> ModelQuery {
+        let Self { q, provider, capability, reads, .. } = self;
+        let [q, provider, capability, reads] = [q, provider, capability, reads].map(Clone::clone);
+        ModelQuery { q, provider, capability, reads }
+    }
+
+    fn fields(&self) -> [(&'static str, &str); 4] {
+        [
+            ("q", &self.q),
+            ("provider", &self.provider),
+            ("capability", &self.capability),
+            ("reads", &self.reads),
+        ]
+    }
+
+    /// The page that this asks for, or what stands beside it.
+    fn address(&self, path: &str) -> String {
+        web::address(path, self.fields().into_iter().chain([("after", self.after.as_str())]))
+    }
+
+    fn span(&self) -> Span<String> {
+        Span::short(Some(self.after.clone()).filter(|it| !it.is_empty()))
+    }
+}
+
+fn place(it: &CatalogueModel) -> String {
+    format!("{} {}", it.provider, it.offered.model.name)
+}
+
+/// Which model to switch on or off: its [`place`].
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SwitchForm {
+    enable: String,
+    disable: String,
 }
 
 async fn show(
     grant: Grant<may::ViewCatalogue>,
-    query: Search<ModelQuery>,
+    search: Search<ModelSearch>,
 ) -> Result<Page<ModelsPage>, Failure> {
     let mut work = grant.begin().await?;
+    let search = search.0;
+    let query = search.query();
     let all = list(&mut work, &ModelQuery::default()).await?;
     let found = list(&mut work, &query).await?;
     let aliases = aliases(&mut work).await?;
+    let span = search.span();
+    let part = span.of(found, place);
     let may_switch = grant.may(Permission::ManageModels);
     let line = |it: CatalogueModel| Line {
         capabilities: titles(&words::CAPABILITIES, &it.offered.model.capabilities),
@@ -92,9 +153,11 @@ async fn show(
     };
     Ok(Page(ModelsPage {
         frame: grant.frame(Section::Models),
-        lines: found.into_iter().map(line).collect(),
+        lines: part.items.into_iter().map(line).collect(),
         is_filtered: !query.is_empty(),
-        query: query.0,
+        pager: Pager::with(&grant.path("/models"), &search.fields(), span.after, part.next),
+        switch: search.address(&grant.path("/models/enable")),
+        search,
         providers: providers(&all),
         capabilities: choices(&words::CAPABILITIES, "Anything", |_| true),
         modalities: choices(&words::MODALITIES, "Anything", |it| *it != Modality::Embedding),
@@ -125,13 +188,17 @@ fn providers(all: &[CatalogueModel]) -> Vec<(String, String)> {
 
 async fn switch(
     grant: Grant<may::ManageModels>,
+    search: Search<ModelSearch>,
     form: Form<SwitchForm>,
 ) -> Result<HttpResponse, Failure> {
-    let upstream: UpstreamId = form.provider.parse().map_err(|_| UpstreamError::NoModel)?;
+    let is_on = !form.enable.is_empty();
+    let place = if is_on { &form.enable } else { &form.disable };
+    let (upstream, name) = place.split_once(' ').ok_or(UpstreamError::NoModel)?;
+    let upstream = upstream.parse().map_err(|_| UpstreamError::NoModel)?;
     let mut work = grant.begin().await?;
-    upstreams::models::set_enabled(&mut work, upstream, &form.name, form.enabled).await?;
+    upstreams::models::set_enabled(&mut work, upstream, name, is_on).await?;
     work.commit().await?;
     grant.platform.nudges.snapshot.notify_one();
-    let notice = if form.enabled { "Model enabled" } else { "Model disabled" };
-    Ok(see_other_saying(&grant.path("/models"), notice))
+    let notice = if is_on { "Model enabled" } else { "Model disabled" };
+    Ok(see_other_saying(&search.address(&grant.path("/models")), notice))
 }

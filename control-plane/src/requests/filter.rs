@@ -12,7 +12,7 @@ use time::{Duration, OffsetDateTime};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use crate::web::{Problems, instant};
+use crate::web::{self, Problems, instant};
 
 /// How long ago the oldest request shown may have begun: names and titles.
 pub(super) const RANGES: [(&str, &str); 4] = [
@@ -194,11 +194,7 @@ impl RequestSearch {
 
     /// The address at which the same is asked of `path`, and `more` with it.
     pub fn address(&self, path: &str, more: Option<(&str, &str)>) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        let asked = self.fields().into_iter().filter(|(_, value)| given(value).is_some());
-        query.extend_pairs(asked.chain(more));
-        let query = query.finish();
-        if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+        web::address(path, self.fields().into_iter().chain(more))
     }
 }
 

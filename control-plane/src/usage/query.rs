@@ -10,7 +10,7 @@ use shared::{
 use time::{Date, Duration, OffsetDateTime, macros::format_description};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::web::Problems;
+use crate::web::{self, Problems};
 
 /// Names and titles of the periods.
 pub(super) const PERIODS: [(&str, &str); 5] = [
@@ -247,15 +247,11 @@ impl UsageSearch {
 
     /// The address at which the same is asked of `path`, with one thing otherwise.
     pub fn address(&self, path: &str, other: Option<(&str, &str)>) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in self.fields() {
-            let value = other.filter(|it| it.0 == name).map_or(value, |it| it.1);
-            if given(value).is_some() {
-                query.append_pair(name, value);
-            }
-        }
-        let query = query.finish();
-        if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+        let asked = self.fields().into_iter().map(|(name, value)| {
+            let other = other.filter(|it| it.0 == name);
+            other.unwrap_or((name, value))
+        });
+        web::address(path, asked)
     }
 }
 

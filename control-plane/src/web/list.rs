@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 /// The query of a list that is not searched.
-#[derive(Clone, Copy, Deserialize, IntoParams)]
+#[derive(Clone, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct After<I: ToSchema> {
     /// What the page begins after: `next` of the page before.
@@ -28,6 +28,11 @@ impl<I> Span<I> {
         Self { after, most: 50 }
     }
 
+    /// As many as a page shows of what takes much room.
+    pub fn short(after: Option<I>) -> Self {
+        Self { after, most: 20 }
+    }
+
     /// As many as a program is told at once, or a form lets choose among.
     pub fn long(after: Option<I>) -> Self {
         Self { after, most: 200 }
@@ -45,6 +50,17 @@ impl<I> Span<I> {
         read.truncate(most);
         let next = read.last().filter(|_| has_more).map(id);
         Part { items: read, next }
+    }
+
+    /// The part of a list that is here whole: the first one, where what it begins after is gone.
+    pub fn of<T>(&self, all: Vec<T>, id: impl Fn(&T) -> I) -> Part<T, I>
+    where
+        I: PartialEq,
+    {
+        let last = self.after.as_ref().and_then(|it| all.iter().position(|one| id(one) == *it));
+        let begin = last.map_or(0, |it| it + 1);
+        let rest = all.into_iter().skip(begin).take(usize::from(self.most) + 1);
+        self.part(rest.collect(), id)
     }
 }
 
@@ -66,10 +82,32 @@ pub struct Pager {
 
 impl Pager {
     pub fn new<I: Display>(path: &str, after: Option<I>, next: Option<I>) -> Self {
+        Self::with(path, &[], after, next)
+    }
+
+    /// Of a list that is searched.
+    pub fn with<I: Display>(
+        path: &str,
+        asked: &[(&str, &str)],
+        after: Option<I>,
+        next: Option<I>,
+    ) -> Self {
+        let next = next.map(|it| it.to_string());
+        let all = |more| address(path, asked.iter().copied().chain(more));
         Self {
-            first: after.map(|_| path.to_owned()),
-            next: next.map(|it| format!("{path}?after={it}")),
+            first: after.map(|_| all(None)),
+            next: next.as_deref().map(|it| all(Some(("after", it)))),
         }
+    }
+}
+
+/// The address at which that is asked of `path`. What is blank is not asked.
+pub fn address<'a>(path: &str, asked: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(asked.into_iter().filter(|(_, value)| !value.trim().is_empty()));
+    match query.finish().as_str() {
+        "" => path.to_owned(),
+        query => format!("{path}?{query}"),
     }
 }
 
@@ -103,6 +141,18 @@ mod tests {
                 }
             }
             prop_assert_eq!(seen, all);
+        }
+
+        #[test]
+        fn a_list_that_is_here_has_the_same_parts(
+            count in 0..40_u16,
+            most in 1..15_u8,
+            after in prop::option::of(0..40_u16),
+        ) {
+            let all: Vec<u16> = (0..count).collect();
+            let span = Span { after: after.filter(|it| *it < count), most };
+            let (here, kept) = (span.of(all.clone(), |it| *it), read(&all, span));
+            prop_assert_eq!((here.items, here.next), (kept.items, kept.next));
         }
     }
 }

@@ -18,7 +18,7 @@ pub use floor::around;
 pub use form::{Form, Nothing, optional};
 pub use frame::{Frame, FrameOrganization, FramePerson, Section};
 pub use json::{Created, Deleted, Input, Json, Removed, Search, Stopped, given};
-pub use list::{After, Pager, Part, Span};
+pub use list::{After, Pager, Part, Span, address};
 pub use page::{Page, see_other, see_other_saying};
 pub use problems::Problems;
 pub use time::{Moment, day, instant, midnight, today};

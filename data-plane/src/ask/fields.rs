@@ -48,6 +48,8 @@ pub(super) struct Fields {
     pub texts: u32,
     /// The tier of the vendor's service.
     pub service_tier: Option<String>,
+    /// Whether numbers are to be told as Base64.
+    pub is_base64: bool,
     pub places: Places,
 }
 
@@ -123,6 +125,7 @@ impl Fields {
             }
             "input" => self.texts = texts(value),
             "service_tier" => self.service_tier = read(value).ok_or_else(|| bad("a text"))?,
+            "encoding_format" => self.is_base64 = value == "\"base64\"",
             "max_tokens" | "max_completion_tokens" => {
                 let cap: Option<u64> = read(value).ok_or_else(|| bad("a whole number"))?;
                 if let Some(cap) = cap {
@@ -146,7 +149,7 @@ fn known(form: Form, text: &str, member: &Member) -> Option<&'static str> {
     const WRITING: [&str; 6] =
         ["stream", "stream_options", "n", "max_tokens", "max_completion_tokens", "service_tier"];
     const COMPLETING: [&str; 2] = ["best_of", "prompt"];
-    const READING: [&str; 1] = ["input"];
+    const READING: [&str; 2] = ["input", "encoding_format"];
     let raw = text.get(member.key.clone())?;
     let decoded: String;
     let name = if raw.contains('\\') {

@@ -12,7 +12,12 @@ mod fields;
 mod marks;
 mod members;
 
-use std::{borrow::Cow, ops::Range, time::SystemTime};
+use std::{
+    borrow::Cow,
+    ops::{Deref, Range},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use bytes::Bytes;
 use serde::de::IgnoredAny;
@@ -50,6 +55,16 @@ impl Form {
 /// A body that is a JSON object and names a model.
 #[derive(Debug)]
 pub struct Ask {
+    outline: Arc<Outline>,
+    /// How many tokens it will be, roughly.
+    input: u64,
+    places: Places,
+    body: Bytes,
+}
+
+/// What of an ask has to be known when it has been sent, and its body is not needed any more.
+#[derive(Debug)]
+pub struct Outline {
     pub form: Form,
     pub model: String,
     /// Models to be asked when the first cannot answer: our own addition to the dialect.
@@ -65,12 +80,18 @@ pub struct Ask {
     pub contexts: u32,
     /// The tier of the vendor's service that the caller asks for.
     pub service_tier: Option<String>,
+    /// Whether numbers are to be told as Base64.
+    pub is_base64: bool,
     /// When it came, in seconds since 1970: translated answers tell it.
     pub asked_at: u64,
-    /// How many tokens it will be, roughly.
-    input: u64,
-    places: Places,
-    body: Bytes,
+}
+
+impl Deref for Ask {
+    type Target = Outline;
+
+    fn deref(&self) -> &Outline {
+        &self.outline
+    }
 }
 
 /// Where in the body stands what may have to be rewritten.
@@ -118,7 +139,7 @@ impl Ask {
         }
         let fields = Fields::read(form, text, start)?;
         let Fields { model, models, stream, include_usage, output_cap, .. } = fields;
-        let Fields { choices, texts, service_tier, places, .. } = fields;
+        let Fields { choices, texts, service_tier, is_base64, places, .. } = fields;
         let model = match (model, form) {
             (Some(model), _) => model,
             (None, Form::Moderations) => MODERATOR.to_owned(),
@@ -126,7 +147,7 @@ impl Ask {
                 return Err(NotAnAsk::NoModel);
             }
         };
-        Ok(Self {
+        let outline = Outline {
             form,
             model,
             fallbacks: models,
@@ -136,11 +157,23 @@ impl Ask {
             choices,
             contexts: texts,
             service_tier,
+            is_base64,
             asked_at: now(),
-            input: estimate::tokens(&body),
-            places,
-            body,
-        })
+        };
+        let input = estimate::tokens(&body);
+        Ok(Self { outline: outline.into(), input, places, body })
+    }
+
+    /// What of it is kept while its answer comes.
+    pub fn outline(&self) -> Arc<Outline> {
+        self.outline.clone()
+    }
+
+    /// As if it had come then.
+    #[cfg(test)]
+    pub fn at(mut self, seconds: u64) -> Self {
+        Arc::get_mut(&mut self.outline).expect("nobody else has it yet").asked_at = seconds;
+        self
     }
 
     /// How many tokens the request will be, roughly.

@@ -300,3 +300,25 @@ proptest! {
         let _ = Ask::parse(Form::Moderations, text.into());
     }
 }
+
+/// An answer that is heard out would keep it for minutes.
+#[test]
+fn a_body_goes_with_its_ask_whatever_is_kept_of_it() {
+    struct Body {
+        bytes: &'static [u8],
+        _there: Arc<()>,
+    }
+    impl AsRef<[u8]> for Body {
+        fn as_ref(&self) -> &[u8] {
+            self.bytes
+        }
+    }
+    let there = Arc::new(());
+    let body = br#"{"model":"auto","input":"x","encoding_format":"base64"}"#;
+    let body = Bytes::from_owner(Body { bytes: body, _there: there.clone() });
+    let ask = Ask::parse(Form::Embeddings, body).unwrap();
+    let (outline, _marks) = (ask.outline(), ask.marks());
+    drop(ask);
+    assert_eq!(Arc::strong_count(&there), 1);
+    assert!(outline.is_base64 && outline.model == "auto");
+}

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{Calling, Fate, Pace, Paced, Piece, Relay, Reply, Timer, UpstreamFailure, Watch};
 use crate::{
     admit::{Memory, Room},
-    ask::{Ask, Form},
+    ask::{Ask, Form, Outline},
     budgets::{Delivered, Heard, thinks_beside_its_cap},
     catalog::Candidate,
     egress::Client,
@@ -92,10 +92,10 @@ pub(super) struct Sending<'a> {
 /// goes on when its caller leaves: what it comes to has to be paid for.
 pub(super) type Asked = BoxFuture<'static, (Option<StatusCode>, Result<Ended, UpstreamFailure>)>;
 
-/// What such an attempt needs.
+/// What such an attempt needs: not the body, which an answer that is heard out would keep.
 struct Hearing {
     calling: Arc<Calling>,
-    ask: Arc<Ask>,
+    asked: Arc<Outline>,
     room: Arc<Room>,
     organization: OrganizationId,
     end: Instant,
@@ -106,7 +106,7 @@ impl Sending<'_> {
     pub fn send(&self, candidate: &Candidate, request: Request) -> Asked {
         let hearing = Hearing {
             calling: self.calling.clone(),
-            ask: self.ask.clone(),
+            asked: self.ask.outline(),
             room: self.room.clone(),
             organization: self.organization,
             end: self.end,
@@ -127,7 +127,7 @@ impl Hearing {
         response: ResponseFuture,
         status: &mut Option<StatusCode>,
     ) -> Result<Ended, UpstreamFailure> {
-        let Self { calling, ask, candidate, .. } = &self;
+        let Self { calling, asked, candidate, .. } = &self;
         let own = candidate.model.upstream.timeouts;
         let (timeouts, now) = (calling.timeouts.at(own), Instant::now());
         // An upstream that says how long it takes may take longer than others, or less.
@@ -149,10 +149,10 @@ impl Hearing {
         let provider = candidate.model.upstream.speaks();
         if let Some(content_type) = events(head.status, &head.headers) {
             let mut body = Paced::new(body, timer, pace);
-            let mut reader = provider.reader(ask);
+            let mut reader = provider.reader(asked);
             let first = first_output(&mut body, reader.as_mut()).await?;
             let watch = Watch::new(calling, candidate.credential.id);
-            let can_write = u64::from(candidate.model.max_output_tokens) * u64::from(ask.choices);
+            let can_write = u64::from(candidate.model.max_output_tokens) * u64::from(asked.choices);
             let relay = Relay::new(first, body, reader, watch)
                 .within(self.most_output())
                 .heard_within(can_write);
@@ -163,8 +163,8 @@ impl Hearing {
             let body = whole(body, timer, pace, LONGEST_REFUSAL, &mut memory).await?;
             return refused(provider, head.status, &head.headers, body);
         }
-        let body = whole(body, timer, pace, longest_answer(ask.form), &mut memory).await?;
-        let Whole { body, usage, service_tier } = provider.answer(ask, body)?;
+        let body = whole(body, timer, pace, longest_answer(asked.form), &mut memory).await?;
+        let Whole { body, usage, service_tier } = provider.answer(asked, body)?;
         Ok(Ended::Answered(Reply::Whole {
             status: head.status,
             retry_after: None,
@@ -178,9 +178,9 @@ impl Hearing {
     /// How many tokens all choices may have together, where a budget bears the call and its cap
     /// is for all that is written.
     fn most_output(&self) -> Option<u64> {
-        let is_hard = self.ask.form.writes() && !thinks_beside_its_cap(&self.candidate.model);
+        let is_hard = self.asked.form.writes() && !thinks_beside_its_cap(&self.candidate.model);
         let each = self.candidate.most_output.filter(|_| is_hard);
-        each.map(|it| it.saturating_mul(self.ask.choices.into()))
+        each.map(|it| it.saturating_mul(self.asked.choices.into()))
     }
 }
 

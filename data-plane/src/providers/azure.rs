@@ -12,7 +12,10 @@ use super::{
     openai::{self, OpenAi},
     segment,
 };
-use crate::{ask::Ask, catalog::Candidate};
+use crate::{
+    ask::{Ask, Outline},
+    catalog::Candidate,
+};
 
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
 
@@ -54,12 +57,12 @@ impl Provider for AzureOpenAi {
         OpenAi.request(ask, to)
     }
 
-    fn answer(&self, ask: &Ask, body: Bytes) -> Result<Whole, NotAnAnswer> {
-        OpenAi.answer(ask, body)
+    fn answer(&self, asked: &Outline, body: Bytes) -> Result<Whole, NotAnAnswer> {
+        OpenAi.answer(asked, body)
     }
 
-    fn reader(&self, ask: &Ask) -> Box<dyn Reader> {
-        OpenAi.reader(ask)
+    fn reader(&self, asked: &Outline) -> Box<dyn Reader> {
+        OpenAi.reader(asked)
     }
 
     fn refusal(

@@ -94,9 +94,7 @@ fn candidate(dialect: Dialect, vendor: &str, base: &str) -> Candidate {
 }
 
 fn ask(form: Form, body: impl Into<Bytes>) -> Ask {
-    let mut ask = Ask::parse(form, body.into()).unwrap();
-    ask.asked_at = 1_700_000_000;
-    ask
+    Ask::parse(form, body.into()).unwrap().at(1_700_000_000)
 }
 
 fn sent(ask: &Ask, to: &Candidate) -> String {

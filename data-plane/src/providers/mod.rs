@@ -31,7 +31,7 @@ use secrecy::SecretString;
 use shared::{snapshot::Dialect, usage::Usage};
 
 use crate::{
-    ask::{Ask, Form},
+    ask::{Ask, Form, Outline},
     catalog::Candidate,
 };
 
@@ -53,10 +53,10 @@ pub trait Provider: Send + Sync {
     fn request(&self, ask: &Ask, to: &Candidate) -> Result<Request, CannotSay>;
 
     /// A whole answer, as the client understands it.
-    fn answer(&self, ask: &Ask, body: Bytes) -> Result<Whole, NotAnAnswer>;
+    fn answer(&self, asked: &Outline, body: Bytes) -> Result<Whole, NotAnAnswer>;
 
     /// Reads a stream and says what the client gets of it.
-    fn reader(&self, ask: &Ask) -> Box<dyn Reader>;
+    fn reader(&self, asked: &Outline) -> Box<dyn Reader>;
 
     /// Whether the vendor stops writing when a stream of its is hung up on, and bills no more.
     /// Others go on, and are heard out. That is so of a stream only: an answer that is sent whole

@@ -21,7 +21,7 @@ use super::{
     usage,
 };
 use crate::{
-    ask::{Ask, Form, Sent},
+    ask::{Ask, Form, Outline, Sent},
     catalog::Candidate,
 };
 
@@ -46,12 +46,12 @@ impl Provider for OpenAi {
         request(ask, to)
     }
 
-    fn answer(&self, ask: &Ask, body: Bytes) -> Result<Whole, NotAnAnswer> {
-        answer(ask, body)
+    fn answer(&self, asked: &Outline, body: Bytes) -> Result<Whole, NotAnAnswer> {
+        answer(asked, body)
     }
 
-    fn reader(&self, ask: &Ask) -> Box<dyn Reader> {
-        Box::new(Passing::new(!ask.wants_usage))
+    fn reader(&self, asked: &Outline) -> Box<dyn Reader> {
+        Box::new(Passing::new(!asked.wants_usage))
     }
 
     fn refusal(
@@ -112,9 +112,9 @@ pub(super) fn told_or_nothing<'de, D: serde::Deserializer<'de>>(
     Ok(serde_json::from_str(raw.get()).ok())
 }
 
-pub(super) fn answer(ask: &Ask, body: Bytes) -> Result<Whole, NotAnAnswer> {
+pub(super) fn answer(asked: &Outline, body: Bytes) -> Result<Whole, NotAnAnswer> {
     let answer: Answer = read(&body)?;
-    let said = match ask.form {
+    let said = match asked.form {
         Form::Chat | Form::Completions => answer.choices,
         Form::Embeddings => answer.data,
         Form::Moderations => answer.results,

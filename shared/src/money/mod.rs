@@ -11,6 +11,7 @@ mod decimal;
 mod nano;
 mod pico;
 mod price;
+mod rates;
 #[cfg(test)]
 mod samples;
 mod split;
@@ -23,9 +24,8 @@ pub use self::{
     decimal::NotAnAmount,
     nano::Money,
     pico::Pico,
-    price::{
-        BadPrice, Class, ContextTier, Item, PinnedPrice, Price, Rates, Schedule, ServiceTier, Terms,
-    },
+    price::{BadPrice, Item, PinnedPrice, Price, ServiceTier, Terms},
+    rates::{Class, ContextTier, Rates, Schedule},
     split::largest_remainder,
     unit::{BadUnitPrice, UnitPrice},
 };

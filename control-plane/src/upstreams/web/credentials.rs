@@ -89,7 +89,7 @@ async fn create(
         }
         Err(problems) => {
             drop(work);
-            Ok(Page(page(&grant, upstream, form.0, problems).await?).again())
+            Ok(Page(page(&grant, upstream, None, form.0, problems).await?).again())
         }
     }
 }

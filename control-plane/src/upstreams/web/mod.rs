@@ -23,8 +23,8 @@ use crate::{
     access::{Doors, Grant, Permission, may},
     fleet::{self, LeftAlone},
     web::{
-        Failure, Form, Frame, Moment, Nothing, Page, Problems, Search, Section, or_problems,
-        see_other_saying,
+        After, Failure, Form, Frame, Moment, Nothing, Page, Pager, Problems, Search, Section, Span,
+        or_problems, see_other_saying,
     },
 };
 
@@ -77,6 +77,7 @@ struct UpstreamPage {
     dialect: &'static str,
     credentials: Vec<CredentialLine>,
     models: Vec<ModelLine>,
+    pager: Pager,
     /// What the catalogue knows of the vendor's models beside those.
     missing: Vec<String>,
     /// Whether it is the reader's to change,
@@ -331,10 +332,11 @@ async fn create(
 async fn show(
     grant: Grant<may::ViewCatalogue>,
     path: Path<(String, String)>,
+    query: Search<After<String>>,
 ) -> Result<Page<UpstreamPage>, Failure> {
     let upstream = upstream_in(&path.1)?;
     let form = credentials::CredentialForm::usual();
-    Ok(Page(page(&grant, upstream, form, Problems::none()).await?))
+    Ok(Page(page(&grant, upstream, query.0.after, form, Problems::none()).await?))
 }
 
 async fn edit(
@@ -431,6 +433,7 @@ async fn bring_back(
 async fn page<P>(
     grant: &Grant<P>,
     id: UpstreamId,
+    after: Option<String>,
     form: credentials::CredentialForm,
     problems: Problems,
 ) -> Result<UpstreamPage, Failure> {
@@ -445,6 +448,9 @@ async fn page<P>(
         false => fleet::known_left_alone(&grant.platform).await,
     };
     let zone = grant.zone();
+    let known = super::models::missing(&upstream.vendor, &models);
+    let span = Span::short(after);
+    let part = span.of(models, |it| it.model.name.clone());
     Ok(UpstreamPage {
         frame: grant.frame(Section::Providers),
         dialect: words::title_of(&words::DIALECTS, &upstream.dialect),
@@ -455,11 +461,9 @@ async fn page<P>(
                 CredentialLine::of(it, left, zone)
             })
             .collect(),
-        missing: super::models::missing(&upstream.vendor, &models)
-            .into_iter()
-            .map(|it| it.name)
-            .collect(),
-        models: models.into_iter().map(ModelLine::of).collect(),
+        missing: known.into_iter().map(|it| it.name).collect(),
+        models: part.items.into_iter().map(ModelLine::of).collect(),
+        pager: Pager::new(&grant.path(&format!("/providers/{id}")), span.after, part.next),
         may_change: upstream.is_ours() && grant.may(Permission::ManageProviders),
         may_switch: grant.may(Permission::ManageProviders)
             && !upstream.is_archived()

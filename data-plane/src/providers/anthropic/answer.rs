@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use shared::usage::Usage;
 
 use crate::{
-    ask::Ask,
+    ask::Outline,
     providers::{
         NotAnAnswer, Whole,
         chat::Text,
@@ -119,7 +119,7 @@ pub(super) fn finish(stop_reason: &str) -> Finish {
     }
 }
 
-pub(super) fn whole(ask: &Ask, body: &[u8]) -> Result<Whole, NotAnAnswer> {
+pub(super) fn whole(asked: &Outline, body: &[u8]) -> Result<Whole, NotAnAnswer> {
     let message: Message = read(body)?;
     let stop_reason = message.stop_reason.ok_or(NotAnAnswer::Incomplete)?;
     let mut said = Said::default();
@@ -140,7 +140,7 @@ pub(super) fn whole(ask: &Ask, body: &[u8]) -> Result<Whole, NotAnAnswer> {
     let finish_reason = finish(&stop_reason);
     let choice = Choice { index: 0, message: said, logprobs: (), finish_reason };
     let usage = message.usage.and_then(Counted::usage);
-    let told =
-        Completion::new(&message.id, &message.model, ask.asked_at, vec![choice], usage).to_bytes();
+    let told = Completion::new(&message.id, &message.model, asked.asked_at, vec![choice], usage)
+        .to_bytes();
     Ok(Whole { body: told, usage, service_tier: None })
 }

@@ -20,7 +20,7 @@ use super::{
     translating::Translating,
 };
 use crate::{
-    ask::{Ask, Form},
+    ask::{Ask, Form, Outline},
     catalog::Candidate,
 };
 
@@ -64,12 +64,12 @@ impl Provider for Anthropic {
         Ok(request)
     }
 
-    fn answer(&self, ask: &Ask, body: Bytes) -> Result<Whole, NotAnAnswer> {
-        answer::whole(ask, &body)
+    fn answer(&self, asked: &Outline, body: Bytes) -> Result<Whole, NotAnAnswer> {
+        answer::whole(asked, &body)
     }
 
-    fn reader(&self, ask: &Ask) -> Box<dyn Reader> {
-        Box::new(Translating::new(ask.asked_at, stream::Stream::new(ask.wants_usage)))
+    fn reader(&self, asked: &Outline) -> Box<dyn Reader> {
+        Box::new(Translating::new(asked.asked_at, stream::Stream::new(asked.wants_usage)))
     }
 
     fn stops_when_cut(&self) -> bool {

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use shared::usage::Usage;
 
 use crate::{
-    ask::Ask,
+    ask::Outline,
     providers::{
         NotAnAnswer, Whole,
         chat::Text,
@@ -193,7 +193,7 @@ pub(super) fn is_blocked(feedback: Option<&Feedback>) -> bool {
     feedback.is_some_and(|it| it.block_reason.is_some())
 }
 
-pub(super) fn whole(ask: &Ask, body: &[u8]) -> Result<Whole, NotAnAnswer> {
+pub(super) fn whole(asked: &Outline, body: &[u8]) -> Result<Whole, NotAnAnswer> {
     let response: Response = read(body)?;
     if response.error.is_some() {
         return Err(NotAnAnswer::Failed);
@@ -215,7 +215,7 @@ pub(super) fn whole(ask: &Ask, body: &[u8]) -> Result<Whole, NotAnAnswer> {
     }
     let usage = response.usage_metadata.map(Counted::usage);
     let (id, model) = (&response.response_id, &response.model_version);
-    let told = Completion::new(id, model, ask.asked_at, choices, usage).to_bytes();
+    let told = Completion::new(id, model, asked.asked_at, choices, usage).to_bytes();
     Ok(Whole { body: told, usage, service_tier: None })
 }
 

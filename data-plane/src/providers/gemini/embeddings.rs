@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::request::Part;
 use crate::{
-    ask::Ask,
+    ask::{Ask, Outline},
     providers::{
         CannotSay, NotAnAnswer, Whole,
         chat::{Listener, OneOrMany, Text},
@@ -21,8 +21,6 @@ struct Fields<'a> {
     input: Option<&'a RawValue>,
     #[serde(borrow)]
     dimensions: Option<&'a RawValue>,
-    #[serde(borrow)]
-    encoding_format: Option<&'a RawValue>,
 }
 
 #[derive(Serialize)]
@@ -45,8 +43,8 @@ struct Content<'a> {
 }
 
 pub(super) fn body(ask: &Ask, model: &str, listener: Listener) -> Result<Bytes, CannotSay> {
-    let fields =
-        fields(ask).map_err(|_| listener.cannot("input", "it stands in the body twice"))?;
+    let fields: Fields = serde_json::from_str(ask.text())
+        .map_err(|_| listener.cannot("input", "it stands in the body twice"))?;
     let why = "its provider reads texts, and no tokens";
     let input = fields.input.and_then(|it| serde_json::from_str(it.get()).ok());
     let input: OneOrMany<Text> = input.ok_or_else(|| listener.cannot("input", why))?;
@@ -61,10 +59,6 @@ pub(super) fn body(ask: &Ask, model: &str, listener: Listener) -> Result<Bytes, 
         OneOrMany::Many(texts) => texts.iter().map(|it| embed(it)).collect(),
     };
     Ok(serde_json::to_vec(&Body { requests }).expect("texts and numbers are JSON").into())
-}
-
-fn fields(ask: &Ask) -> serde_json::Result<Fields<'_>> {
-    serde_json::from_str(ask.text())
 }
 
 #[derive(Deserialize)]
@@ -101,15 +95,13 @@ enum Vector<'a> {
 }
 
 /// The vendor does not say what was used, and so nor do we.
-pub(super) fn whole(ask: &Ask, body: &[u8]) -> Result<Whole, NotAnAnswer> {
+pub(super) fn whole(asked: &Outline, body: &[u8]) -> Result<Whole, NotAnAnswer> {
     let answer: Answer = read(body)?;
-    let wants = fields(ask).ok().and_then(|it| it.encoding_format);
-    let is_base64 = wants.is_some_and(|it| it.get() == "\"base64\"");
     let mut data = Vec::with_capacity(answer.embeddings.len());
     for (index, Values { values }) in answer.embeddings.into_iter().enumerate() {
         let numbers: Vec<f32> =
             serde_json::from_str(values.get()).map_err(|_| NotAnAnswer::Incomplete)?;
-        let embedding = if is_base64 {
+        let embedding = if asked.is_base64 {
             let bytes: Vec<u8> = numbers.iter().flat_map(|it| it.to_le_bytes()).collect();
             Vector::Base64(STANDARD.encode(bytes))
         } else {
@@ -117,7 +109,7 @@ pub(super) fn whole(ask: &Ask, body: &[u8]) -> Result<Whole, NotAnAnswer> {
         };
         data.push(Embedding { object: "embedding", index, embedding });
     }
-    let list = List { object: "list", data, model: &ask.model };
+    let list = List { object: "list", data, model: &asked.model };
     let told = serde_json::to_vec(&list).expect("texts, numbers and JSON are JSON");
     Ok(Whole { body: told.into(), usage: None, service_tier: None })
 }

@@ -24,7 +24,7 @@ use super::{
     translating::Translating,
 };
 use crate::{
-    ask::{Ask, Form},
+    ask::{Ask, Form, Outline},
     catalog::Candidate,
 };
 
@@ -68,16 +68,16 @@ impl Provider for Gemini {
         Ok(post(address, body, to))
     }
 
-    fn answer(&self, ask: &Ask, body: Bytes) -> Result<Whole, NotAnAnswer> {
-        match ask.form {
-            Form::Embeddings => embeddings::whole(ask, &body),
-            Form::Chat | Form::Completions | Form::Moderations => answer::whole(ask, &body),
+    fn answer(&self, asked: &Outline, body: Bytes) -> Result<Whole, NotAnAnswer> {
+        match asked.form {
+            Form::Embeddings => embeddings::whole(asked, &body),
+            Form::Chat | Form::Completions | Form::Moderations => answer::whole(asked, &body),
         }
     }
 
-    fn reader(&self, ask: &Ask) -> Box<dyn Reader> {
-        let stream = stream::Stream::new(ask.wants_usage, ask.choices);
-        Box::new(Translating::new(ask.asked_at, stream))
+    fn reader(&self, asked: &Outline) -> Box<dyn Reader> {
+        let stream = stream::Stream::new(asked.wants_usage, asked.choices);
+        Box::new(Translating::new(asked.asked_at, stream))
     }
 
     fn refusal(
