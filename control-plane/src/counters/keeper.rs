@@ -93,8 +93,13 @@ struct Found {
 
 impl Keeper {
     pub fn new(platform: Data<Platform>, places: Places) -> Self {
+        Self::with(platform, Scripts::new(places))
+    }
+
+    /// Tests bring scripts that nobody else has.
+    pub(super) fn with(platform: Data<Platform>, scripts: Scripts) -> Self {
         let (noted, tidied) = (Mutex::default(), Mutex::default());
-        Self { platform, scripts: Scripts::new(places), noted, tidied }
+        Self { platform, scripts, noted, tidied }
     }
 
     /// Heals every shard that lost something.
@@ -149,9 +154,13 @@ impl Keeper {
     /// Where Redis is not the one that it was, says so of every shard before anything else.
     async fn look_at(&self, redis: &mut Connection) -> Result<(), KeeperError> {
         self.scripts.enter(&timeout(PATIENCE, redis.history()).await??);
-        let [is_booted]: [bool; 1] = ask(redis, self.scripts.is_booted()).await?;
-        if is_booted {
+        let known: Vec<bool> = ask(redis, self.scripts.are_known()).await?;
+        if known.iter().all(|it| *it) {
             return Ok(());
+        }
+        if known.first() == Some(&true) {
+            // Proxies of another version looked after it, whose scripts are others.
+            return send(redis, self.scripts.load()).await;
         }
         warn!("this is another Redis than before, or a restarted one: what it lost is put back");
         send(redis, self.scripts.chill_all(Incarnation::fresh())).await?;

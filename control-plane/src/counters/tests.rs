@@ -1,7 +1,8 @@
 use redis::AsyncCommands;
 use shared::{
-    counters::{Counted, Epoch, Incarnation, Looked, State},
+    counters::{self, Counted, Epoch, Incarnation, Looked, Scripts, State},
     event::{Event, SettlementId},
+    ids::RequestId,
     snapshot::BudgetScope,
 };
 use sqlx::PgPool;
@@ -9,7 +10,7 @@ use sqlx::PgPool;
 use crate::{
     access::Role,
     budgets,
-    counters::{release, warm},
+    counters::{Keeper, release, warm},
     testing::meter::{EPOCH, Meter, cost},
 };
 
@@ -52,6 +53,23 @@ async fn a_store_that_lost_everything_is_healed_to_the_sum_of_all_events(root: P
     assert_eq!(meter.money().await.0, cost(&events));
     meter.ingest().await;
     assert!(meter.compare().await.is_sound());
+}
+
+/// Proxies of another version have the same sign of who looked after it, and other scripts.
+#[sqlx::test(migrations = "../migrations")]
+async fn a_store_that_knows_the_sign_and_none_of_our_scripts_is_healed(root: PgPool) {
+    let mut meter = Meter::new(root).await;
+    let events = meter.settle_all(1..=3).await;
+    meter.ingest().await;
+    meter.flush().await;
+    let clock = format!("-- {}\n{}", RequestId::generate(), counters::CLOCK);
+    let scripts = Scripts::with(&clock, meter.places());
+    scripts.enter(&meter.redis.history().await.unwrap());
+    let load = scripts.load();
+    let sign = load.cmd_iter().last().unwrap();
+    let () = sign.query_async(&mut meter.redis).await.unwrap();
+    Keeper::with(meter.fixture.platform.clone(), scripts).heal().await.unwrap();
+    assert_eq!(meter.money().await, (cost(&events), 0));
 }
 
 #[sqlx::test(migrations = "../migrations")]

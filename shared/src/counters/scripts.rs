@@ -261,6 +261,15 @@ impl Scripts {
         ask
     }
 
+    /// The same, and which of the others it knows: another version of us may have been there
+    /// alone, whose scripts are others.
+    pub fn are_known(&self) -> Cmd {
+        let mut ask = self.is_booted();
+        self.known().iter().for_each(|it| _ = ask.arg(&it.hash));
+        ask.arg(&self.extend.present().hash);
+        ask
+    }
+
     /// A question that was put by a name of before, by the present one.
     pub fn again(&self, question: &Cmd) -> Option<Cmd> {
         self.extend.again(question)
@@ -293,7 +302,15 @@ impl Scripts {
 
     /// The same behind what somebody else has to make known.
     pub fn load_into(&self, load: &mut Pipeline) {
-        let all = [
+        self.known().into_iter().for_each(|it| it.load(load));
+        self.extend.load(load);
+        // The last, so that whoever finds it finds the others.
+        self.boot.load(load);
+    }
+
+    /// All that have one name.
+    fn known(&self) -> [&Known; 9] {
+        [
             &self.set_terms,
             &self.settle,
             &self.register,
@@ -303,11 +320,7 @@ impl Scripts {
             &self.chill,
             &self.heal,
             &self.read,
-        ];
-        all.into_iter().for_each(|it| it.load(load));
-        self.extend.load(load);
-        // The last, so that whoever finds it finds the others.
-        self.boot.load(load);
+        ]
     }
 
     /// Loads the script that sets terms and no other: whoever does so says nothing of whether
