@@ -10,7 +10,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -39,6 +39,7 @@ pub struct Config {
 pub struct FakeStripe {
     pub address: SocketAddr,
     pub fake: Arc<Fake>,
+    webhooks: Arc<Mutex<Option<String>>>,
     server: ServerHandle,
     thread: Option<JoinHandle<()>>,
 }
@@ -69,7 +70,8 @@ impl FakeStripe {
                 .run()
         };
         let handle = server.handle();
-        let telling = tell(fake.clone(), config, news);
+        let webhooks = Arc::new(Mutex::new(config.webhooks.clone()));
+        let telling = tell(fake.clone(), config, webhooks.clone(), news);
         let thread = std::thread::spawn(move || {
             runtime.block_on(async move {
                 tokio::select! {
@@ -78,11 +80,17 @@ impl FakeStripe {
                 }
             });
         });
-        Ok(Self { address, fake, server: handle, thread: Some(thread) })
+        Ok(Self { address, fake, webhooks, server: handle, thread: Some(thread) })
     }
 
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Where webhooks go from now on.
+    pub fn tell_to(&self, address: &str) {
+        let mut to = self.webhooks.lock().unwrap_or_else(PoisonError::into_inner);
+        *to = Some(address.to_owned());
     }
 
     pub fn stop(&mut self) {
@@ -159,7 +167,12 @@ fn keep(fake: &Fake, file: &Path) -> io::Result<()> {
 }
 
 /// Writes down what there is, and carries webhooks, as both come up.
-async fn tell(fake: Arc<Fake>, config: Config, news: Arc<Notify>) {
+async fn tell(
+    fake: Arc<Fake>,
+    config: Config,
+    webhooks: Arc<Mutex<Option<String>>>,
+    news: Arc<Notify>,
+) {
     let Ok(client) = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()
     else {
         return;
@@ -172,11 +185,12 @@ async fn tell(fake: Arc<Fake>, config: Config, news: Arc<Notify>) {
         if let Err(error) = kept {
             eprintln!("fake-stripe: nothing is kept: {error}");
         }
-        let Some(to) = &config.webhooks else { continue };
+        let to = webhooks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(to) = to else { continue };
         for it in fake.deliveries(&secrets, Manners::default()) {
             for turn in 0..MOST_TRIES {
                 let request = client
-                    .post(to)
+                    .post(&to)
                     .header("stripe-signature", &it.signature)
                     .header("content-type", "application/json")
                     .body(it.body.clone());
