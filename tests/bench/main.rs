@@ -35,7 +35,7 @@ use clap::{Parser, ValueEnum, value_parser};
 use secrecy::SecretString;
 
 use figures::{Figure, Measure, Spread, Target, Unit, percentile};
-use open_loop::{Delays, revision};
+use open_loop::{Connection, Delays, request, revision};
 use process::Process;
 use proxy::Proxies;
 use report::{Line, Machine, Report};
@@ -175,6 +175,7 @@ impl Bench {
         stage.bring_to(KEYS)?;
         let newest = stage.published()?;
         serves(arguments.ours, newest)?;
+        keys.with_budgets().try_for_each(|key| counts(arguments.ours, key))?;
         let (redis, proxies) = (Process(arguments.redis_pid), Proxies::found()?);
         Ok(Self { arguments, subjects, redis, stage, proxies, keys, few_keys })
     }
@@ -258,6 +259,19 @@ fn serves(address: SocketAddr, newest: i64) -> io::Result<()> {
     while revision(address)? < newest {
         if began.elapsed() > Duration::from_secs(60) {
             return Err(io::Error::other("the proxy does not hear of what is published"));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Waits until the budgets on a key's calls are counted: the control plane finds them by looking.
+fn counts(address: SocketAddr, key: &str) -> io::Result<()> {
+    let began = Instant::now();
+    let call = request("/v1/chat/completions", key, &calls::small().body);
+    while Connection::open(address)?.call(&call)?.status == 503 {
+        if began.elapsed() > Duration::from_secs(60) {
+            return Err(io::Error::other("nobody counts what is spent of the budgets"));
         }
         thread::sleep(Duration::from_millis(20));
     }

@@ -94,6 +94,12 @@ impl GovernedKeys {
     pub fn usual(&self) -> &str {
         self.budgeted[1].1.expose_secret()
     }
+
+    /// Those whose calls budgets bear.
+    pub fn with_budgets(&self) -> impl Iterator<Item = &str> {
+        let budgeted = self.budgeted.iter().map(|it| &it.1);
+        budgeted.chain([&self.broke]).map(ExposeSecret::expose_secret)
+    }
 }
 
 impl Stage {
