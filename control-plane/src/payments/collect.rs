@@ -199,6 +199,8 @@ fn next(it: &Collection, ours: &Invoice, customer: Option<&Customer>, now: Offse
             let method = customer.and_then(|it| it.payment_method.clone());
             match method {
                 None => Next::Wait(None),
+                // What is left is no matter for a card any more.
+                Some(_) if unpaid < LEAST => Next::Wait(None),
                 Some(_) if it.tries >= MOST_TRIES => Next::Wait(None),
                 Some(method) => match charged_from(it, ours) {
                     from if from <= now => Next::Ask(Call::Pay { remote, method }),
