@@ -57,7 +57,7 @@ async fn a_card_is_added_and_an_invoice_paid_and_webhooks_are_heard(root: PgPool
     let chosen = stripe.fake.choose(session, "4242 4242 4242 4242").unwrap();
     let back = chosen["success_url"].as_str().unwrap().strip_prefix(PUBLIC_URL).unwrap();
     let answer = ada.browser.get(back).await;
-    assert_eq!(answer.location(), Some(billing.as_str()), "{answer:?}");
+    assert_eq!(answer.location().as_deref(), Some(billing.as_str()), "{answer:?}");
     assert!(ada.browser.page(&billing).await.words().contains("Visa ending in 4242"));
 
     let path = ada.path(&format!("/invoices/{invoice}"));
