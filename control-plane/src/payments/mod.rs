@@ -14,6 +14,7 @@ mod api;
 mod collect;
 mod events;
 #[cfg(test)]
+#[expect(dead_code, reason = "the server around it uses the rest")]
 #[path = "../../../tests/fake_stripe/world/mod.rs"]
 mod fake_stripe;
 mod operator;

@@ -185,11 +185,6 @@ impl Fake {
         self.world().deliver(secrets, manners)
     }
 
-    /// Whether something was not told yet.
-    pub fn has_news(&self) -> bool {
-        !self.world().outbox.is_empty()
-    }
-
     /// Somebody typed a card's number on the page of a session.
     pub fn choose(&self, session: &str, number: &str) -> Result<Value, String> {
         self.world().choose(session, number)

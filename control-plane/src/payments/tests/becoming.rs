@@ -53,7 +53,7 @@ async fn a_card_is_charged_on_the_day_on_which_an_invoice_is_due_or_when_somebod
     let till = Till::new(root).await;
     till.add_card(till.ours(), VISA).await;
     // It is due on the first of March.
-    *till.now.lock().unwrap() = datetime!(2026-02-27 23:00 UTC);
+    till.set_now(datetime!(2026-02-27 23:00 UTC));
     let (early, late) = (till.plant("2026-01", 500).await, till.plant("2025-12", 700).await);
     till.collect().await;
     assert_eq!(till.fake.charges(), []);

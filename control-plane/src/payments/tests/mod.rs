@@ -106,10 +106,13 @@ impl Till {
         *self.now.lock().unwrap()
     }
 
-    pub fn advance(&self, by: Duration) {
-        let mut now = self.now.lock().unwrap();
-        *now += by;
+    pub fn set_now(&self, now: OffsetDateTime) {
+        *self.now.lock().unwrap() = now;
         self.fake.set_time(now.unix_timestamp());
+    }
+
+    pub fn advance(&self, by: Duration) {
+        self.set_now(self.now() + by);
     }
 
     pub fn ours(&self) -> OrganizationId {
@@ -123,6 +126,8 @@ impl Till {
     /// What is told goes into the inbox and is handled.
     pub async fn hear(&self, manners: Manners) {
         for it in self.fake.deliveries(&SECRETS, manners) {
+            let (body, at) = (it.body.as_bytes(), self.now().unix_timestamp());
+            assert!(webhook::is_signed(&self.rail.secrets, &it.signature, body, at));
             let (event, _, _) = stripe::event(it.body.as_bytes()).unwrap();
             let mut conn = self.fixture.db.acquire().await.unwrap();
             store::insert_event(&mut conn, &event, "webhook", self.now()).await.unwrap();

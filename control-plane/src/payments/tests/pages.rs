@@ -7,7 +7,7 @@ use super::*;
 #[sqlx::test(migrations = "../migrations")]
 async fn a_card_is_added_and_an_invoice_paid_by_clicking(root: PgPool) {
     let till = Till::new(root).await;
-    *till.now.lock().unwrap() = OffsetDateTime::now_utc();
+    till.set_now(OffsetDateTime::now_utc());
     let invoice = till.plant("2026-01", 500).await;
     let billing = till.fixture.browser(Role::Billing).await;
     let path = format!("/orgs/ours/invoices/{invoice}");
@@ -56,7 +56,7 @@ async fn a_card_is_added_and_an_invoice_paid_by_clicking(root: PgPool) {
 #[sqlx::test(migrations = "../migrations")]
 async fn a_declined_card_says_why(root: PgPool) {
     let till = Till::new(root).await;
-    *till.now.lock().unwrap() = OffsetDateTime::now_utc();
+    till.set_now(OffsetDateTime::now_utc());
     till.add_card(till.ours(), "4000 0000 0000 9995").await;
     let invoice = till.plant("2026-01", 500).await;
     till.collect().await;
@@ -69,7 +69,7 @@ async fn a_declined_card_says_why(root: PgPool) {
 #[sqlx::test(migrations = "../migrations")]
 async fn operators_see_what_is_stuck_and_have_it_tried_again(root: PgPool) {
     let till = Till::new(root).await;
-    *till.now.lock().unwrap() = OffsetDateTime::now_utc();
+    till.set_now(OffsetDateTime::now_utc());
     till.fake.be_faulty(1, 1_000, 0);
     let invoice = till.plant("2026-01", 500).await;
     till.collect().await;
