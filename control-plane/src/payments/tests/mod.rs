@@ -11,7 +11,7 @@ use std::sync::{
 use futures::future::BoxFuture;
 use shared::{ids::OrganizationId, money::Cents};
 use sqlx::PgPool;
-use time::macros::datetime;
+use time::{Duration, macros::datetime};
 use tokio::sync::Notify;
 
 use super::{
@@ -169,5 +169,3 @@ impl Till {
         sqlx::query_scalar(question).fetch_one(&self.fixture.root).await.unwrap()
     }
 }
-
-use time::Duration;
