@@ -15,6 +15,8 @@
 #   TURNPIKE_BIN_DIR                           run the programs found there, build nothing
 #   TURNPIKE_RUN                               another directory than .run, for a stack beside it
 #   OPENAI_API_KEY, ANTHROPIC_API_KEY, ...     the demo organization gets these providers too
+#   TURNPIKE_STRIPE_SECRET_KEY, TURNPIKE_STRIPE_WEBHOOK_SECRETS   a test account of Stripe's own,
+#                                              not the stand-in that the demo pays with
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 source infra/lib/say.sh
@@ -22,7 +24,7 @@ source infra/lib/processes.sh
 source infra/lib/ports.sh
 
 readonly RUN=${TURNPIKE_RUN:-.run}
-readonly SERVICES=(simulator control data-1 data-2)
+readonly SERVICES=(simulator stripe control data-1 data-2)
 
 main() {
   mkdir -p $RUN/logs $RUN/pids || fail "cannot write to $RUN"
@@ -72,6 +74,7 @@ start_all() {
   step 'migrate the database' migrate
   step 'set up the demo organization' demo
   start_simulator
+  start_stripe
   start_control_plane
   start_data_plane data-1 "$data_port" "$data_metrics_port"
   start_data_plane data-2 "$data_2_port" "$data_2_metrics_port"
@@ -86,6 +89,7 @@ choose_ports() {
   data_port=$(choose_port $ports data-1 7401)
   data_2_port=$(choose_port $ports data-2 7402)
   simulator_port=$(choose_port $ports simulator 7403)
+  stripe_port=$(choose_port $ports stripe 7404)
   control_metrics_port=$(choose_port $ports control-metrics 7410)
   data_metrics_port=$(choose_port $ports data-1-metrics 7411)
   data_2_metrics_port=$(choose_port $ports data-2-metrics 7412)
@@ -125,7 +129,10 @@ forget_our_own() { # NAME...
 # Leaves those that are there: what is sealed in the database needs the same ones.
 draw_secrets() (
   umask 077
-  "$programs/turnpike" secrets $RUN/secrets.env
+  "$programs/turnpike" secrets $RUN/secrets.env || return
+  # What the stand-in for Stripe signs with.
+  grep -q '^FAKE_STRIPE_SECRET=' $RUN/secrets.env ||
+    echo "FAKE_STRIPE_SECRET=whsec_$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')" >>$RUN/secrets.env
 )
 
 migrate() {
@@ -147,8 +154,19 @@ start_simulator() (
   launch simulator provider-simulator
 )
 
+# What it keeps goes with the database, which names what is in it.
+start_stripe() (
+  export FAKE_STRIPE_LISTEN=127.0.0.1:$stripe_port FAKE_STRIPE_SECRETS=$FAKE_STRIPE_SECRET \
+    FAKE_STRIPE_WEBHOOKS=http://127.0.0.1:$control_port/stripe/webhooks FAKE_STRIPE_FILE=$PWD/$RUN/stripe.json
+  launch stripe fake-stripe
+)
+
 start_control_plane() (
   export_control_plane_settings
+  if [[ -z ${TURNPIKE_STRIPE_SECRET_KEY:-} ]]; then
+    export TURNPIKE_STRIPE_SECRET_KEY=sk_test_of_the_demo TURNPIKE_STRIPE_WEBHOOK_SECRETS=$FAKE_STRIPE_SECRET \
+      TURNPIKE_STRIPE_URL=http://127.0.0.1:$stripe_port
+  fi
   launch control control-plane
 )
 
@@ -204,6 +222,7 @@ step() { # WHAT COMMAND...
 
 await_services() {
   await simulator "http://127.0.0.1:$simulator_port"
+  await stripe "http://127.0.0.1:$stripe_port"
   await control "http://127.0.0.1:$control_port"
   await data-1 "http://127.0.0.1:$data_port"
   await data-2 "http://127.0.0.1:$data_2_port"
@@ -246,7 +265,7 @@ all_run() {
     # shellcheck source=/dev/null disable=SC2153  # its names are all like these
     source $RUN/demo.env
     ready "$TURNPIKE_CONTROL_URL" && ready "$TURNPIKE_DATA_URL" &&
-      ready "$TURNPIKE_DATA_URL_2" && ready "$TURNPIKE_SIMULATOR_URL"
+      ready "$TURNPIKE_DATA_URL_2" && ready "$TURNPIKE_SIMULATOR_URL" && ready "$FAKE_STRIPE_URL"
   )
 }
 
@@ -317,7 +336,7 @@ reset() {
   forget_our_own TURNPIKE_DATABASE_URL
   stop_services
   infra/stack.sh wipe $RUN 8>&-
-  rm -rf $RUN/{logs,pids,proxies,secrets.env,ports.env,audit-checkpoints}
+  rm -rf $RUN/{logs,pids,proxies,secrets.env,ports.env,stripe.json,audit-checkpoints}
   [[ -z ${TURNPIKE_DATABASE_URL:-} ]] || say 'The database of TURNPIKE_DATABASE_URL is left as it is.'
 }
 
@@ -338,6 +357,7 @@ program_of() { # SERVICE
     control) echo control-plane ;;
     data-*) echo data-plane ;;
     simulator) echo provider-simulator ;;
+    stripe) echo fake-stripe ;;
   esac
 }
 
@@ -373,6 +393,7 @@ write_demo_env() {
       echo "TURNPIKE_DATA_URL=http://127.0.0.1:$data_port"
       echo "TURNPIKE_DATA_URL_2=http://127.0.0.1:$data_2_port"
       echo "TURNPIKE_SIMULATOR_URL=http://127.0.0.1:$simulator_port"
+      echo "FAKE_STRIPE_URL=http://127.0.0.1:$stripe_port"
       echo "TURNPIKE_API_KEY=$TURNPIKE_API_KEY"
       for role in OWNER BILLING DEVELOPER OPERATOR; do
         for name in "TURNPIKE_${role}_EMAIL" "TURNPIKE_${role}_PASSWORD"; do

@@ -15,14 +15,15 @@ use actix_web::{
 };
 use shared::{counters::Places, snapshot::LAST_USED, tasks::Supervisor};
 use sqlx::PgPool;
+use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tracing::info;
 
 use crate::{
     access::Doors, alerts, audit, billing, budgets, config::Config, cost_centers, counters, docs,
     fleet, health, identity, invoices, keys, ledger, limits, mail, members, models, operator,
-    organizations, platform::Platform, policies, projects, reconciliation, requests, snapshots,
-    teams, tokens, upstreams, usage, web,
+    organizations, payments, platform::Platform, policies, projects, reconciliation, requests,
+    snapshots, teams, tokens, upstreams, usage, web,
 };
 
 /// Every route of the control plane.
@@ -43,6 +44,7 @@ pub fn doors() -> Doors {
     requests::doors(&mut doors);
     usage::doors(&mut doors);
     invoices::doors(&mut doors);
+    payments::doors(&mut doors);
     billing::doors(&mut doors);
     ledger::doors(&mut doors);
     policies::doors(&mut doors);
@@ -212,6 +214,10 @@ fn employ(supervisor: &Supervisor, config: &Config, platform: &Data<Platform>) {
         });
     }
 
+    if platform.payments.is_some() {
+        collect(supervisor, platform);
+    }
+
     let carrier = config.smtp_url.clone().map(|url| (url, config.mail_from.clone()));
     let desk = platform.clone();
     supervisor.every("send mail", Duration::from_secs(10), nudges.mail.clone(), move || {
@@ -243,6 +249,29 @@ fn employ(supervisor: &Supervisor, config: &Config, platform: &Data<Platform>) {
             async move { alerts::forget_old(&desk).await }
         },
     );
+}
+
+/// Has invoices collected.
+fn collect(supervisor: &Supervisor, platform: &Data<Platform>) {
+    let nudges = &platform.nudges;
+    let desk = platform.clone();
+    let nudge = nudges.collections.clone();
+    supervisor.every("collect invoices", Duration::from_secs(5), nudge, move || {
+        let desk = desk.clone();
+        async move { payments::collect_due(&desk, OffsetDateTime::now_utc()).await }
+    });
+    let desk = platform.clone();
+    let nudge = nudges.payment_events.clone();
+    supervisor.every("handle payment events", Duration::from_secs(5), nudge, move || {
+        let desk = desk.clone();
+        async move { payments::handle_due(&desk, OffsetDateTime::now_utc()).await }
+    });
+    let desk = platform.clone();
+    let unasked = Arc::<Notify>::default();
+    supervisor.every("sweep payment events", Duration::from_secs(3_600), unasked, move || {
+        let desk = desk.clone();
+        async move { payments::sweep(&desk, OffsetDateTime::now_utc()).await }
+    });
 }
 
 /// Refuses to serve as a role that row security does not bind.

@@ -74,6 +74,9 @@ pub struct Config {
     #[arg(long, env = "TURNPIKE_CLOSE_MONTHS", value_parser = clap::builder::FalseyValueParser::new(), default_value = "1")]
     pub close_months: bool,
 
+    #[command(flatten)]
+    pub stripe: Stripe,
+
     /// An SMTP server, as smtps://user:password@host. Without it mail stays in the outbox.
     #[arg(long, env = "TURNPIKE_SMTP_URL", value_parser = secret, hide_env_values = true)]
     pub smtp_url: Option<SecretString>,
@@ -85,6 +88,27 @@ pub struct Config {
     /// Serves the dev mailbox and the style guide. Not for production: it shows all mail.
     #[arg(long, env = "TURNPIKE_DEV", value_parser = clap::builder::FalseyValueParser::new(), default_value = "0")]
     pub dev: bool,
+}
+
+/// Collecting invoices by Stripe. Without it operators record what came.
+#[derive(Args, Clone, Debug)]
+pub struct Stripe {
+    /// A secret key of Stripe, or a restricted one. Needs the webhooks' secrets too.
+    #[arg(long = "stripe-secret-key", env = "TURNPIKE_STRIPE_SECRET_KEY", value_parser = secret, hide_env_values = true, requires = "webhook_secrets")]
+    pub secret_key: Option<SecretString>,
+
+    /// What Stripe signs its webhooks with, at `/stripe/webhooks`: the endpoint's signing secret,
+    /// and while it is rolled the old one too, with a comma between.
+    #[arg(long = "stripe-webhook-secrets", env = "TURNPIKE_STRIPE_WEBHOOK_SECRETS", value_delimiter = ',', value_parser = secret, hide_env_values = true, requires = "secret_key")]
+    pub webhook_secrets: Vec<SecretString>,
+
+    /// Where Stripe's API is.
+    #[arg(
+        long = "stripe-url",
+        env = "TURNPIKE_STRIPE_URL",
+        default_value = "https://api.stripe.com"
+    )]
+    pub url: Url,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -1,17 +1,31 @@
 //! The way out to addresses that people typed: which ones may be called, and the call.
 //!
 //! Always holds: the address that was checked is the one that is dialled; a redirect is
-//! an answer like others; no proxy is asked. Nothing of an answer but its status is read.
+//! an answer like others; no proxy is asked. Nothing of an answer but its status is read, but for
+//! the payment provider's, whose address no customer types.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use reqwest::{StatusCode, header::HeaderMap, redirect::Policy};
+use reqwest::{Method, StatusCode, header::HeaderMap, redirect::Policy};
 use shared::reach::{NotPermitted, Reach};
 use url::{Host, Url};
 
 /// What the operator allows.
 #[derive(Clone, Debug)]
 pub struct Egress(Arc<Reach>);
+
+/// A question whose answer is read.
+pub struct Asked<'a> {
+    pub method: Method,
+    /// Without its query, which is none of what may be called.
+    pub address: &'a Url,
+    pub query: &'a str,
+    pub headers: HeaderMap,
+    pub body: String,
+    pub patience: Duration,
+    /// The most bytes of an answer that are read; a longer one is none.
+    pub most: usize,
+}
 
 /// No answer was to be had. Why is nobody's business: whoever tries addresses would
 /// learn what is behind them.
@@ -31,19 +45,19 @@ impl Egress {
 
     /// Asks for `address`, and says how that was answered.
     pub async fn get(&self, address: &Url, headers: HeaderMap) -> Result<StatusCode, NoAnswer> {
-        let client = self.client(address).await?;
+        let client = self.client(address, PATIENCE).await?;
         let answer = client.get(address.clone()).headers(headers).send().await;
         answer.map(|it| it.status()).map_err(|_| NoAnswer)
     }
 
     /// What dials `address` where it was found to be, and nothing else.
-    async fn client(&self, address: &Url) -> Result<reqwest::Client, NoAnswer> {
+    async fn client(&self, address: &Url, patience: Duration) -> Result<reqwest::Client, NoAnswer> {
         let dialled = self.resolve(address).await?;
         let mut client = reqwest::Client::builder()
             .redirect(Policy::none())
             .no_proxy()
             .connect_timeout(PATIENCE)
-            .timeout(PATIENCE);
+            .timeout(patience);
         if let Some(Host::Domain(name)) = address.host() {
             client = client.resolve_to_addrs(name, &dialled);
         }
@@ -57,9 +71,26 @@ impl Egress {
         headers: HeaderMap,
         body: String,
     ) -> Result<StatusCode, NoAnswer> {
-        let client = self.client(address).await?;
+        let client = self.client(address, PATIENCE).await?;
         let answer = client.post(address.clone()).headers(headers).body(body).send().await;
         answer.map(|it| it.status()).map_err(|_| NoAnswer)
+    }
+
+    /// Asks, and says how that was answered and with what, up to a bound.
+    pub async fn exchange(&self, asked: Asked<'_>) -> Result<(StatusCode, Vec<u8>), NoAnswer> {
+        let client = self.client(asked.address, asked.patience).await?;
+        let mut address = asked.address.clone();
+        address.set_query(Some(asked.query).filter(|it| !it.is_empty()));
+        let request = client.request(asked.method, address).headers(asked.headers).body(asked.body);
+        let mut answer = request.send().await.map_err(|_| NoAnswer)?;
+        let (status, mut body) = (answer.status(), Vec::new());
+        while let Some(piece) = answer.chunk().await.map_err(|_| NoAnswer)? {
+            if body.len() + piece.len() > asked.most {
+                return Err(NoAnswer);
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok((status, body))
     }
 
     /// Where `address` is, if all of that may be called.

@@ -33,6 +33,7 @@ pub mod members;
 pub mod models;
 pub mod operator;
 pub mod organizations;
+pub mod payments;
 pub mod policies;
 pub mod projects;
 pub mod reconciliation;

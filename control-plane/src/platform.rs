@@ -17,7 +17,8 @@ use tokio::sync::Notify;
 use url::Url;
 
 use crate::{
-    config::Config, egress::Egress, identity::Passwords, snapshots::Publisher, tokens::AccessTokens,
+    config::Config, egress::Egress, identity::Passwords, payments::Rail, snapshots::Publisher,
+    tokens::AccessTokens,
 };
 
 pub struct Platform {
@@ -40,6 +41,8 @@ pub struct Platform {
     pub publisher: Publisher,
     /// How what is spent of budgets is asked for, and caps are set.
     pub counters: Scripts,
+    /// Who collects invoices, where anybody does.
+    pub payments: Option<Rail>,
     pub nudges: Nudges,
     draining: AtomicBool,
 }
@@ -75,6 +78,8 @@ impl Secrets {
 pub struct Nudges {
     pub mail: Arc<Notify>,
     pub webhooks: Arc<Notify>,
+    pub collections: Arc<Notify>,
+    pub payment_events: Arc<Notify>,
     pub snapshot: Arc<Notify>,
 }
 
@@ -85,6 +90,7 @@ impl Platform {
         redis: shared::wire::Pool,
     ) -> Result<Self, crate::tokens::TokenError> {
         let signer = config.snapshot_key.signer();
+        let egress = Egress::new(config.reach.clone());
         let publisher = Publisher::new(db.clone(), redis.clone(), signer, Places::default());
         Ok(Self {
             db,
@@ -96,7 +102,8 @@ impl Platform {
             is_dev: config.dev,
             closes_months: config.close_months,
             trusted_proxies: config.trusted_proxies.clone(),
-            egress: Egress::new(config.reach.clone()),
+            payments: Rail::of(&config.stripe, &egress),
+            egress,
             secrets: Secrets::new(&config.master_key, &config.credential_key),
             access_tokens: AccessTokens::new(&config.signing_key)?,
             passwords: Passwords::default(),

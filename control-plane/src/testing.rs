@@ -20,6 +20,7 @@ use sqlx::{PgPool, postgres::PgPoolOptions};
 use crate::{
     access::{Actor, Origin, Role, Work},
     config::Config,
+    payments::Rail,
     platform::Platform,
 };
 
@@ -76,7 +77,16 @@ impl Fixture {
         Self::with(root, config).await
     }
 
+    /// One whose invoices are collected.
+    pub async fn collecting(root: PgPool, rail: Rail) -> Self {
+        Self::made(root, config(), Some(rail)).await
+    }
+
     async fn with(root: PgPool, config: Config) -> Self {
+        Self::made(root, config, None).await
+    }
+
+    async fn made(root: PgPool, config: Config, payments: Option<Rail>) -> Self {
         let options = root.connect_options().as_ref().clone();
         let db = PgPoolOptions::new()
             .max_connections(8)
@@ -86,7 +96,8 @@ impl Fixture {
         let ours = tenant(&root, "ours").await;
         let theirs = tenant(&root, "theirs").await;
         let redis = config.stores.redis().expect("the address is well formed");
-        let platform = Platform::new(&config, db.clone(), redis).expect("the keys are good");
+        let mut platform = Platform::new(&config, db.clone(), redis).expect("the keys are good");
+        platform.payments = payments;
         Self { root, db, platform: Data::new(platform), ours, theirs }
     }
 

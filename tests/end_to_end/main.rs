@@ -12,6 +12,7 @@ mod markup;
 mod outage;
 mod pages;
 mod passwords;
+mod payments;
 mod requests;
 mod second_factor;
 mod secrets;

@@ -20,6 +20,9 @@ mod wait;
 #[path = "../simulator/mod.rs"]
 pub mod simulator;
 
+#[path = "../fake_stripe/mod.rs"]
+pub mod fake_stripe;
+
 pub use browser::{Answer, Browser, Request};
 pub use people::{Person, one_time_code, secret_on, sign_in};
 pub use stack::{Settings, Stack};

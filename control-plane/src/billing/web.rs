@@ -13,6 +13,7 @@ use crate::{
         Account, balances,
         credits::{self, Credit},
     },
+    payments::{self, CardPart},
     web::{self, Failure, Form, Frame, Page, Problems, Section, or_problems, see_other_saying},
 };
 
@@ -34,6 +35,8 @@ struct BillingPage {
     worth: Cents,
     accrued: Cents,
     receivable: Cents,
+    /// What invoices are paid with, where somebody collects them.
+    card: Option<CardPart>,
 }
 
 impl BillingPage {
@@ -154,7 +157,12 @@ async fn page<P>(
         let found = balances.iter().find(|it| it.0 == account);
         Cents::of_nanos(found.map_or(0, |it| it.1))
     };
+    let card = match &grant.platform.payments {
+        Some(_) => Some(CardPart::new(payments::customer(&mut work).await?.as_ref())),
+        None => None,
+    };
     Ok(BillingPage {
+        card,
         frame: grant.frame(Section::Billing),
         form: typed.unwrap_or_else(|| SettingsForm::of(settings)),
         problems,

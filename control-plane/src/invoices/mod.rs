@@ -259,6 +259,18 @@ async fn told(work: &mut Work, invoice: InvoiceId) -> Result<Told, InvoiceError>
     })
 }
 
+/// What an invoice says.
+pub async fn document_of(work: &mut Work, invoice: InvoiceId) -> Result<Document, InvoiceError> {
+    Ok(told(work, invoice).await?.document)
+}
+
+/// What the organization is called.
+pub async fn name_of(work: &mut Work) -> Result<String, InvoiceError> {
+    let organization = work.organization;
+    let place = store::organization(work, organization).await?;
+    Ok(place.ok_or(InvoiceError::NotFound)?.name)
+}
+
 /// What the month's invoices would be if they were written now: one that says so where there
 /// would be none.
 async fn drafts(work: &mut Work, month: Month) -> Result<Vec<Drawn>, InvoiceError> {

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     access::{Doors, Grant, Work, may},
     billing::Month,
+    payments::{self, PaymentPart},
     web::{
         self, After, Failure, Frame, Moment, Page, Pager, Problems, Search, Section as Place, Span,
         optional,
@@ -83,6 +84,8 @@ struct InvoicePage {
     payments: Vec<PaidRow>,
     notes: Vec<Row>,
     refers_to: Option<Invoice>,
+    /// How it is being paid, where somebody collects it.
+    payment: Option<PaymentPart>,
 }
 
 struct PaidRow {
@@ -302,6 +305,8 @@ async fn show(
         Some(of) => Some(find(&mut work, of).await?),
         None => None,
     };
+    let standing = payments::standing(&mut work, &invoice).await?;
+    let payment = standing.map(|it| PaymentPart::new(it, grant.zone()));
     let row = |it| Row::new(it, grant.zone(), today);
     let notes = of_month.into_iter().filter(|it| it.refers_to == Some(id)).map(row).collect();
     let paid = |payment: Payment| PaidRow { day: web::day(payment.received_on), payment };
@@ -313,6 +318,7 @@ async fn show(
         payments: payments.into_iter().map(paid).collect(),
         notes,
         refers_to,
+        payment,
         row: row(invoice),
     }))
 }

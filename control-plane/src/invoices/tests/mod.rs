@@ -34,12 +34,23 @@ pub(super) fn basis(organization: OrganizationId, month: Month) -> Basis {
 
 /// An invoice of an organization, for tests that need one there.
 pub(crate) async fn plant(root: &PgPool, organization: OrganizationId) -> InvoiceId {
-    let month: Month = "2026-01".parse().unwrap();
+    plant_of(root, organization, "2026-01".parse().unwrap(), Cents::from_cents(500)).await
+}
+
+/// One of a month that comes to so much, and was due long ago.
+pub(crate) async fn plant_of(
+    root: &PgPool,
+    organization: OrganizationId,
+    month: Month,
+    total: Cents,
+) -> InvoiceId {
     let (id, posting) = (InvoiceId::generate(), PostingId::generate());
     let mut document = draw::empty(&basis(organization, month)).document;
     document.number = Some(id.to_string());
-    document.total = Cents::from_cents(500);
-    document.due = document.total;
+    document.usage = total;
+    document.net = total;
+    document.total = total;
+    document.due = total;
     sqlx::query(
         "INSERT INTO ledger_postings
          VALUES ($1, $2, 'invoice', $3, 'planted', now())",
@@ -53,7 +64,7 @@ pub(crate) async fn plant(root: &PgPool, organization: OrganizationId) -> Invoic
     sqlx::query(
         r"INSERT INTO invoices (organization_id, id, number, kind, month, scope, title, total_cents,
                                 due_cents, posting_id, due_on, document, details, hash)
-          VALUES ($1, $2, $3, 'invoice', $4, 'organization', 'All projects', 500, 500, $5,
+          VALUES ($1, $2, $3, 'invoice', $4, 'organization', 'All projects', $7, $7, $5,
                   '2026-03-01', $6, '[]', sha256(convert_to($6 || E'\n[]', 'UTF8')))",
     )
     .bind(organization)
@@ -62,6 +73,7 @@ pub(crate) async fn plant(root: &PgPool, organization: OrganizationId) -> Invoic
     .bind(month)
     .bind(posting)
     .bind(serde_json::to_string(&document).unwrap())
+    .bind(total)
     .execute(root)
     .await
     .unwrap();
