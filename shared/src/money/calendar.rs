@@ -349,8 +349,11 @@ mod tests {
             for period in Period::ALL {
                 let span = period.span_at(&zone, at);
                 prop_assert!(span.contains(at) || period == Period::Total);
-                if period != Period::Total {
+                // What is beyond the first and the last instant counts as they do.
+                if span.start_ms >= EARLIEST_MS {
                     prop_assert_eq!(period.span_at(&zone, span.start_ms), span);
+                }
+                if span.end_ms <= LATEST_MS {
                     prop_assert_eq!(period.span_at(&zone, span.end_ms).start_ms, span.end_ms);
                 }
             }
@@ -360,6 +363,15 @@ mod tests {
         fn days_are_about_as_long_as_days(zone in any_zone(), at in 0..4_000_000_000_000_i64) {
             let Span { start_ms, end_ms } = Period::Day.span_at(&zone, at);
             prop_assert!((20 * HOUR..=48 * HOUR).contains(&(end_ms - start_ms)));
+        }
+    }
+
+    #[test]
+    fn the_last_spans_end_behind_the_last_instant() {
+        for period in [Period::Day, Period::Week, Period::Month] {
+            let last = period.span_at(&Zone::UTC, LATEST_MS);
+            assert!(last.contains(LATEST_MS));
+            assert_eq!(period.span_at(&Zone::UTC, last.end_ms), last);
         }
     }
 
