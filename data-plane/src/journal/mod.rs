@@ -429,7 +429,10 @@ impl Journal {
         if let Some(unsynced) = self.unsynced() {
             self.is_synced(unsynced.sync()?);
         }
-        let draft = self.kept().segments.lacks_spare();
+        let draft = {
+            let kept = self.kept();
+            kept.segments.lacks_spare(kept.reserved)
+        };
         let made = draft.map(|it| it.make());
         let mut kept = self.kept();
         // What is not needed makes room, so that it goes first; and a step that fails keeps

@@ -167,11 +167,13 @@ impl Segments {
         self.size - self.at + spare * self.size >= bytes
     }
 
-    /// The spare segment, where there is none and may be one. A disk that had no room is not
-    /// asked again at once.
-    pub fn lacks_spare(&self) -> Option<Draft> {
+    /// A spare segment, where there is none, or less room than a whole one beside what is
+    /// `reserved`: calls come faster than segments are made. A disk that had no room is not asked
+    /// again at once.
+    pub fn lacks_spare(&self, reserved: usize) -> Option<Draft> {
         let has_spare = self.files.range(self.current + 1..).next().is_some();
-        let may_be = !has_spare && !self.rests() && self.files.len() < self.most;
+        let has_enough = has_spare && self.has_room(reserved + self.size);
+        let may_be = !has_enough && !self.rests() && self.files.len() < self.most;
         may_be.then(|| Draft { path: self.directory.join("spare.draft"), size: self.size })
     }
 

@@ -294,6 +294,19 @@ fn where_there_is_no_room_no_call_begins_and_none_is_lost() {
 }
 
 /// A number that Redis has counted would be another call's afterwards.
+/// A segment takes longer to make than a thousand calls to come.
+#[test]
+fn room_is_made_before_those_who_come_at_once_need_it() {
+    let root = Root::new();
+    let journal = root.journal();
+    for _ in 0..10 {
+        for _ in 0..1_000 {
+            journal.intend(RequestId::generate(), shard(3), b"a call").unwrap();
+        }
+        journal.tend().unwrap();
+    }
+}
+
 #[test]
 fn nobody_is_told_of_what_a_power_failure_could_take_away() {
     let root = Root::new();
