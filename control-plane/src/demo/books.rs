@@ -95,7 +95,7 @@ fn seller() -> Seller {
         address: "1 Toll House Lane\nBristol BS1 4ST\nUnited Kingdom".to_owned(),
         tax_id: "GB 000 0000 00".to_owned(),
         series: "DEMO".to_owned(),
-        remittance: "This is a demo: there is nothing to pay, and nowhere to pay it to.".to_owned(),
+        remittance: "This is a demo: no real money is asked for, and none moves.".to_owned(),
         contact: "billing@turnpike.invalid".to_owned(),
     }
 }
