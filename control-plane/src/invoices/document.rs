@@ -88,6 +88,9 @@ pub struct Document {
     pub refers_to: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
+    /// Of a credit note: what goes back to the card that paid.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub returned: Option<Cents>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -266,6 +266,7 @@ fn one(
         calls_charged: basis.calls,
         refers_to: None,
         reason: None,
+        returned: None,
     };
     Drawn { document, details: details(portions), uses }
 }

@@ -516,6 +516,13 @@ pub async fn pay(
     Ok(())
 }
 
+/// A credit note that was written, and how much of it goes back to where it was paid from.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    pub note: InvoiceId,
+    pub returned: Cents,
+}
+
 /// Takes a part of an invoice back. What is still to be paid becomes less; what was paid already
 /// becomes a credit.
 pub async fn take_back(
@@ -524,6 +531,18 @@ pub async fn take_back(
     amount: Cents,
     reason: &str,
 ) -> Result<InvoiceId, InvoiceError> {
+    Ok(take_back_returning(work, invoice, amount, reason, Cents::ZERO).await?.note)
+}
+
+/// The same; of what was paid already, so much at most goes back to whoever paid. The ledger has
+/// it as paid out: the caller sees to it that it is.
+pub async fn take_back_returning(
+    work: &mut Work,
+    invoice: InvoiceId,
+    amount: Cents,
+    reason: &str,
+    most_returned: Cents,
+) -> Result<Taken, InvoiceError> {
     ledger::lock(work).await?;
     let found = find(work, invoice).await?;
     let reason = reason.trim();
@@ -544,11 +563,14 @@ pub async fn take_back(
     let series = document.seller.as_ref().map(|it| it.series.clone()).unwrap_or_default();
     let number = number(work, &format!("{series}-CN")).await?;
     let note = note(document, &number, amount, found.unpaid(), reason);
-    let rest = amount - note.due;
+    let returned = (amount - note.due).min(most_returned);
+    let note = Document { returned: Some(returned).filter(|it| *it > Cents::ZERO), ..note };
+    let rest = amount - note.due - returned;
     let posting = Posting::new(Reason::CreditNote, format!("invoice {number}"), &number)
         .debit(Account::Revenue, note.net.nanos())
         .debit(Account::TaxPayable, note.tax.amount.nanos())
         .credit(found.owed(), note.due.nanos())
+        .credit(Account::Cash, returned.nanos())
         .credit(Account::Wallet, rest.nanos());
     let posting = ledger::post(work, &posting).await?.ok_or(InvoiceError::Twice)?;
     let id = InvoiceId::generate();
@@ -576,9 +598,10 @@ pub async fn take_back(
     if found.unpaid() > Cents::ZERO && note.due == found.unpaid() {
         store::set_paid(work, organization, invoice).await?;
     }
-    let told = json!({ "invoice": found.number, "amount_usd": amount, "reason": reason });
+    let told = json!({ "invoice": found.number, "amount_usd": amount, "reason": reason,
+                       "returned_usd": returned });
     audit::record(work, Entry::new("invoice.credited", id, &number).after(told)).await?;
-    Ok(id)
+    Ok(Taken { note: id, returned })
 }
 
 fn refund(number: &str, amount: Cents) -> NewCredit {

@@ -15,7 +15,7 @@ use super::{
     document::Kind,
     drafts, invoice_in, look, month_in, of_month, pay,
     run::{Run, close_and_send},
-    send, store, take_back, void,
+    send, store, take_back_returning, void,
     web::Row,
     write_off,
 };
@@ -28,6 +28,7 @@ use crate::{
         credits::{self, CreditKind, NewCredit},
         prepaid,
     },
+    payments::{self, PaymentError},
     web::{Failure, Form, Frame, Page, Problems, Search, optional, or_problems, see_other_saying},
 };
 
@@ -87,6 +88,8 @@ struct OrganizationPage {
     gate: Gate,
     drafts: Vec<(String, Cents)>,
     rows: Vec<Row>,
+    /// What can go back to the card that paid, of those of which anything can.
+    refundable: Vec<(InvoiceId, Cents)>,
     credits: Vec<CreditRow>,
     terms: TermsForm,
     problems: Problems,
@@ -114,6 +117,10 @@ impl OrganizationPage {
 
     fn is_invoice(&self, row: &Row) -> bool {
         row.invoice.kind == Kind::Invoice && row.invoice.voided_at.is_none()
+    }
+
+    fn refundable(&self, row: &Row) -> Option<Cents> {
+        self.refundable.iter().find(|it| it.0 == row.invoice.id).map(|it| it.1)
     }
 
     /// Whether something of it can still be taken back.
@@ -267,6 +274,8 @@ struct PaymentForm {
 struct NoteForm {
     amount: String,
     reason: String,
+    /// Whether what was paid by card goes back there.
+    to_card: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -410,6 +419,14 @@ async fn page(
         Some(typed) => typed,
         None => TermsForm::of(&billing::terms(&mut work).await?),
     };
+    let invoices = of_month(&mut work, month).await?;
+    let mut refundable = Vec::new();
+    for it in invoices.iter().filter(|it| it.paid > Cents::ZERO) {
+        let most = payments::refundable(&mut work, it.id).await?.min(it.total - it.noted);
+        if most > Cents::ZERO {
+            refundable.push((it.id, most));
+        }
+    }
     Ok(OrganizationPage {
         frame: operator.0.frame(),
         id: organization,
@@ -421,7 +438,8 @@ async fn page(
         is_closed,
         gate,
         drafts: drawn.iter().map(|it| (it.document.scope.title(), it.document.total)).collect(),
-        rows: of_month(&mut work, month).await?.into_iter().map(shown).collect(),
+        rows: invoices.into_iter().map(shown).collect(),
+        refundable,
         credits: CreditRow::all(credits::list(&mut work).await?),
         terms,
         problems,
@@ -438,7 +456,16 @@ async fn answer(
     month: Month,
     outcome: Result<String, InvoiceError>,
 ) -> Result<HttpResponse, Failure> {
-    match or_problems(outcome)? {
+    say(operator, organization, month, or_problems(outcome)?).await
+}
+
+async fn say(
+    operator: &Operator,
+    organization: OrganizationId,
+    month: Month,
+    outcome: Result<String, Problems>,
+) -> Result<HttpResponse, Failure> {
+    match outcome {
         Ok(notice) => {
             let path = format!("/operator/billing/{organization}?month={month}");
             Ok(see_other_saying(&path, &notice))
@@ -613,15 +640,26 @@ async fn credit(
     let (mut work, invoice, month) = begin_at(&operator, &path).await?;
     let (organization, platform) = (work.organization, &operator.0.platform);
     let outcome = async {
-        let amount = form.amount.parse::<Cents>().map_err(|it| Problems::one("amount", it))?;
-        let note = take_back(&mut work, invoice, amount, &form.reason).await?;
-        send(&mut work, &platform.secrets.mail, &platform.public_url, note).await?;
+        let amount = form.amount.parse::<Cents>();
+        let amount = amount.map_err(|it| InvoiceError::from(Problems::one("amount", it)))?;
+        let taken = match form.to_card {
+            true => payments::take_back(&mut work, invoice, amount, &form.reason).await?,
+            false => {
+                let none = Cents::ZERO;
+                take_back_returning(&mut work, invoice, amount, &form.reason, none).await?
+            }
+        };
+        send(&mut work, &platform.secrets.mail, &platform.public_url, taken.note).await?;
         work.commit().await?;
         platform.nudges.mail.notify_one();
-        Ok::<_, InvoiceError>(format!("{amount} taken back by a credit note"))
+        platform.nudges.collections.notify_one();
+        Ok::<_, PaymentError>(match taken.returned {
+            Cents::ZERO => format!("{amount} taken back by a credit note"),
+            back => format!("{amount} taken back by a credit note; {back} goes back to the card"),
+        })
     };
-    let outcome = outcome.await;
-    answer(&operator, organization, month, outcome).await
+    let outcome = or_problems(outcome.await)?;
+    say(&operator, organization, month, outcome).await
 }
 
 async fn give_up(

@@ -120,6 +120,8 @@ pub enum Reason {
     Payment,
     CreditNote,
     WrittenOff,
+    /// Money that was to go back to a card, and did not.
+    RefundFailed,
 }
 
 impl Reason {
@@ -133,6 +135,7 @@ impl Reason {
             Self::Payment => "payment",
             Self::CreditNote => "credit_note",
             Self::WrittenOff => "written_off",
+            Self::RefundFailed => "refund_failed",
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use actix_web::{http::Method, web::Path};
 use serde::Serialize;
-use shared::ids::InvoiceId;
+use shared::{ids::InvoiceId, money::Cents};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-use super::{Attempt, Outcome, PaymentError, Stage, pay_now, standing};
+use super::{Attempt, Outcome, PaymentError, Refund, RefundState, Stage, pay_now, standing};
 use crate::{
     access::{Doors, Grant, Work, may},
     invoices::{self, InvoiceError},
@@ -37,6 +37,23 @@ struct Payment {
     page: Option<String>,
     /// The latest first.
     attempts: Vec<ShownAttempt>,
+    /// What goes back to the card, by credit notes; the oldest first.
+    refunds: Vec<ShownRefund>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = PaymentRefund)]
+struct ShownRefund {
+    #[serde(with = "time::serde::rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    at: OffsetDateTime,
+    credit_note: InvoiceId,
+    number: String,
+    amount: Cents,
+    /// What failed became a credit.
+    state: RefundState,
+    /// What the bank said of one that failed.
+    about: String,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -60,11 +77,20 @@ async fn payment(work: &mut Work, id: InvoiceId) -> Result<Payment, PaymentError
             declined: String::new(),
             page: None,
             attempts: Vec::new(),
+            refunds: Vec::new(),
         });
     };
     let is_open = it.collection.stage == Stage::Open;
     let attempt =
         |it: Attempt| ShownAttempt { at: it.asked_at, outcome: it.outcome, about: it.about };
+    let refund = |it: Refund| ShownRefund {
+        at: it.asked_at,
+        credit_note: it.note,
+        number: it.number,
+        amount: it.amount,
+        state: it.state,
+        about: it.about,
+    };
     Ok(Payment {
         stage: Some(it.collection.stage.name()),
         card: it.card,
@@ -72,6 +98,7 @@ async fn payment(work: &mut Work, id: InvoiceId) -> Result<Payment, PaymentError
         declined: it.collection.declined,
         page: it.collection.hosted_url.filter(|_| is_open),
         attempts: it.attempts.into_iter().map(attempt).collect(),
+        refunds: it.refunds.into_iter().map(refund).collect(),
     })
 }
 

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::{
     Collection, Customer, LEAST, MOST_TRIES, Outcome, PaymentError, Rail, Stage, begin,
     provider::{Call, Changed, ProviderError, RemoteInvoice, RemoteStatus},
+    refunds::{self, Refund, State},
     store::{self, OpenCall},
 };
 use crate::{
@@ -158,11 +159,23 @@ enum Next {
 }
 
 /// Decides by what is known here and was last heard from there.
-fn next(it: &Collection, ours: &Invoice, customer: Option<&Customer>, now: OffsetDateTime) -> Next {
+fn next(
+    it: &Collection,
+    ours: &Invoice,
+    customer: Option<&Customer>,
+    refund: Option<Refund>,
+    now: OffsetDateTime,
+) -> Next {
     let unpaid = ours.unpaid();
     let is_over = ours.voided_at.is_some() || unpaid == Cents::ZERO;
     let remote = it.remote.clone();
     match (it.stage, remote) {
+        (Stage::Paid, Some(remote)) => match refund {
+            Some(Refund { note, number, amount, .. }) => {
+                Next::Ask(Call::Refund { remote, note, number, amount })
+            }
+            None => Next::Wait(None),
+        },
         (Stage::Paid | Stage::Void | Stage::ByHand, _) => Next::Wait(None),
         (Stage::New, _) if is_over => Next::ByHand("it was paid or void before"),
         (Stage::New, _) if ours.written_off_at.is_some() => Next::ByHand("it was given up before"),
@@ -283,7 +296,9 @@ impl Place<'_> {
         let Self { organization, invoice, now, .. } = *self;
         let ours = invoices::find(work, invoice).await?;
         let customer = store::customer(work, organization).await?;
-        let call = match next(it, &ours, customer.as_ref(), now) {
+        let refunds = store::refunds(work, organization, invoice).await?;
+        let refund = refunds.into_iter().find(|it| it.state == State::Asked);
+        let call = match next(it, &ours, customer.as_ref(), refund, now) {
             Next::Ask(call) => call,
             Next::Lines(remote) => {
                 let document = invoices::document_of(work, invoice).await?;
@@ -344,23 +359,33 @@ impl Place<'_> {
         };
         let Self { organization, invoice, now, .. } = *self;
         let mut work = begin(self.db, organization).await?;
-        let is_pay = matches!(serde_json::from_str(&call.call)?, Call::Pay { .. });
+        let asked: Call = serde_json::from_str(&call.call)?;
         ledger::lock(&mut work).await?;
         let it = store::lock(&mut work, organization, invoice).await?;
         let Some(it) = it else { return Ok(()) };
-        if let ProviderError::Declined(about) = &failed
-            && is_pay
-        {
-            let ended = Outcome::Declined;
-            if store::end_call(&mut work, organization, call.id, ended, about, now).await? {
-                self.note_decline(&mut work, &it, about).await?;
+        match (&asked, &failed) {
+            (Call::Pay { .. }, ProviderError::Declined(about)) => {
+                let ended = Outcome::Declined;
+                if store::end_call(&mut work, organization, call.id, ended, about, now).await? {
+                    self.note_decline(&mut work, &it, about).await?;
+                }
             }
-        } else {
-            let (reason, until) = (failed.to_string(), now + patience(it.failures));
-            if !failed.is_passing() {
-                store::doubt(&mut work, organization, call.id, &reason).await?;
+            (
+                Call::Refund { note, .. },
+                ProviderError::Declined(about) | ProviderError::Refused { status: 400, about },
+            ) => {
+                let ended = Outcome::Declined;
+                store::end_call(&mut work, organization, call.id, ended, about, now).await?;
+                refunds::fail(&mut work, *note, None, about).await?;
+                store::recovered(&mut work, organization, invoice).await?;
             }
-            store::failed(&mut work, organization, invoice, &reason, until).await?;
+            _ => {
+                let (reason, until) = (failed.to_string(), now + patience(it.failures));
+                if !failed.is_passing() {
+                    store::doubt(&mut work, organization, call.id, &reason).await?;
+                }
+                store::failed(&mut work, organization, invoice, &reason, until).await?;
+            }
         }
         work.commit().await?;
         warn!(invoice.id = %invoice, failures = it.failures + 1, "a payment call failed: {failed}");
@@ -434,6 +459,10 @@ impl Place<'_> {
                 let found = provider.find_invoice(customer, *invoice).await;
                 found.map_err(Failed::Provider)?.map(Changed::Invoice)
             }
+            Call::Refund { remote, note, .. } => {
+                let found = provider.find_refund(remote, *note).await;
+                found.map_err(Failed::Provider)?.map(Changed::Refund)
+            }
             Call::Lines { remote, .. }
             | Call::Finalize { remote, .. }
             | Call::Pay { remote, .. }
@@ -466,6 +495,12 @@ impl Place<'_> {
                 store::wake(&mut work, organization, invoice).await?;
             }
             Changed::Invoice(remote) => apply(&mut work, invoice, &remote).await?,
+            Changed::Refund(remote) => {
+                if let Call::Refund { note, .. } = call {
+                    refunds::note(&mut work, *note, &remote).await?;
+                }
+                store::recovered(&mut work, organization, invoice).await?;
+            }
             Changed::Gone => {
                 let it = store::lock(&mut work, organization, invoice).await?;
                 let it = it.ok_or(PaymentError::NotFound)?;
@@ -485,7 +520,7 @@ impl Place<'_> {
 fn is_done(call: &Call, now: &RemoteInvoice) -> bool {
     let status = now.status;
     match call {
-        Call::Customer { .. } | Call::Draft { .. } => false,
+        Call::Customer { .. } | Call::Draft { .. } | Call::Refund { .. } => false,
         Call::Lines { .. } => now.has_lines,
         Call::Finalize { .. } => status != RemoteStatus::Draft,
         Call::Pay { .. } | Call::Settle { .. } => status == RemoteStatus::Paid,

@@ -9,7 +9,8 @@ use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};
 
 use super::{
-    PaymentError, Rail, begin, collect::apply, look_at_card, provider::Event, store, take_up_choice,
+    PaymentError, Rail, begin, collect::apply, look_at_card, provider::Event, refunds, store,
+    take_up_choice,
 };
 use crate::platform::Platform;
 
@@ -24,13 +25,14 @@ const LISTED: Duration = Duration::days(30);
 const MOST_PAGES: usize = 1_000;
 
 /// The kinds that are about what we keep. Others are taken and left alone.
-const HEEDED: [&str; 6] = [
+const HEEDED: [&str; 7] = [
     "invoice.",
     "checkout.session.",
     "payment_method.",
     "customer.",
     "credit_note.",
     "setup_intent.",
+    "refund.",
 ];
 
 pub(super) fn is_heeded(kind: &str) -> bool {
@@ -81,6 +83,9 @@ async fn handle_one(
     };
     for (organization, invoice) in owners {
         match invoice {
+            Some(invoice) if event.kind.starts_with("refund.") => {
+                refunds::look(rail, db, organization, invoice, &event.refs).await?;
+            }
             Some(invoice) => look_at_invoice(rail, db, organization, invoice).await?,
             None if event.kind == "checkout.session.completed" => {
                 let session = event.refs.first().map(String::as_str).unwrap_or_default();

@@ -19,6 +19,7 @@ mod events;
 mod fake_stripe;
 mod operator;
 pub mod provider;
+mod refunds;
 mod store;
 pub mod stripe;
 #[cfg(test)]
@@ -28,7 +29,7 @@ mod webhook;
 
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
-    failure::{Classified, Kind},
+    failure::{Classified, Kind, Problem},
     ids::{InvoiceId, OrganizationId},
     money::Cents,
 };
@@ -39,6 +40,7 @@ use url::Url;
 pub use self::{
     collect::{collect_due, go_on},
     events::{handle_due, sweep},
+    refunds::{Refund, State as RefundState, refundable, take_back},
     web::{CardPart, PaymentPart},
 };
 use self::{
@@ -229,6 +231,7 @@ pub struct Standing {
     pub collection: Collection,
     pub card: Option<String>,
     pub attempts: Vec<Attempt>,
+    pub refunds: Vec<Refund>,
     /// When the card is charged by itself.
     pub charged_at: Option<OffsetDateTime>,
     pub can_be_paid: bool,
@@ -263,6 +266,7 @@ pub async fn standing(
     let customer = store::customer(work, organization).await?;
     let card = customer.as_ref().and_then(Customer::card);
     let attempts = store::attempts(work, organization, invoice.id).await?;
+    let refunds = store::refunds(work, organization, invoice.id).await?;
     let is_open = collection.stage == Stage::Open && invoice.unpaid() > Cents::ZERO;
     let goes_on = is_open && card.is_some() && collection.tries < MOST_TRIES;
     Ok(Some(Standing {
@@ -271,6 +275,7 @@ pub async fn standing(
         collection,
         card,
         attempts,
+        refunds,
     }))
 }
 
@@ -414,6 +419,22 @@ impl Classified for PaymentError {
             Self::Ledger(error) => error.kind(),
             Self::Billing(error) => error.kind(),
             Self::Store(error) => error.kind(),
+        }
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        match self {
+            Self::Invoice(error) => error.problems(),
+            Self::Ledger(error) => error.problems(),
+            Self::Billing(error) => error.problems(),
+            Self::NotFound
+            | Self::NotCollected
+            | Self::NoCard
+            | Self::NothingToPay
+            | Self::Forged
+            | Self::Unreadable(_)
+            | Self::Provider(_)
+            | Self::Store(_) => Vec::new(),
         }
     }
 }

@@ -33,6 +33,16 @@ pub trait PaymentProvider: Send + Sync {
         since: OffsetDateTime,
     ) -> Answering<'_, Option<String>>;
 
+    /// What a credit note of ours gave back of an invoice.
+    fn find_refund<'a>(
+        &'a self,
+        remote: &'a str,
+        note: InvoiceId,
+    ) -> Answering<'a, Option<RemoteRefund>>;
+
+    /// A refund as it is now.
+    fn refund<'a>(&'a self, refund: &'a str) -> Answering<'a, RemoteRefund>;
+
     /// What the customer pays with: what they prefer, or the newest there is.
     fn card<'a>(&'a self, customer: &'a str) -> Answering<'a, Option<Card>>;
 
@@ -106,6 +116,13 @@ pub enum Call {
         amount: Cents,
         of: Cents,
     },
+    /// Gives back a part of what was paid, by a credit note of ours.
+    Refund {
+        remote: String,
+        note: InvoiceId,
+        number: String,
+        amount: Cents,
+    },
 }
 
 impl Call {
@@ -121,6 +138,7 @@ impl Call {
             Self::Discard { .. } => "discard",
             Self::GiveUp { .. } => "give_up",
             Self::TakeOff { .. } => "take_off",
+            Self::Refund { .. } => "refund",
         }
     }
 }
@@ -130,6 +148,7 @@ impl Call {
 pub enum Changed {
     Customer(String),
     Invoice(RemoteInvoice),
+    Refund(RemoteRefund),
     /// Thrown away.
     Gone,
 }
@@ -159,6 +178,21 @@ pub struct RemoteInvoice {
     pub hosted_url: Option<String>,
     /// Money that came, each payment with its name there.
     pub received: Vec<(String, Cents)>,
+}
+
+/// Money on its way back to a card.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteRefund {
+    pub id: String,
+    pub state: RefundState,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefundState {
+    Pending,
+    Done,
+    /// And what is said of it.
+    Failed(String),
 }
 
 /// What a customer pays with, as far as they may see it again.

@@ -9,8 +9,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    Attempt, Collection, Customer, Outcome, Stage, Stuck,
+    Attempt, Collection, Customer, Outcome, Refund, Stage, Stuck,
     provider::{Card, Event},
+    refunds::State,
 };
 
 /// Begins to collect what nobody began to, and says how many that is.
@@ -178,6 +179,24 @@ pub(super) async fn failed(
         invoice as InvoiceId,
         reason,
         until,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// It goes on: nothing is in its way, and there may be more to do.
+pub(super) async fn recovered(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    invoice: InvoiceId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE collections
+            SET failures = 0, reason = '', next_at = '-infinity', changed_at = now()
+          WHERE organization_id = $1 AND invoice_id = $2",
+        organization as OrganizationId,
+        invoice as InvoiceId,
     )
     .execute(conn)
     .await?;
@@ -432,6 +451,110 @@ pub(super) async fn insert_receipt(
     .execute(conn)
     .await?;
     Ok(added.rows_affected() > 0)
+}
+
+// ---- Refunds --------------------------------------------------------------------
+
+/// What was received for an invoice and was not given back.
+pub(super) async fn refundable(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    invoice: InvoiceId,
+) -> Result<Cents, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT ((SELECT coalesce(sum(cents), 0) FROM payment_receipts
+                     WHERE organization_id = $1 AND invoice_id = $2)
+                 - (SELECT coalesce(sum(cents), 0) FROM payment_refunds
+                     WHERE organization_id = $1 AND invoice_id = $2
+                       AND state <> 'failed'))::bigint AS "left!: Cents""#,
+        organization as OrganizationId,
+        invoice as InvoiceId,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+pub(super) async fn insert_refund(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    note: InvoiceId,
+    invoice: InvoiceId,
+    amount: Cents,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO payment_refunds (organization_id, note_id, invoice_id, cents)
+         VALUES ($1, $2, $3, $4)",
+        organization as OrganizationId,
+        note as InvoiceId,
+        invoice as InvoiceId,
+        amount as Cents,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Those of an invoice, the oldest first.
+pub(super) async fn refunds(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    invoice: InvoiceId,
+) -> Result<Vec<Refund>, sqlx::Error> {
+    sqlx::query_as!(
+        Refund,
+        r#"SELECT r.note_id AS "note: InvoiceId", i.number, r.cents AS "amount: Cents",
+                  r.state AS "state: State", r.about, r.asked_at, r.remote_id AS remote
+             FROM payment_refunds r
+             JOIN invoices i ON (i.organization_id, i.id) = (r.organization_id, r.note_id)
+            WHERE r.organization_id = $1 AND r.invoice_id = $2 ORDER BY r.asked_at, r.note_id"#,
+        organization as OrganizationId,
+        invoice as InvoiceId,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Keeps others from it until the transaction ends.
+pub(super) async fn lock_refund(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    note: InvoiceId,
+) -> Result<Option<Refund>, sqlx::Error> {
+    sqlx::query_as!(
+        Refund,
+        r#"SELECT r.note_id AS "note: InvoiceId", i.number, r.cents AS "amount: Cents",
+                  r.state AS "state: State", r.about, r.asked_at, r.remote_id AS remote
+             FROM payment_refunds r
+             JOIN invoices i ON (i.organization_id, i.id) = (r.organization_id, r.note_id)
+            WHERE r.organization_id = $1 AND r.note_id = $2 FOR UPDATE OF r"#,
+        organization as OrganizationId,
+        note as InvoiceId,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+pub(super) async fn set_refund(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    note: InvoiceId,
+    state: State,
+    remote: Option<&str>,
+    about: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE payment_refunds
+            SET state = $3, remote_id = coalesce($4, remote_id), about = $5, changed_at = now()
+          WHERE organization_id = $1 AND note_id = $2",
+        organization as OrganizationId,
+        note as InvoiceId,
+        state.name(),
+        remote,
+        about,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 // ---- Customers ------------------------------------------------------------------

@@ -21,7 +21,7 @@ use url::Url;
 
 use super::provider::{
     Answering, Call, Card, Changed, Chosen, Event, Pages, PaymentProvider, ProviderError,
-    RemoteInvoice, RemoteStatus,
+    RefundState, RemoteInvoice, RemoteRefund, RemoteStatus,
 };
 use crate::egress::{Asked, Egress, NoAnswer};
 
@@ -229,10 +229,26 @@ impl<T: Transport> Stripe<T> {
                 Ok(Changed::Gone)
             }
             Call::TakeOff { remote, amount, .. } => {
-                let form = form.with("invoice", remote).with("amount", amount.cents());
+                let form = form
+                    .with("invoice", remote)
+                    .with("amount", amount.cents())
+                    .with("email_type", "none");
                 let _: Named = self.post("/v1/credit_notes", form, key).await?;
                 let now = self.read(remote).await?.ok_or(ProviderError::Unreadable)?;
                 Ok(Changed::Invoice(now))
+            }
+            Call::Refund { remote, note, number, amount } => {
+                let form = form
+                    .with("invoice", remote)
+                    .with("amount", amount.cents())
+                    .with("refund_amount", amount.cents())
+                    .with("memo", number)
+                    // We write to the customer ourselves.
+                    .with("email_type", "none")
+                    .with(format!("metadata[{INVOICE}]"), note)
+                    .with("expand[]", "refunds.refund");
+                let told: Note = self.post("/v1/credit_notes", form, key).await?;
+                told.refund().map(Changed::Refund).ok_or(ProviderError::Unreadable)
             }
         }
     }
@@ -322,6 +338,28 @@ impl<T: Transport> PaymentProvider for Stripe<T> {
             let is_theirs =
                 |it: Customer| (it.metadata.get(ORGANIZATION) == Some(&id)).then_some(it.id);
             self.search("/v1/customers", fields, is_theirs).await
+        })
+    }
+
+    fn find_refund<'a>(
+        &'a self,
+        remote: &'a str,
+        note: InvoiceId,
+    ) -> Answering<'a, Option<RemoteRefund>> {
+        Box::pin(async move {
+            let fields =
+                || Fields::new().with("invoice", remote).with("expand[]", "data.refunds.refund");
+            let id = note.to_string();
+            let is_ours =
+                |it: Note| (it.metadata.get(INVOICE) == Some(&id)).then(|| it.refund()).flatten();
+            self.search("/v1/credit_notes", fields, is_ours).await
+        })
+    }
+
+    fn refund<'a>(&'a self, refund: &'a str) -> Answering<'a, RemoteRefund> {
+        Box::pin(async move {
+            let told: Refund = self.get(format!("/v1/refunds/{refund}"), Fields::new()).await?;
+            Ok(told.read())
         })
     }
 
@@ -559,6 +597,64 @@ impl Invoice {
             received: self.payments.data.into_iter().filter_map(InvoicePayment::received).collect(),
             id: self.id,
         })
+    }
+}
+
+/// A credit note.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Note {
+    id: String,
+    #[serde(deserialize_with = "or_empty")]
+    metadata: BTreeMap<String, String>,
+    refunds: Vec<NoteRefund>,
+}
+
+#[derive(Deserialize)]
+struct NoteRefund {
+    refund: Reference<Refund>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Refund {
+    id: String,
+    status: Option<String>,
+    failure_reason: Option<String>,
+}
+
+impl HasId for Note {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl HasId for Refund {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Note {
+    fn refund(self) -> Option<RemoteRefund> {
+        Some(match self.refunds.into_iter().next()?.refund {
+            Reference::Name(id) => RemoteRefund { id, state: RefundState::Pending },
+            Reference::Whole(it) => it.read(),
+        })
+    }
+}
+
+impl Refund {
+    fn read(self) -> RemoteRefund {
+        let state = match self.status.as_deref() {
+            Some("succeeded") => RefundState::Done,
+            Some(status @ ("failed" | "canceled")) => {
+                let why = self.failure_reason.unwrap_or_else(|| status.to_owned());
+                RefundState::Failed(why.replace('_', " ").chars().take(300).collect())
+            }
+            Some(_) | None => RefundState::Pending,
+        };
+        RemoteRefund { id: self.id, state }
     }
 }
 

@@ -3,13 +3,13 @@
 use actix_web::{HttpResponse, web::Path};
 use askama::Template;
 use serde::Deserialize;
-use shared::ids::InvoiceId;
+use shared::{ids::InvoiceId, money::Cents};
 use time::OffsetDateTime;
 use url::Url;
 
 use super::{
-    Collection, Customer, Outcome, PaymentError, Rail, Stage, Standing, pay_now, portal,
-    provider::Pages, set_up, take_up_choice,
+    Collection, Customer, Outcome, PaymentError, Rail, Refund, RefundState, Stage, Standing,
+    pay_now, portal, provider::Pages, set_up, take_up_choice,
 };
 use crate::{
     access::{Doors, Grant, may},
@@ -28,12 +28,22 @@ pub fn doors(doors: &mut Doors) {
 pub struct PaymentPart {
     pub standing: Standing,
     pub attempts: Vec<AttemptRow>,
+    pub refunds: Vec<RefundRow>,
     pub charged_at: Option<Moment>,
 }
 
 pub struct AttemptRow {
     pub asked_at: Moment,
     pub outcome: Option<Outcome>,
+    pub about: String,
+}
+
+pub struct RefundRow {
+    pub asked_at: Moment,
+    pub note: InvoiceId,
+    pub number: String,
+    pub amount: Cents,
+    pub state: RefundState,
     pub about: String,
 }
 
@@ -44,7 +54,16 @@ impl PaymentPart {
             outcome: it.outcome,
             about: it.about.clone(),
         };
+        let refund = |it: &Refund| RefundRow {
+            asked_at: Moment::new(it.asked_at, zone),
+            note: it.note,
+            number: it.number.clone(),
+            amount: it.amount,
+            state: it.state,
+            about: it.about.clone(),
+        };
         Self {
+            refunds: standing.refunds.iter().map(refund).collect(),
             attempts: standing.attempts.iter().map(row).collect(),
             charged_at: standing.charged_at.map(|it| Moment::new(it, zone)),
             standing,

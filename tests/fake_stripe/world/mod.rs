@@ -105,6 +105,8 @@ struct World {
     numbers: BTreeSet<String>,
     keys: BTreeMap<String, Kept>,
     charges: Vec<Charge>,
+    #[serde(default)]
+    refunds: Vec<Charge>,
     events: Vec<Value>,
     outbox: Vec<Value>,
     #[serde(skip)]
@@ -146,12 +148,14 @@ impl Fake {
         self.world().faults = Faults::random(seed, faults_per_mille, declines_per_mille);
     }
 
-    /// What the next call meets that is one for an invoice's `draft`, `lines`, `finalize` or `pay`.
+    /// What the next call meets that is one for an invoice's `draft`, `lines`, `finalize`, `pay` or
+    /// `refund`.
     pub fn meet_at(&self, verb: &str, fault: Fault) {
         let end = match verb {
             "draft" => "/v1/invoices",
             "lines" => "/add_lines",
             "finalize" => "/finalize",
+            "refund" => "/v1/credit_notes",
             _ => "/pay",
         };
         self.world().faults.at(end, fault);
@@ -159,6 +163,15 @@ impl Fake {
 
     pub fn charges(&self) -> Vec<Charge> {
         self.world().charges.clone()
+    }
+
+    pub fn refunds(&self) -> Vec<Charge> {
+        self.world().refunds.clone()
+    }
+
+    /// The card's bank sends a refund back.
+    pub fn refuse_refund(&self, id: &str) {
+        self.world().refuse_refund(id);
     }
 
     /// Makes an object another than anybody asked for.
@@ -288,6 +301,11 @@ impl World {
             ("POST", ["invoices", id, "void"]) => self.void(id),
             ("POST", ["invoices", id, "mark_uncollectible"]) => self.give_up(id),
             ("POST", ["credit_notes"]) => self.new_note(ask),
+            ("GET", ["credit_notes"]) => {
+                let invoice = ask.field("invoice").unwrap_or_default();
+                Ok(self.list("cn_", ask, |it| it["invoice"] == invoice))
+            }
+            ("GET", ["refunds", id]) => self.get("refund", id),
             ("GET", ["events"]) => Ok(self.list_events(ask)),
             _ => Err(Reply::unknown(&format!("endpoint: {} {}", ask.method, ask.path))),
         };

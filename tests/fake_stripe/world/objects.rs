@@ -211,8 +211,12 @@ impl World {
 
     pub(super) fn new_note(&mut self, ask: &Ask) -> Answered {
         let of = ask.field("invoice").unwrap_or_default().to_owned();
+        let cents = |name| ask.field(name).and_then(|it| it.parse::<i64>().ok());
+        let amount = cents("amount").unwrap_or_default();
+        if let Some(refunded) = cents("refund_amount") {
+            return self.new_refund(&of, amount, refunded, ask);
+        }
         let mut invoice = self.in_state(&of, &["open", "uncollectible"])?;
-        let amount: i64 = ask.field("amount").and_then(|it| it.parse().ok()).unwrap_or_default();
         let remaining = invoice["amount_remaining"].as_i64().unwrap_or_default();
         if amount <= 0 || amount > remaining {
             return Err(Reply::refused("A credit note takes back no more than is to be paid"));
@@ -229,6 +233,44 @@ impl World {
         }
         self.keep("invoice.updated", invoice)?;
         Ok(note)
+    }
+
+    /// A credit note on what was paid, which gives it back.
+    fn new_refund(&mut self, of: &str, amount: i64, refunded: i64, ask: &Ask) -> Answered {
+        let mut invoice = self.in_state(of, &["paid"])?;
+        let paid = invoice["payments"]["data"].as_array().into_iter().flatten();
+        let paid: i64 = paid.filter_map(|it| it["amount_paid"].as_i64()).sum();
+        let before = invoice["refunded"].as_i64().unwrap_or_default();
+        if amount <= 0 || amount != refunded || before + refunded > paid {
+            return Err(Reply::refused("No more can be given back than was paid"));
+        }
+        let number = invoice["number"].as_str().unwrap_or_default().to_owned();
+        self.refunds.push(Charge { number, cents: refunded });
+        let refund = json!({
+            "id": self.id("re"), "object": "refund", "amount": refunded, "status": "succeeded",
+            "failure_reason": null,
+        });
+        let note = json!({
+            "id": self.id("cn"), "object": "credit_note", "invoice": of, "amount": amount,
+            "customer": invoice["customer"], "metadata": ask.metadata(),
+            "refunds": [{ "amount_refunded": refunded, "refund": refund, "type": "refund" }],
+        });
+        invoice["refunded"] = (before + refunded).into();
+        self.put(invoice);
+        self.put(refund.clone());
+        self.put(note.clone());
+        self.tell("refund.created", &refund);
+        self.tell("credit_note.created", &note);
+        Ok(note)
+    }
+
+    /// The card's bank sends it back.
+    pub(super) fn refuse_refund(&mut self, id: &str) {
+        let Ok(mut refund) = self.get("refund", id) else { return };
+        refund["status"] = "failed".into();
+        refund["failure_reason"] = "lost_or_stolen_card".into();
+        self.put(refund.clone());
+        self.tell("refund.failed", &refund);
     }
 
     // ---- What people do on its pages --------------------------------------------

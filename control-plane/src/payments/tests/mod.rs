@@ -2,6 +2,7 @@ mod becoming;
 mod chaos;
 mod forgery;
 mod pages;
+mod refunding;
 
 use std::sync::{
     Arc, Mutex,
