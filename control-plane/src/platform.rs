@@ -17,7 +17,11 @@ use tokio::sync::Notify;
 use url::Url;
 
 use crate::{
-    config::Config, egress::Egress, identity::Passwords, payments::Rail, snapshots::Publisher,
+    config::Config,
+    egress::Egress,
+    identity::Passwords,
+    payments::{Letters, Rail},
+    snapshots::Publisher,
     tokens::AccessTokens,
 };
 
@@ -91,6 +95,13 @@ impl Platform {
     ) -> Result<Self, crate::tokens::TokenError> {
         let signer = config.snapshot_key.signer();
         let egress = Egress::new(config.reach.clone());
+        let secrets = Secrets::new(&config.master_key, &config.credential_key);
+        let nudges = Nudges::default();
+        let letters = Letters {
+            sealer: config.master_key.sealer("mail"),
+            public_url: config.public_url.clone(),
+            nudge: nudges.mail.clone(),
+        };
         let publisher = Publisher::new(db.clone(), redis.clone(), signer, Places::default());
         Ok(Self {
             db,
@@ -102,12 +113,12 @@ impl Platform {
             is_dev: config.dev,
             closes_months: config.close_months,
             trusted_proxies: config.trusted_proxies.clone(),
-            payments: Rail::of(&config.stripe, &egress),
+            payments: Rail::of(&config.stripe, &egress, letters),
             egress,
-            secrets: Secrets::new(&config.master_key, &config.credential_key),
+            secrets,
             access_tokens: AccessTokens::new(&config.signing_key)?,
             passwords: Passwords::default(),
-            nudges: Nudges::default(),
+            nudges,
             draining: AtomicBool::new(false),
         })
     }

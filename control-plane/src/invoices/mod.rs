@@ -449,14 +449,8 @@ pub async fn send(
 ) -> Result<usize, InvoiceError> {
     let organization = work.organization;
     let found = find(work, invoice).await?;
-    let place = store::organization(work, organization).await?.ok_or(InvoiceError::NotFound)?;
-    let mut to = billing::settings(work).await?.emails;
-    if to.is_empty() {
-        to = store::billers(work, organization).await?;
-    }
+    let Payers { name, emails: to, link } = payers(work, public_url, invoice).await?;
     let Invoice { number, kind, month, total, due_on, .. } = &found;
-    let link = public_url.join(&format!("/orgs/{}/invoices/{invoice}", place.slug));
-    let link = link.map(|it| it.to_string()).unwrap_or_default();
     let due = match found.open() {
         Cents::ZERO => "Nothing is left to be paid.".to_owned(),
         open => format!("{open} is to be paid until {}.", crate::web::day(*due_on)),
@@ -468,7 +462,7 @@ pub async fn send(
             text: format!(
                 "{} {number} of {} for {} comes to {total}. {due}\n\nSee and download it: {link}\n",
                 kind.title(),
-                place.name,
+                name,
                 month.title(),
             ),
         };
@@ -477,6 +471,59 @@ pub async fn send(
     store::set_sent(work, organization, invoice).await?;
     audit::record(work, Entry::new("invoice.sent", invoice, number)).await?;
     Ok(to.len())
+}
+
+/// Who is told of an invoice: what they are called, where, and a link to it.
+struct Payers {
+    name: String,
+    emails: Vec<String>,
+    link: String,
+}
+
+/// Those whom the organization named, or else who bills there.
+async fn payers(
+    work: &mut Work,
+    public_url: &Url,
+    invoice: InvoiceId,
+) -> Result<Payers, InvoiceError> {
+    let organization = work.organization;
+    let place = store::organization(work, organization).await?.ok_or(InvoiceError::NotFound)?;
+    let mut emails = billing::settings(work).await?.emails;
+    if emails.is_empty() {
+        emails = store::billers(work, organization).await?;
+    }
+    let link = public_url.join(&format!("/orgs/{}/invoices/{invoice}", place.slug));
+    let link = link.map(|it| it.to_string()).unwrap_or_default();
+    Ok(Payers { name: place.name, emails, link })
+}
+
+/// Tells those who pay, by mail, that their card was declined, and what follows.
+pub async fn tell_declined(
+    work: &mut Work,
+    sealer: &Sealer,
+    public_url: &Url,
+    invoice: InvoiceId,
+    again_at: Option<OffsetDateTime>,
+) -> Result<(), InvoiceError> {
+    let found = find(work, invoice).await?;
+    let Payers { name, emails, link } = payers(work, public_url, invoice).await?;
+    let (number, open) = (&found.number, found.unpaid());
+    let follows = match again_at {
+        Some(at) => format!("It is charged again on {}.", crate::web::day(at.date())),
+        None => "It is not charged again by itself.".to_owned(),
+    };
+    for recipient in emails {
+        let letter = Letter {
+            to: recipient,
+            subject: format!("The card was declined: invoice {number}"),
+            text: format!(
+                "The card of {name} was declined when {open} were to be paid for invoice {number}. \
+                 {follows}\n\nSee what the bank said, use another card or pay now: {link}\n"
+            ),
+        };
+        mail::queue(work, sealer, &letter).await?;
+    }
+    Ok(())
 }
 
 /// Notes that money came.

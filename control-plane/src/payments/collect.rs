@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::{
-    Collection, Customer, LEAST, MOST_TRIES, Outcome, PaymentError, Rail, Stage, begin,
+    Collection, Customer, LEAST, Letters, MOST_TRIES, Outcome, PaymentError, Rail, Stage, begin,
     provider::{Call, Changed, ProviderError, RemoteInvoice, RemoteStatus},
     refunds::{self, Refund, State},
     store::{self, OpenCall},
@@ -369,6 +369,7 @@ impl Place<'_> {
                 if store::end_call(&mut work, organization, call.id, ended, about, now).await? {
                     self.note_decline(&mut work, &it, about).await?;
                 }
+                self.rail.letters.nudge.notify_one();
             }
             (
                 Call::Refund { note, .. },
@@ -405,7 +406,9 @@ impl Place<'_> {
         let ours = invoices::find(work, invoice).await?;
         let told = serde_json::json!({ "bank": about });
         let entry = Entry::new("invoice.payment_declined", invoice, &ours.number).after(told);
-        Ok(audit::record(work, entry).await?)
+        audit::record(work, entry).await?;
+        let Letters { sealer, public_url, .. } = &self.rail.letters;
+        Ok(invoices::tell_declined(work, sealer, public_url, invoice, again).await?)
     }
 
     /// Makes the call, or looks up what came of it where asking would tell nothing, and notes it.

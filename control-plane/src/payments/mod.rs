@@ -27,14 +27,18 @@ mod tests;
 mod web;
 mod webhook;
 
+use std::sync::Arc;
+
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
     failure::{Classified, Kind, Problem},
     ids::{InvoiceId, OrganizationId},
     money::Cents,
+    seal::Sealer,
 };
 use sqlx::PgPool;
 use time::OffsetDateTime;
+use tokio::sync::Notify;
 use url::Url;
 
 pub use self::{
@@ -74,10 +78,18 @@ pub struct Rail {
     pub secrets: Vec<SecretString>,
     /// Whether real money moves.
     pub is_live: bool,
+    pub letters: Letters,
+}
+
+/// How those who pay are written to.
+pub struct Letters {
+    pub sealer: Sealer,
+    pub public_url: Url,
+    pub nudge: Arc<Notify>,
 }
 
 impl Rail {
-    pub fn of(settings: &config::Stripe, egress: &Egress) -> Option<Self> {
+    pub fn of(settings: &config::Stripe, egress: &Egress, letters: Letters) -> Option<Self> {
         let key = settings.secret_key.clone()?;
         let is_live = key.expose_secret().contains("_live_");
         let network = Network { egress: egress.clone(), base: settings.url.clone(), key };
@@ -85,6 +97,7 @@ impl Rail {
             provider: Box::new(Stripe { transport: network }),
             secrets: settings.webhook_secrets.clone(),
             is_live,
+            letters,
         })
     }
 }

@@ -5,6 +5,8 @@ use time::macros::date;
 use super::*;
 use crate::invoices::{self, Method, NewPayment, State};
 
+/// How many of the organization bill, or own it.
+const BILLERS: i64 = 2;
 const VISA: &str = "4242 4242 4242 4242";
 
 fn payment(cents: i64) -> NewPayment {
@@ -94,6 +96,9 @@ async fn a_declined_card_is_charged_four_times_and_another_one_at_once(root: PgP
     let standing = standing(&mut work, &ours).await.unwrap().unwrap();
     assert_eq!((standing.badge(), standing.charged_at), (("bad", "Declined"), None));
     assert_eq!(standing.attempts.len(), 4);
+    // Whoever pays is told each time: two of them bill there.
+    let letters = "SELECT count(*) FROM mail_outbox WHERE subject LIKE 'The card was declined%'";
+    assert_eq!(till.number(letters).await, 4 * BILLERS);
     assert!(standing.attempts.iter().all(|it| it.outcome == Some(Outcome::Declined)));
     drop(work);
     till.add_card(till.ours(), VISA).await;

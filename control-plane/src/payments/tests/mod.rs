@@ -90,6 +90,11 @@ pub(super) fn rail(line: &Line) -> Rail {
         provider: Box::new(Stripe { transport: line.clone() }),
         secrets: SECRETS.map(SecretString::from).to_vec(),
         is_live: false,
+        letters: Letters {
+            sealer: shared::seal::MasterKey::generate().sealer("mail"),
+            public_url: "https://turnpike.test/".parse().unwrap(),
+            nudge: Arc::default(),
+        },
     }
 }
 
