@@ -24,6 +24,7 @@ use crate::{
     platform::Platform,
 };
 
+#[derive(Clone)]
 pub struct Fixture {
     /// As the superuser: to plant and to look, never to act.
     pub root: PgPool,
@@ -35,6 +36,7 @@ pub struct Fixture {
 }
 
 /// An organization and its members.
+#[derive(Clone)]
 pub struct Tenant {
     pub id: OrganizationId,
     pub slug: &'static str,
@@ -112,7 +114,7 @@ impl Fixture {
     }
 }
 
-async fn tenant(root: &PgPool, slug: &'static str) -> Tenant {
+pub async fn tenant(root: &PgPool, slug: &'static str) -> Tenant {
     let id = OrganizationId::generate();
     sqlx::query("INSERT INTO organizations (id, slug, name) VALUES ($1, $2, $2)")
         .bind(id)

@@ -23,7 +23,7 @@ mod refunds;
 mod store;
 pub mod stripe;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod web;
 mod webhook;
 

@@ -15,7 +15,7 @@ use shared::{
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
-use super::Fixture;
+use super::{Fixture, tenant};
 use crate::{
     access::Role,
     billing::{self, Month, Seller},
@@ -25,14 +25,25 @@ use crate::{
 
 pub struct Books {
     pub fixture: Fixture,
-    pub projects: [ProjectId; 3],
+    pub projects: Vec<ProjectId>,
     pub key: ApiKeyId,
-    pub centers: [CostCenterId; 2],
+    pub centers: Vec<CostCenterId>,
     /// The platform's, and the organization's own.
     pub upstream: UpstreamId,
     pub own: UpstreamId,
+    epoch: u64,
     number: u64,
 }
+
+/// What an organization parts its costs by.
+#[derive(Clone, Copy)]
+pub struct Parts {
+    pub projects: &'static [&'static str],
+    pub centers: &'static [&'static str],
+}
+
+/// Three projects, two of which two cost centers share.
+const FEW: Parts = Parts { projects: &["=bot", "review", "search"], centers: &["ENG", "SUP"] };
 
 /// What both upstreams ask.
 pub fn price() -> Price {
@@ -42,19 +53,43 @@ pub fn price() -> Price {
 }
 
 impl Books {
-    /// Three projects, two of which two cost centers share, and a seller.
+    /// Some projects and cost centers, and a seller.
     pub async fn new(root: PgPool) -> Self {
-        let fixture = Fixture::new(root).await;
+        Self::on(Fixture::new(root).await, FEW).await
+    }
+
+    pub async fn on(fixture: Fixture, parts: Parts) -> Self {
+        let upstream = UpstreamId::generate();
+        let books = Self::of(fixture, parts, upstream, 7).await;
+        books.put_upstream(None, upstream).await;
+        let mut conn = books.fixture.db.acquire().await.unwrap();
+        let actor = books.fixture.ours.actor(Role::Owner);
+        billing::change_seller(&mut conn, &actor, crate::access::Origin::internal(), seller())
+            .await
+            .unwrap();
+        drop(conn);
+        books
+    }
+
+    /// Those of another organization, which uses the same provider of the platform's.
+    pub async fn beside(&self, slug: &'static str, parts: Parts) -> Self {
+        let ours = tenant(&self.fixture.root, slug).await;
+        let fixture = Fixture { ours, ..self.fixture.clone() };
+        Self::of(fixture, parts, self.upstream, self.epoch + 1).await
+    }
+
+    async fn of(fixture: Fixture, parts: Parts, upstream: UpstreamId, epoch: u64) -> Self {
         let mut books = Self {
-            projects: [ProjectId::generate(), ProjectId::generate(), ProjectId::generate()],
+            projects: parts.projects.iter().map(|_| ProjectId::generate()).collect(),
             key: ApiKeyId::generate(),
-            centers: [CostCenterId::generate(), CostCenterId::generate()],
-            upstream: UpstreamId::generate(),
+            centers: Vec::new(),
+            upstream,
             own: UpstreamId::generate(),
+            epoch,
             number: 0,
             fixture,
         };
-        for (project, name) in books.projects.iter().zip(["=bot", "review", "search"]) {
+        for (project, name) in books.projects.iter().zip(parts.projects) {
             sqlx::query("INSERT INTO projects (organization_id, id, name) VALUES ($1, $2, $3)")
                 .bind(books.organization())
                 .bind(project)
@@ -63,14 +98,8 @@ impl Books {
                 .await
                 .unwrap();
         }
-        books.put_upstream(None, books.upstream).await;
         books.put_upstream(Some(books.organization()), books.own).await;
-        books.put_centers().await;
-        let mut conn = books.fixture.db.acquire().await.unwrap();
-        let actor = books.fixture.ours.actor(Role::Owner);
-        billing::change_seller(&mut conn, &actor, crate::access::Origin::internal(), seller())
-            .await
-            .unwrap();
+        books.put_centers(parts.centers).await;
         books
     }
 
@@ -100,11 +129,10 @@ impl Books {
         .unwrap();
     }
 
-    async fn put_centers(&mut self) {
+    async fn put_centers(&mut self, codes: &[&str]) {
         let mut work = self.fixture.work(Role::Owner).await;
         let from = time::macros::date!(2020 - 01 - 01);
-        let mut ids = Vec::new();
-        for code in ["ENG", "SUP"] {
+        for code in codes {
             let draft = Draft {
                 code: code.parse().unwrap(),
                 name: code.parse().unwrap(),
@@ -112,17 +140,13 @@ impl Books {
                 valid_from: from.into(),
                 valid_until: None,
             };
-            ids.push(cost_centers::create(&mut work, &draft).await.unwrap());
+            self.centers.push(cost_centers::create(&mut work, &draft).await.unwrap());
         }
-        self.centers = ids.try_into().unwrap();
         let points = |it| BasisPoints::try_from(it).unwrap();
-        for (project, shares) in [
-            (
-                self.projects[0],
-                vec![(self.centers[0], points(3_333)), (self.centers[1], points(6_667))],
-            ),
-            (self.projects[1], vec![(self.centers[0], points(2_500))]),
-        ] {
+        let both = self.centers.iter().copied().zip([points(3_333), points(6_667)]).collect();
+        for (project, shares) in
+            [(self.projects[0], both), (self.projects[1], vec![(self.centers[0], points(2_500))])]
+        {
             let plan = splits::Plan::new(from.into(), &shares).unwrap();
             splits::replace(&mut work, project, &plan).await.unwrap();
         }
@@ -156,7 +180,7 @@ impl Books {
         };
         let event = requests::tests::event(self.organization(), self.projects[project], self.key);
         Event {
-            settlement: Some(SettlementId { epoch: Epoch(7), number: self.number }),
+            settlement: Some(SettlementId { epoch: Epoch(self.epoch), number: self.number }),
             billed_at_ms: i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap(),
             lines: vec![line],
             usage,
@@ -165,8 +189,10 @@ impl Books {
         }
     }
 
-    /// The next price of the platform's model, in the organization's contract: a third more.
-    pub async fn put_dearer(&self) -> Price {
+    /// The next price of the platform's model, in the organization's contract: a third more. Of
+    /// each organization it is another revision.
+    pub async fn put_dearer(&self) -> (i64, Price) {
+        let revision = i64::try_from(self.epoch).unwrap() - 5;
         let each = |text| UnitPrice::per_million(text).unwrap();
         let text = Rates::of_text(each("1.666667"), each("13.333333"));
         let rates = Rates { cached_input: Some(each("0.166667")), ..text };
@@ -174,7 +200,7 @@ impl Books {
         let book = PriceBookId::generate();
         sqlx::query(
             "INSERT INTO price_books (id, kind, name, organization_id)
-             VALUES ($1, 'contract', 'dearer', $2)",
+             VALUES ($1, 'contract', $2::text, $2)",
         )
         .bind(book)
         .bind(self.organization())
@@ -183,15 +209,16 @@ impl Books {
         .unwrap();
         sqlx::query(
             "INSERT INTO model_prices (upstream_id, model, revision, price, book_id)
-             VALUES ($1, 'gpt-5', 2, $3::text::jsonb, $2)",
+             VALUES ($1, 'gpt-5', $4, $3::text::jsonb, $2)",
         )
         .bind(self.upstream)
         .bind(book)
         .bind(serde_json::to_string(&price).unwrap())
+        .bind(revision)
         .execute(&self.fixture.root)
         .await
         .unwrap();
-        price
+        (revision, price)
     }
 
     /// Puts what was settled into the meter, as the ingester does.
@@ -235,7 +262,7 @@ impl Books {
                 output: 10 + draw(97, 303),
                 ..Usage::default()
             };
-            let project = usize::try_from(turn % 3).unwrap();
+            let project = usize::try_from(turn).unwrap() % self.projects.len();
             let upstream = if turn % 7 == 3 { self.own } else { self.upstream };
             events.push(self.call_at(project, at, usage, upstream));
         }

@@ -30,7 +30,7 @@ pub(super) const NOON: OffsetDateTime = datetime!(2026-06-01 12:00 UTC);
 
 /// The way to the fake, which can end in the middle of a call.
 #[derive(Clone)]
-pub(super) struct Line {
+pub(crate) struct Line {
     pub fake: Arc<Fake>,
     /// Before and after which change our process dies; none where it is zero.
     pub dies_before: Arc<AtomicUsize>,
@@ -71,7 +71,7 @@ impl Transport for Line {
 }
 
 /// Somebody who has invoices collected by the fake, and a clock that is moved.
-pub(super) struct Till {
+pub(crate) struct Till {
     pub fixture: Fixture,
     pub rail: Rail,
     pub line: Line,
