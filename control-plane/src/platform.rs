@@ -17,8 +17,8 @@ use tokio::sync::Notify;
 use url::Url;
 
 use crate::{
-    config::Config, egress::Egress, identity::Passwords, payments::Rail, snapshots::Publisher,
-    tokens::AccessTokens,
+    config::Config, egress::Egress, identity::Passwords, invoices::pdf::Printer, payments::Rail,
+    snapshots::Publisher, tokens::AccessTokens,
 };
 
 pub struct Platform {
@@ -43,6 +43,8 @@ pub struct Platform {
     pub counters: Scripts,
     /// Who collects invoices, where anybody does.
     pub payments: Option<Rail>,
+    /// Who makes PDFs of invoices.
+    pub printer: Printer,
     pub nudges: Nudges,
     draining: AtomicBool,
 }
@@ -103,6 +105,7 @@ impl Platform {
             closes_months: config.close_months,
             trusted_proxies: config.trusted_proxies.clone(),
             payments: Rail::of(&config.stripe, &egress),
+            printer: Printer::new(config.invoice_printer.clone(), config.invoice_fonts.clone()),
             egress,
             secrets: Secrets::new(&config.master_key, &config.credential_key),
             access_tokens: AccessTokens::new(&config.signing_key)?,

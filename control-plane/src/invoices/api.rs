@@ -2,14 +2,19 @@
 
 use actix_web::{http::Method, web::Path};
 use serde::{Deserialize, Serialize};
-use shared::{ids::InvoiceId, money::Cents};
+use shared::{
+    ids::{InvoiceId, ProjectId},
+    money::Cents,
+};
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Invoice, State,
     document::{Detail, Document, Kind},
-    drafts, find, invoice_in, list, month_in, told,
+    drafts, find, invoice_in, list, month_in,
+    pdf::{self, Pdf},
+    told,
 };
 use crate::{
     access::{Doors, Grant, may},
@@ -34,6 +39,19 @@ pub fn doors(doors: &mut Doors) {
         "List what an invoice's lines are made of",
         show_details,
     );
+    doors.api(
+        Method::GET,
+        "/api/v1/orgs/{org}/invoices/{invoice}/pdf",
+        "Download an invoice as a PDF",
+        show_pdf,
+    );
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct OfProject {
+    /// A project: its part, and not all of it.
+    project: Option<ProjectId>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -58,6 +76,8 @@ struct Summary {
     refers_to: Option<InvoiceId>,
     /// SHA-256 of what was written, in hexadecimal.
     hash: String,
+    /// That of its PDF, once one was made.
+    pdf_hash: Option<String>,
 }
 
 impl Summary {
@@ -77,6 +97,7 @@ impl Summary {
             open,
             refers_to: invoice.refers_to,
             hash: invoice.hash,
+            pdf_hash: invoice.pdf_hash,
         }
     }
 }
@@ -152,4 +173,17 @@ async fn show_details(
     let id = invoice_in(&path.1)?;
     let mut work = grant.begin().await?;
     Ok(Json(InvoiceDetails { data: told(&mut work, id).await?.details }))
+}
+
+async fn show_pdf(
+    grant: Grant<may::ViewInvoices>,
+    path: Path<(String, String)>,
+    query: Search<OfProject>,
+) -> Result<Pdf, Failure> {
+    let id = invoice_in(&path.1)?;
+    let mut work = grant.begin().await?;
+    let invoice = find(&mut work, id).await?;
+    let told = told(&mut work, id).await?.only(query.project)?;
+    drop(work);
+    Ok(pdf::issued(&grant, &invoice, &told).await?)
 }

@@ -203,8 +203,7 @@ async fn a_draft_is_there_at_any_time_and_empty_months_say_so(root: PgPool) {
 
 #[test]
 fn a_zip_is_one() {
-    let files =
-        [("a.csv".to_owned(), "1,2\r\n".to_owned()), ("b.json".to_owned(), "{}".to_owned())];
+    let files = [("a.csv".to_owned(), b"1,2\r\n".to_vec()), ("b.json".to_owned(), b"{}".to_vec())];
     let bytes = files::zip(&files);
     let count = |mark: &[u8]| bytes.windows(4).filter(|it| *it == mark).count();
     assert_eq!((count(b"PK\x03\x04"), count(b"PK\x01\x02"), count(b"PK\x05\x06")), (2, 2, 1));
