@@ -1,5 +1,6 @@
 //! What goes over the pipes: a length of four bytes, big-endian, and so many bytes. An answer has
-//! a byte before them: 0 for a PDF, 1 for the reason why there is none.
+//! a byte before them: 0 for a PDF, 1 for the reason why there is none, 2 for a PDF that lacks
+//! letters.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -8,6 +9,8 @@ const MOST: u32 = 64 << 20;
 
 pub enum Answer {
     Printed(Vec<u8>),
+    /// In place of letters that no font has stands a box.
+    Lacking(Vec<u8>),
     Refused(String),
 }
 
@@ -34,6 +37,7 @@ pub fn next(from: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
 pub fn put(to: &mut impl Write, answer: &Answer) -> io::Result<()> {
     let (mark, bytes) = match answer {
         Answer::Printed(pdf) => (0, pdf.as_slice()),
+        Answer::Lacking(pdf) => (2, pdf.as_slice()),
         Answer::Refused(why) => (1, why.as_bytes()),
     };
     let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;

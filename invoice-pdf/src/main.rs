@@ -35,11 +35,7 @@ fn main() -> ExitCode {
 /// Until nothing comes any more. What cannot be printed is answered, and the next one taken.
 fn serve(press: &Press, from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
     while let Some(sheet) = next(from)? {
-        let answer = match press.print(sheet) {
-            Ok(pdf) => Answer::Printed(pdf),
-            Err(why) => Answer::Refused(why),
-        };
-        put(to, &answer)?;
+        put(to, &press.print(sheet))?;
     }
     Ok(())
 }
@@ -47,6 +43,8 @@ fn serve(press: &Press, from: &mut impl Read, to: &mut impl Write) -> io::Result
 fn once(press: &Press) -> io::Result<()> {
     let mut sheet = Vec::new();
     io::stdin().lock().read_to_end(&mut sheet)?;
-    let pdf = press.print(sheet).map_err(io::Error::other)?;
-    io::stdout().lock().write_all(&pdf)
+    match press.print(sheet) {
+        Answer::Printed(pdf) | Answer::Lacking(pdf) => io::stdout().lock().write_all(&pdf),
+        Answer::Refused(why) => Err(io::Error::other(why)),
+    }
 }

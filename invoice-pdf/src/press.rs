@@ -17,6 +17,8 @@ use typst::{
 use typst_layout::PagedDocument;
 use typst_pdf::{PdfOptions, PdfStandard, PdfStandards, pdf};
 
+use crate::frames::Answer;
+
 /// The first is what sheets are set in; the others have what it lacks.
 const FONTS: [&[u8]; 4] = [
     include_bytes!("../fonts/Inter-Regular.otf"),
@@ -60,22 +62,23 @@ impl Press {
     }
 
     /// The PDF of a sheet, or why there is none. The same bytes for the same sheet.
-    pub fn print(&self, sheet: Vec<u8>) -> Result<Vec<u8>, String> {
-        let sheet: Value =
-            serde_json::from_slice(&sheet).map_err(|error| format!("no sheet: {error}"))?;
+    pub fn print(&self, sheet: Vec<u8>) -> Answer {
+        let sheet: Value = match serde_json::from_slice(&sheet) {
+            Ok(sheet) => sheet,
+            Err(error) => return Answer::Refused(format!("no sheet: {error}")),
+        };
         // Marks that no font has together with their letter are found out by setting them.
         let printed = self.set(&sheet, &self.fonts);
         let printed = printed.or_else(|_| self.set(&sheet, &self.fonts[..OF_FAMILY]));
         typst::comemo::evict(KEPT);
-        printed
+        printed.unwrap_or_else(Answer::Refused)
     }
 
     /// Typesets it with the letters that those fonts have.
-    fn set(&self, sheet: &Value, fonts: &[Font]) -> Result<Vec<u8>, String> {
-        let mut sheet = sheet.clone();
-        spell(&mut sheet, &|letter| {
-            fonts.iter().any(|it| it.info().coverage.contains(letter.into()))
-        });
+    fn set(&self, sheet: &Value, fonts: &[Font]) -> Result<Answer, String> {
+        let (mut sheet, mut lacks) = (sheet.clone(), false);
+        let has = |letter: char| fonts.iter().any(|it| it.info().coverage.contains(letter.into()));
+        spell(&mut sheet, &has, &mut lacks);
         let ident = sheet["ident"].as_str().unwrap_or_default().to_owned();
         let world = Desk { press: self, sheet: Bytes::from_string(sheet.to_string()) };
         let options = PdfOptions {
@@ -88,7 +91,8 @@ impl Press {
             let document = compile::<PagedDocument>(&world).output.map_err(|it| told(&it))?;
             pdf(&document, &options).map_err(|it| told(&it))
         }));
-        printed.unwrap_or_else(|_| Err("the typesetter gave up".to_owned()))
+        let pdf = printed.unwrap_or_else(|_| Err("the typesetter gave up".to_owned()))?;
+        Ok(if lacks { Answer::Lacking(pdf) } else { Answer::Printed(pdf) })
     }
 }
 
@@ -112,11 +116,15 @@ fn more_fonts() -> Vec<&'static [u8]> {
 }
 
 /// Replaces what no font has, in all texts. Names in what comes from us are plain.
-fn spell(value: &mut Value, has: &dyn Fn(char) -> bool) {
+fn spell(value: &mut Value, has: &dyn Fn(char) -> bool, lacks: &mut bool) {
     match value {
-        Value::String(text) => *text = text.chars().filter_map(|it| shown(it, has)).collect(),
-        Value::Array(values) => values.iter_mut().for_each(|it| spell(it, has)),
-        Value::Object(values) => values.values_mut().for_each(|it| spell(it, has)),
+        Value::String(text) => {
+            let shown = text.chars().filter_map(|it| shown(it, has));
+            let shown: String = shown.inspect(|it| *lacks |= *it == UNKNOWN).collect();
+            *text = shown;
+        }
+        Value::Array(values) => values.iter_mut().for_each(|it| spell(it, has, lacks)),
+        Value::Object(values) => values.values_mut().for_each(|it| spell(it, has, lacks)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }

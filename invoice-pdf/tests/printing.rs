@@ -25,8 +25,8 @@ impl Printer {
         Self { child, to, from }
     }
 
-    /// A PDF, or why there is none.
-    fn print(&mut self, sheet: &[u8]) -> Result<Vec<u8>, String> {
+    /// An answer's mark, and what follows.
+    fn ask(&mut self, sheet: &[u8]) -> (u8, Vec<u8>) {
         let to = self.to.as_mut().unwrap();
         to.write_all(&u32::try_from(sheet.len()).unwrap().to_be_bytes()).unwrap();
         to.write_all(sheet).unwrap();
@@ -35,11 +35,13 @@ impl Printer {
         let length = u32::from_be_bytes(head[1..].try_into().unwrap());
         let mut bytes = vec![0; usize::try_from(length).unwrap()];
         self.from.read_exact(&mut bytes).unwrap();
-        if head[0] == 0 { Ok(bytes) } else { Err(String::from_utf8(bytes).unwrap()) }
+        (head[0], bytes)
     }
 
     fn set(&mut self, sheet: &Value) -> Vec<u8> {
-        self.print(sheet.to_string().as_bytes()).unwrap()
+        let (mark, pdf) = self.ask(sheet.to_string().as_bytes());
+        assert_eq!(mark, 0, "{}", String::from_utf8_lossy(&pdf));
+        pdf
     }
 }
 
@@ -173,9 +175,9 @@ fn what_is_no_sheet_is_refused_and_the_next_one_printed() {
     let mut printer = Printer::new();
     let good = printer.set(&sheet());
     for bad in ["", "{", "null", "[]", "{}", "\"\"", "7", "{\"title\": 1}"] {
-        assert!(printer.print(bad.as_bytes()).is_err(), "{bad}");
+        assert_eq!(printer.ask(bad.as_bytes()).0, 1, "{bad}");
     }
-    assert!(printer.print(b"\xff\xfe").is_err());
+    assert_eq!(printer.ask(b"\xff\xfe").0, 1);
     assert_eq!(printer.set(&sheet()), good);
 }
 
@@ -196,7 +198,7 @@ fn nothing_ends_it() {
         {
             let mut sheet = sheet();
             *sheet.pointer_mut(at).unwrap() = other;
-            let _answered = printer.print(sheet.to_string().as_bytes());
+            let _answered = printer.ask(sheet.to_string().as_bytes());
         }
     }
     assert_eq!(printer.set(&sheet()), good);
@@ -206,7 +208,9 @@ fn nothing_ends_it() {
 fn letters_that_no_font_has_have_a_place_held() {
     let mut sheet = sheet();
     sheet["buyer"]["name"] = "Ωmega Žižka Ärzte עברית العربية 東京 👩‍💻 e\u{301}x\u{20dd}".into();
-    let text = Kept::new("letters", &Printer::new().set(&sheet)).text();
+    let (mark, pdf) = Printer::new().ask(sheet.to_string().as_bytes());
+    assert_eq!(mark, 2, "who asked is told");
+    let text = Kept::new("letters", &pdf).text();
     for said in ["Ωmega Žižka Ärzte", "\u{25a1}\u{25a1}"] {
         assert!(text.contains(said), "{said} in {text}");
     }

@@ -44,7 +44,10 @@ pub fn price() -> Price {
 impl Books {
     /// Three projects, two of which two cost centers share, and a seller.
     pub async fn new(root: PgPool) -> Self {
-        let fixture = Fixture::new(root).await;
+        Self::of(Fixture::new(root).await).await
+    }
+
+    pub async fn of(fixture: Fixture) -> Self {
         let mut books = Self {
             projects: [ProjectId::generate(), ProjectId::generate(), ProjectId::generate()],
             key: ApiKeyId::generate(),

@@ -11,6 +11,7 @@ use utoipa::openapi::{
     ContentBuilder, KnownFormat, ObjectBuilder, ResponseBuilder, SchemaFormat, schema::Type,
 };
 
+use self::printer::Print;
 pub use self::printer::{NotPrinted, Printer};
 pub(super) use self::sheet::{Seal, Sheet};
 use super::{Invoice, InvoiceError, files::Told, store};
@@ -31,13 +32,15 @@ pub(super) async fn issued<P>(
     told: &Told,
 ) -> Result<Pdf, InvoiceError> {
     let name = told.file_name();
-    let is_kept = told.only.is_none();
-    if is_kept && let Some(bytes) = kept(grant, invoice.id).await? {
+    let is_part = told.only.is_some();
+    if !is_part && let Some(bytes) = kept(grant, invoice.id).await? {
         return Ok(Pdf { name, bytes });
     }
     let seal = Seal { id: invoice.id.to_string(), hash: invoice.hash.clone() };
-    let bytes = grant.platform.printer.print(&Sheet::of(told, Some(&seal))).await?;
-    if !is_kept {
+    let Print { bytes, is_whole } =
+        grant.platform.printer.print(&Sheet::of(told, Some(&seal))).await?;
+    // What lacks letters is made anew until there is a font that has them.
+    if is_part || !is_whole {
         return Ok(Pdf { name, bytes });
     }
     let mut work = grant.begin().await?;
@@ -56,8 +59,8 @@ async fn kept<P>(grant: &Grant<P>, invoice: InvoiceId) -> Result<Option<Vec<u8>>
 }
 
 pub(super) async fn draft(printer: &Printer, told: &Told) -> Result<Pdf, InvoiceError> {
-    let bytes = printer.print(&Sheet::of(told, None)).await?;
-    Ok(Pdf { name: told.file_name(), bytes })
+    let print = printer.print(&Sheet::of(told, None)).await?;
+    Ok(Pdf { name: told.file_name(), bytes: print.bytes })
 }
 
 impl Responder for Pdf {

@@ -29,6 +29,7 @@ const MOST: u32 = 256 << 20;
 pub struct Printer {
     program: Option<PathBuf>,
     fonts: Option<OsString>,
+    patience: Duration,
     press: Mutex<Option<Press>>,
 }
 
@@ -50,22 +51,22 @@ pub enum NotPrinted {
 impl Printer {
     /// `program` is where it is, if not beside ours.
     pub fn new(program: Option<PathBuf>, fonts: Option<OsString>) -> Self {
-        Self { program, fonts, press: Mutex::new(None) }
+        Self { program, fonts, patience: PATIENCE, press: Mutex::new(None) }
     }
 
     /// The PDF of a sheet: one after the other. Whoever stops waiting ends the program, since what it
     /// says next would be the answer to what nobody asks for any more; the next one starts another.
-    pub async fn print(&self, sheet: &Sheet) -> Result<Vec<u8>, NotPrinted> {
+    pub async fn print(&self, sheet: &Sheet) -> Result<Print, NotPrinted> {
         let sheet: Bytes = serde_json::to_vec(sheet).map_err(io::Error::from)?.into();
         let mut kept = timeout(IN_LINE, self.press.lock()).await.map_err(|_| NotPrinted::Late)?;
         if let Some(press) = kept.take() {
-            match press.print(sheet.clone()).await {
+            match press.print(sheet.clone(), self.patience).await {
                 // It ended since: another one may not.
                 Err(NotPrinted::Broken(error)) => warn!(%error, "the printer is started again"),
                 done => return Self::keep(&mut kept, done),
             }
         }
-        let done = self.start()?.print(sheet).await;
+        let done = self.start()?.print(sheet, self.patience).await;
         Self::keep(&mut kept, done)
     }
 
@@ -73,7 +74,7 @@ impl Printer {
     fn keep(
         kept: &mut Option<Press>,
         done: Result<(Press, Printed), NotPrinted>,
-    ) -> Result<Vec<u8>, NotPrinted> {
+    ) -> Result<Print, NotPrinted> {
         let (press, printed) = done?;
         *kept = Some(press);
         printed.map_err(NotPrinted::Refused)
@@ -89,10 +90,11 @@ impl Printer {
             command.env(FONTS, fonts);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut child = command.spawn().map_err(|error| match error.kind() {
-            ErrorKind::NotFound => NotPrinted::NoPrinter,
-            _ => NotPrinted::Broken(error),
-        })?;
+        let started = command.spawn();
+        if started.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            return Err(NotPrinted::NoPrinter);
+        }
+        let mut child = started?;
         let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("it has no pipes").into());
         };
@@ -100,8 +102,15 @@ impl Printer {
     }
 }
 
-/// A PDF, or why there is none.
-type Printed = Result<Vec<u8>, String>;
+/// A PDF.
+pub struct Print {
+    pub bytes: Vec<u8>,
+    /// Whether the printer had all letters of it.
+    pub is_whole: bool,
+}
+
+/// One, or why there is none.
+type Printed = Result<Print, String>;
 
 /// A program that runs.
 struct Press {
@@ -111,10 +120,10 @@ struct Press {
 
 impl Press {
     /// Comes back with the answer, and not when it does not know how far it came.
-    async fn print(self, sheet: Bytes) -> Result<(Self, Printed), NotPrinted> {
+    async fn print(self, sheet: Bytes, patience: Duration) -> Result<(Self, Printed), NotPrinted> {
         let Self { running, mut pipes } = self;
         let exchange = spawn_blocking(move || pipes.exchange(&sheet).map(|it| (pipes, it)));
-        let (pipes, printed) = timeout(PATIENCE, exchange)
+        let (pipes, printed) = timeout(patience, exchange)
             .await
             .map_err(|_| NotPrinted::Late)?
             .map_err(io::Error::other)??;
@@ -157,8 +166,27 @@ impl Pipes {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         Ok(match mark {
-            [0] => Ok(bytes),
+            [0] => Ok(Print { bytes, is_whole: true }),
+            [2] => Ok(Print { bytes, is_whole: false }),
             _ => Err(String::from_utf8_lossy(&bytes).into_owned()),
         })
+    }
+}
+
+#[cfg(test)]
+impl Printer {
+    pub fn patient(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.press.try_lock().is_ok_and(|it| it.is_none())
+    }
+
+    /// Ends its program behind its back.
+    pub async fn end(&self) {
+        if let Some(press) = self.press.lock().await.as_mut() {
+            press.running.0.kill().expect("it is ours");
+        }
     }
 }

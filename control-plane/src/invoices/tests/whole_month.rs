@@ -7,7 +7,7 @@ use shared::{
 };
 use time::macros::date;
 
-use super::{downloads, lifecycle::sound, *};
+use super::{downloads, lifecycle::sound, printing, *};
 use crate::{
     access::Role,
     cost_centers::Day,
@@ -125,6 +125,11 @@ async fn fifty_thousand_calls_come_to_one_amount_wherever_they_are_told(root: Pg
     let simple = files::simple(&told);
     assert_eq!(downloads::column(&simple, "amount_usd"), document.due.nanos());
     drop(work);
+    if printing::printer().is_some() {
+        let path = format!("/orgs/ours/invoices/{invoice}/download?format=pdf");
+        let pdf = books.fixture.browser(Role::Billing).await.get(&path).await;
+        printing::says(&pdf.bytes, document);
+    }
 
     // Paid, and a part of it taken back.
     let mut work = books.fixture.work(Role::Owner).await;
