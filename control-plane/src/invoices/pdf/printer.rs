@@ -26,6 +26,10 @@ const IN_LINE: Duration = Duration::from_secs(40);
 /// Longer than any PDF of ours.
 const MOST: u32 = 256 << 20;
 
+/// What answers begin with, as `invoice-pdf/src/frames.rs` says. Between them: refused.
+const PRINTED: u8 = 0;
+const LACKING: u8 = 2;
+
 pub struct Printer {
     program: Option<PathBuf>,
     fonts: Option<OsString>,
@@ -157,8 +161,8 @@ impl Pipes {
         self.from.read_exact(&mut mark)?;
         self.from.read_exact(&mut length)?;
         let length = u32::from_be_bytes(length);
-        if length > MOST {
-            return Err(io::Error::other("its answer is too long"));
+        if length > MOST || mark[0] > LACKING {
+            return Err(io::Error::other("it speaks another language"));
         }
         let mut bytes = Vec::new();
         let read = (&mut self.from).take(length.into()).read_to_end(&mut bytes)?;
@@ -166,8 +170,8 @@ impl Pipes {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         Ok(match mark {
-            [0] => Ok(Print { bytes, is_whole: true }),
-            [2] => Ok(Print { bytes, is_whole: false }),
+            [PRINTED] => Ok(Print { bytes, is_whole: true }),
+            [LACKING] => Ok(Print { bytes, is_whole: false }),
             _ => Err(String::from_utf8_lossy(&bytes).into_owned()),
         })
     }

@@ -168,7 +168,7 @@ async fn page_files_and_api_tell_the_same_to_the_last_digit(root: PgPool) {
     let details = fixture.api(Some(&token), Method::GET, &details, None).await.json();
     assert_eq!(details["data"].as_array().unwrap().len(), table(&lines.body).len() - 1);
     let bad = billing.get(&format!("{path}/download?format=doc")).await;
-    bad.says(StatusCode::UNPROCESSABLE_ENTITY, "choose csv");
+    bad.says(StatusCode::UNPROCESSABLE_ENTITY, "choose pdf");
     let none = format!("{path}/document?project={}", shared::ids::ProjectId::generate());
     assert_eq!(billing.get(&none).await.status, StatusCode::NOT_FOUND);
     assert_eq!(billing.get(&format!("{path}/document")).await.status, StatusCode::OK);
