@@ -80,7 +80,7 @@ pub struct Config {
     pub invoice_printer: Option<std::path::PathBuf>,
 
     /// More fonts for it, as files with colons between: for names in letters that its own lack,
-    /// which are those of Chinese, Japanese and Korean.
+    /// like those of Chinese, Japanese and Korean. Such a letter is a box otherwise.
     #[arg(long, env = "TURNPIKE_INVOICE_FONTS")]
     pub invoice_fonts: Option<std::ffi::OsString>,
 

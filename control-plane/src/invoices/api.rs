@@ -2,15 +2,12 @@
 
 use actix_web::{http::Method, web::Path};
 use serde::{Deserialize, Serialize};
-use shared::{
-    ids::{InvoiceId, ProjectId},
-    money::Cents,
-};
+use shared::{ids::InvoiceId, money::Cents};
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    Invoice, State,
+    Invoice, InvoiceError, State,
     document::{Detail, Document, Kind},
     drafts, find, invoice_in, list, month_in,
     pdf::{self, Pdf},
@@ -20,7 +17,7 @@ use crate::{
     access::{Doors, Grant, may},
     billing::Month,
     cost_centers::Day,
-    web::{After, Failure, Json, Search, Span},
+    web::{After, Failure, Json, Search, Span, optional},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -50,8 +47,10 @@ pub fn doors(doors: &mut Doors) {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct OfProject {
-    /// A project: its part, and not all of it.
-    project: Option<ProjectId>,
+    /// The id of a project: its part, and not all of it.
+    #[serde(default)]
+    #[param(required = false)]
+    project: String,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -181,9 +180,10 @@ async fn show_pdf(
     query: Search<OfProject>,
 ) -> Result<Pdf, Failure> {
     let id = invoice_in(&path.1)?;
+    let project = optional(&query.project).map_err(|_| InvoiceError::NotFound)?;
     let mut work = grant.begin().await?;
     let invoice = find(&mut work, id).await?;
-    let told = told(&mut work, id).await?.only(query.project)?;
+    let told = told(&mut work, id).await?.only(project)?;
     drop(work);
     Ok(pdf::issued(&grant, &invoice, &told).await?)
 }

@@ -48,6 +48,8 @@ struct InvoicesPage {
     rows: Vec<Row>,
     years: Vec<i32>,
     pager: Pager,
+    /// Whether PDFs are made here.
+    prints: bool,
 }
 
 struct DraftRow {
@@ -88,6 +90,7 @@ struct InvoicePage {
     refers_to: Option<Invoice>,
     /// How it is being paid, where somebody collects it.
     payment: Option<PaymentPart>,
+    prints: bool,
 }
 
 struct PaidRow {
@@ -105,6 +108,7 @@ struct DraftPage {
     path: String,
     query: String,
     charged_until: Moment,
+    prints: bool,
 }
 
 /// Another draft of the month.
@@ -251,6 +255,7 @@ async fn show_all(
         pager: Pager::new(&grant.path("/invoices"), query.after, part.next),
         rows: part.items.into_iter().map(row).collect(),
         years,
+        prints: grant.platform.printer.is_there(),
     }))
 }
 
@@ -303,6 +308,7 @@ async fn show(
         notes,
         refers_to,
         payment,
+        prints: grant.platform.printer.is_there(),
         row: row(invoice),
     }))
 }
@@ -365,6 +371,7 @@ async fn draft(
         query: format!("&month={month}&part={}", which.part),
         path,
         charged_until: Moment::new(charged_until, "UTC"),
+        prints: grant.platform.printer.is_there(),
     }))
 }
 

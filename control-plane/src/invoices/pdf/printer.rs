@@ -84,11 +84,19 @@ impl Printer {
         printed.map_err(NotPrinted::Refused)
     }
 
+    /// Whether there is one, now.
+    pub fn is_there(&self) -> bool {
+        self.program().is_ok_and(|it| it.is_file())
+    }
+
+    fn program(&self) -> io::Result<PathBuf> {
+        let beside = || std::env::current_exe().map(|it| it.with_file_name(PROGRAM));
+        self.program.clone().map_or_else(beside, Ok)
+    }
+
     /// Looked for each time, so that it may be installed while we run.
     fn start(&self) -> Result<Press, NotPrinted> {
-        let beside = || std::env::current_exe().map(|it| it.with_file_name(PROGRAM));
-        let program = self.program.clone().map_or_else(beside, Ok)?;
-        let mut command = Command::new(&program);
+        let mut command = Command::new(self.program()?);
         command.env_clear().current_dir("/");
         if let Some(fonts) = &self.fonts {
             command.env(FONTS, fonts);
