@@ -44,7 +44,7 @@ build() {
 start_turnpike() {
   unset TURNPIKE_{,OWNER_,ADMIN_}DATABASE_URL TURNPIKE_REDIS_URL
   export TURNPIKE_BIN_DIR
-  DETACH=1 infra/run.sh up >/dev/null || exit 1
+  DETACH=1 TURNPIKE_INVOICE_PRINTER='' infra/run.sh up >/dev/null || exit 1
   set -a
   # shellcheck source=/dev/null
   source $TURNPIKE_RUN/demo.env

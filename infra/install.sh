@@ -7,8 +7,8 @@
 #            system cluster is created, no system service is started or enabled; and
 #            curl, which asks what runs whether it is well
 # browser    Chromium and Node.js, for the browser tests
-# tools      what `make test` checks with: cargo-deny, shellcheck, hadolint and the
-#            schema of compose files
+# tools      what `make test` checks with: cargo-deny, shellcheck, hadolint, the schema of
+#            compose files, and what reads PDFs
 # bench      wrk and nginx, which `make bench` measures with and against; nginx is never
 #            started or enabled as a service
 # clients    Python and Node.js, which `make clients` runs other people's libraries with
@@ -86,6 +86,8 @@ install_fuzz() {
 
 install_tools() {
   has shellcheck || install_packages shellcheck || return 1
+  has pdftotext || install_packages poppler-utils || return 1
+  has qpdf || install_packages qpdf || return 1
   install_cargo_deny && install_python_tools
 }
 

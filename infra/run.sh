@@ -14,6 +14,8 @@
 #   TURNPIKE_OWNER_DATABASE_URL                who migrates, where that is another login
 #   TURNPIKE_BIN_DIR                           run the programs found there, build nothing
 #   TURNPIKE_RUN                               another directory than .run, for a stack beside it
+#   TURNPIKE_INVOICE_PRINTER                   makes PDFs of invoices; empty for none. Else ours is
+#                                              built in the background, and used when it is there
 #   OPENAI_API_KEY, ANTHROPIC_API_KEY, ...     the demo organization gets these providers too
 #   TURNPIKE_STRIPE_SECRET_KEY, TURNPIKE_STRIPE_WEBHOOK_SECRETS   a test account of Stripe's own,
 #                                              not the stand-in that the demo pays with
@@ -59,6 +61,24 @@ build() {
   cargo build --release --locked $quiet --bins -p control-plane -p data-plane -p tests
 }
 
+# A typesetter compiles for many minutes, and nothing waits for it.
+build_printer() {
+  [[ -z ${TURNPIKE_BIN_DIR:-} && -z ${TURNPIKE_INVOICE_PRINTER+set} ]] || return 0
+  setsid nice -n 10 infra/invoice-pdf.sh release </dev/null >$RUN/logs/printer.log 2>&1 8>&- &
+  echo $! >$RUN/pids/printer
+  [[ -x invoice-pdf/target/release/invoice-pdf ]] ||
+    say "PDFs of invoices are there in some minutes: their printer is being built ($RUN/logs/printer.log)."
+}
+
+# With the compilers that it started, which are in a session with it.
+stop_building_printer() {
+  local pid
+  pid=$(pid_of printer)
+  rm -f $RUN/pids/printer
+  [[ -z $pid || $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline") != *infra/invoice-pdf.sh* ]] ||
+    kill -s TERM -- "-$pid" 2>/dev/null
+}
+
 # ---- Starting -------------------------------------------------------------------
 
 start_all() {
@@ -80,6 +100,7 @@ start_all() {
   start_data_plane data-2 "$data_2_port" "$data_2_metrics_port"
   await_services
   write_demo_env
+  build_printer
   say "Ready in $(seconds_since "$began") s."
 }
 
@@ -163,12 +184,22 @@ start_stripe() (
 
 start_control_plane() (
   export_control_plane_settings
+  export_printer
   if [[ -z ${TURNPIKE_STRIPE_SECRET_KEY:-} ]]; then
     export TURNPIKE_STRIPE_SECRET_KEY=sk_test_of_the_demo TURNPIKE_STRIPE_WEBHOOK_SECRETS=$FAKE_STRIPE_SECRET \
       TURNPIKE_STRIPE_URL=http://127.0.0.1:$stripe_port
   fi
   launch control control-plane
 )
+
+# Beside the other programs, or where it is built.
+export_printer() {
+  if [[ ${TURNPIKE_INVOICE_PRINTER+set} ]]; then
+    [[ $TURNPIKE_INVOICE_PRINTER ]] || unset TURNPIKE_INVOICE_PRINTER
+  elif [[ ! -x $programs/invoice-pdf ]]; then
+    export TURNPIKE_INVOICE_PRINTER=$PWD/invoice-pdf/target/release/invoice-pdf
+  fi
+}
 
 start_data_plane() ( # NAME PORT METRICS-PORT
   export_floor "$2" "$3"
@@ -320,6 +351,7 @@ stop_all() {
 }
 
 stop_services() {
+  stop_building_printer
   local service pid
   local -a pids=()
   for service in "${SERVICES[@]}"; do

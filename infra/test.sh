@@ -44,6 +44,8 @@ all() {
   step 'lints' cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
   # The drills start them, as the browser tests do, and are not to be skipped.
   step 'programs' programs
+  step 'printer of invoices' infra/invoice-pdf.sh dev
+  step 'printer tests' printer_tests
   step 'Rust tests' with_programs rust_tests --workspace
   step 'tests on a Redis Cluster' on_a_cluster
   step 'documentation tests' cargo test --quiet --workspace --doc --locked
@@ -109,14 +111,20 @@ on_a_cluster() {
 }
 
 format() {
-  cargo fmt --all --check && cargo fmt --manifest-path fuzz/Cargo.toml --check
+  cargo fmt --all --check && cargo fmt --manifest-path fuzz/Cargo.toml --check &&
+    cargo fmt --manifest-path invoice-pdf/Cargo.toml --check
 }
+
+printer_tests() (
+  export CARGO_TARGET_DIR=$PWD/invoice-pdf/target
+  cargo test --quiet --locked --manifest-path invoice-pdf/Cargo.toml
+)
 
 programs() { cargo build --quiet --workspace --bins --locked; }
 
 # For tests that start the programs; without them they fail.
 with_programs() { # COMMAND...
-  local -x E2E_REQUIRED=1 TURNPIKE_BIN_DIR
+  local -x E2E_REQUIRED=1 TURNPIKE_BIN_DIR TURNPIKE_INVOICE_PRINTER=$PWD/invoice-pdf/target/debug/invoice-pdf
   TURNPIKE_BIN_DIR=$(realpath "${CARGO_TARGET_DIR:-target}/debug")
   "$@"
 }
@@ -153,8 +161,11 @@ dependencies() {
   else
     say 'Advisories are not checked: no database of them in ~/.cargo/advisory-dbs.'
   fi
-  # shellcheck disable=SC2086  # words
-  cargo-deny --locked check --hide-inclusion-graph $checks
+  local manifest
+  for manifest in Cargo.toml invoice-pdf/Cargo.toml; do
+    # shellcheck disable=SC2086  # words
+    cargo-deny --locked --manifest-path $manifest check --hide-inclusion-graph $checks || return 1
+  done
 }
 
 lint_infra() {

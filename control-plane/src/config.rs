@@ -74,6 +74,16 @@ pub struct Config {
     #[arg(long, env = "TURNPIKE_CLOSE_MONTHS", value_parser = clap::builder::FalseyValueParser::new(), default_value = "1")]
     pub close_months: bool,
 
+    /// The program that makes PDFs of invoices; else `invoice-pdf` beside this one. Without it
+    /// invoices have the other formats.
+    #[arg(long, env = "TURNPIKE_INVOICE_PRINTER")]
+    pub invoice_printer: Option<std::path::PathBuf>,
+
+    /// More fonts for it, as files with colons between: for names in letters that its own lack,
+    /// like those of Chinese, Japanese and Korean. Such a letter is a box otherwise.
+    #[arg(long, env = "TURNPIKE_INVOICE_FONTS")]
+    pub invoice_fonts: Option<std::ffi::OsString>,
+
     #[command(flatten)]
     pub stripe: Stripe,
 

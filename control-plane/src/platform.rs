@@ -20,6 +20,7 @@ use crate::{
     config::Config,
     egress::Egress,
     identity::Passwords,
+    invoices::pdf::Printer,
     payments::{Letters, Rail},
     snapshots::Publisher,
     tokens::AccessTokens,
@@ -47,6 +48,8 @@ pub struct Platform {
     pub counters: Scripts,
     /// Who collects invoices, where anybody does.
     pub payments: Option<Rail>,
+    /// Who makes PDFs of invoices.
+    pub printer: Printer,
     pub nudges: Nudges,
     draining: AtomicBool,
 }
@@ -114,6 +117,7 @@ impl Platform {
             closes_months: config.close_months,
             trusted_proxies: config.trusted_proxies.clone(),
             payments: Rail::of(&config.stripe, &egress, letters),
+            printer: Printer::new(config.invoice_printer.clone(), config.invoice_fonts.clone()),
             egress,
             secrets,
             access_tokens: AccessTokens::new(&config.signing_key)?,

@@ -84,6 +84,11 @@ impl Fixture {
         Self::made(root, config(), Some(rail)).await
     }
 
+    /// One that has PDFs printed by that program.
+    pub async fn printing_with(root: PgPool, program: &str) -> Self {
+        Self::with(root, Config { invoice_printer: Some(program.into()), ..config() }).await
+    }
+
     async fn with(root: PgPool, config: Config) -> Self {
         Self::made(root, config, None).await
     }

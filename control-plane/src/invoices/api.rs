@@ -7,15 +7,17 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    Invoice, State,
+    Invoice, InvoiceError, State,
     document::{Detail, Document, Kind},
-    drafts, find, invoice_in, list, month_in, told,
+    drafts, find, invoice_in, list, month_in,
+    pdf::{self, Pdf},
+    told,
 };
 use crate::{
     access::{Doors, Grant, may},
     billing::Month,
     cost_centers::Day,
-    web::{After, Failure, Json, Search, Span},
+    web::{After, Failure, Json, Search, Span, optional},
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -34,6 +36,21 @@ pub fn doors(doors: &mut Doors) {
         "List what an invoice's lines are made of",
         show_details,
     );
+    doors.api(
+        Method::GET,
+        "/api/v1/orgs/{org}/invoices/{invoice}/pdf",
+        "Download an invoice as a PDF",
+        show_pdf,
+    );
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct OfProject {
+    /// The id of a project: its part, and not all of it.
+    #[serde(default)]
+    #[param(required = false)]
+    project: String,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -58,6 +75,8 @@ struct Summary {
     refers_to: Option<InvoiceId>,
     /// SHA-256 of what was written, in hexadecimal.
     hash: String,
+    /// That of its PDF, once one was made.
+    pdf_hash: Option<String>,
 }
 
 impl Summary {
@@ -77,6 +96,7 @@ impl Summary {
             open,
             refers_to: invoice.refers_to,
             hash: invoice.hash,
+            pdf_hash: invoice.pdf_hash,
         }
     }
 }
@@ -152,4 +172,18 @@ async fn show_details(
     let id = invoice_in(&path.1)?;
     let mut work = grant.begin().await?;
     Ok(Json(InvoiceDetails { data: told(&mut work, id).await?.details }))
+}
+
+async fn show_pdf(
+    grant: Grant<may::ViewInvoices>,
+    path: Path<(String, String)>,
+    query: Search<OfProject>,
+) -> Result<Pdf, Failure> {
+    let id = invoice_in(&path.1)?;
+    let project = optional(&query.project).map_err(|_| InvoiceError::NotFound)?;
+    let mut work = grant.begin().await?;
+    let invoice = find(&mut work, id).await?;
+    let told = told(&mut work, id).await?.only(project)?;
+    drop(work);
+    Ok(pdf::issued(&grant, &invoice, &told).await?)
 }

@@ -93,6 +93,25 @@ pub struct Document {
     pub returned: Option<Cents>,
 }
 
+impl Document {
+    /// How much of what is billed nobody but us counted, as a percentage.
+    pub fn estimated(&self) -> Option<String> {
+        if self.estimated_nano.nanos() == 0 {
+            return None;
+        }
+        let whole = i128::from(self.usage_nano.nanos().max(1));
+        let points = i128::from(self.estimated_nano.nanos()) * 10_000 / whole;
+        Some(format!("{}.{:02} %", points / 100, points % 100))
+    }
+
+    /// What rounding to the cent added to what was used.
+    pub fn rounding(&self) -> String {
+        let apart = self.usage.nanos() - i128::from(self.usage_nano.nanos());
+        let nanos = i64::try_from(apart).unwrap_or_default();
+        Money::from_nanos(nanos).to_string()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Buyer {
     /// The organization's id.

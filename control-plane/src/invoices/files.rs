@@ -7,7 +7,10 @@ use shared::{
     money::{Cents, Money},
 };
 
-use super::document::{Detail, Document, Kind, Section, title, unit};
+use super::{
+    InvoiceError,
+    document::{Detail, Document, Kind, Section, title, unit},
+};
 use crate::web::csv::{Cell, typed_row};
 
 /// A document with what its lines are made of, all of it or what is one project's.
@@ -25,6 +28,38 @@ impl Told {
 
     fn details(&self) -> impl Iterator<Item = &Detail> {
         self.details.iter().filter(|it| self.only.is_none_or(|only| it.project == only))
+    }
+
+    /// One project's part of it, where one is asked for.
+    pub fn only(self, project: Option<ProjectId>) -> Result<Self, InvoiceError> {
+        let has = |it: ProjectId| self.document.sections.iter().any(|of| of.project == it);
+        match project {
+            Some(project) if !has(project) => Err(InvoiceError::NotFound),
+            only => Ok(Self { only, ..self }),
+        }
+    }
+
+    /// The project, of a part of an invoice.
+    pub fn part(&self) -> Option<&Section> {
+        self.only.and_then(|_| self.sections().next())
+    }
+
+    pub fn part_total(&self) -> Cents {
+        self.sections().map(|it| it.amount).sum()
+    }
+
+    /// What it is for: all of it, or the project.
+    pub fn scope(&self) -> String {
+        self.part().map_or_else(|| self.document.scope.title(), |it| it.name.clone())
+    }
+
+    /// `Invoice TP-2026-000042`
+    pub fn title(&self) -> String {
+        let document = &self.document;
+        match &document.number {
+            Some(number) => format!("{} {number}", document.kind.title()),
+            None => format!("Draft of {}", document.month.title()),
+        }
     }
 
     /// What the file is called, without what it ends with. It holds nothing that anybody typed.
@@ -391,24 +426,24 @@ fn usage(told: &Told, it: &Detail, names: &BTreeMap<ProjectId, &str>) -> Row {
 }
 
 /// Files in one, as they are: they are texts that whoever takes them packs on the way.
-pub(super) fn zip(files: &[(String, String)]) -> Vec<u8> {
+pub(super) fn zip(files: &[(String, Vec<u8>)]) -> Vec<u8> {
     let (mut out, mut directory) = (Vec::new(), Vec::new());
-    for (name, text) in files {
+    for (name, bytes) in files {
         let offset = narrow(out.len());
         let mut head = Vec::new();
         // Version 2.0, names in UTF-8, stored, midnight of 1 January 1980.
         for half in [20_u16, 0x0800, 0, 0, 0x0021] {
             head.extend(half.to_le_bytes());
         }
-        head.extend(crc32(text.as_bytes()).to_le_bytes());
-        head.extend(narrow(text.len()).to_le_bytes());
-        head.extend(narrow(text.len()).to_le_bytes());
+        head.extend(crc32(bytes).to_le_bytes());
+        head.extend(narrow(bytes.len()).to_le_bytes());
+        head.extend(narrow(bytes.len()).to_le_bytes());
         head.extend(u16::try_from(name.len()).unwrap_or(u16::MAX).to_le_bytes());
         head.extend(0_u16.to_le_bytes());
         out.extend(b"PK\x03\x04");
         out.extend(&head);
         out.extend(name.as_bytes());
-        out.extend(text.as_bytes());
+        out.extend(bytes);
         directory.extend(b"PK\x01\x02");
         directory.extend(20_u16.to_le_bytes());
         directory.extend(&head);

@@ -13,6 +13,7 @@ pub mod document;
 mod draw;
 mod files;
 mod operator;
+pub mod pdf;
 mod run;
 mod store;
 #[cfg(test)]
@@ -39,6 +40,7 @@ use self::{
     document::{Document, Kind},
     draw::{Basis, Drawn},
     files::Told,
+    pdf::NotPrinted,
 };
 use crate::{
     access::{Doors, Work},
@@ -83,6 +85,8 @@ pub struct Invoice {
     pub voided_at: Option<OffsetDateTime>,
     pub written_off_at: Option<OffsetDateTime>,
     pub hash: String,
+    /// SHA-256 of its PDF, once it was printed.
+    pub pdf_hash: Option<String>,
     pub paid: Cents,
     /// What credit notes took off what was to be paid, and what they took back in all.
     pub taken_back: Cents,
@@ -800,6 +804,8 @@ pub enum InvoiceError {
     Twice,
     #[error(transparent)]
     Refused(#[from] Problems),
+    #[error(transparent)]
+    NotPrinted(#[from] NotPrinted),
     #[error("an invoice cannot be read or written")]
     Unreadable(#[from] serde_json::Error),
     #[error(transparent)]
@@ -821,6 +827,11 @@ impl Classified for InvoiceError {
             | Self::Settled(_) => FailureKind::Conflict,
             Self::Unusual(_) | Self::Refused(_) => FailureKind::Invalid,
             Self::Twice | Self::Unreadable(_) => FailureKind::Internal,
+            Self::NotPrinted(NotPrinted::NoPrinter) => FailureKind::Conflict,
+            Self::NotPrinted(NotPrinted::Late) => FailureKind::Unavailable,
+            Self::NotPrinted(NotPrinted::Refused(_) | NotPrinted::Broken(_)) => {
+                FailureKind::Internal
+            }
             Self::Billing(error) => error.kind(),
             Self::Ledger(error) => error.kind(),
             Self::Store(error) => error.kind(),
@@ -844,6 +855,7 @@ impl Classified for InvoiceError {
             | Self::NothingToPay
             | Self::Settled(_)
             | Self::Twice
+            | Self::NotPrinted(_)
             | Self::Unreadable(_)
             | Self::Store(_) => Vec::new(),
         }

@@ -409,6 +409,9 @@ pub(super) async fn list(
                i.refers_to AS "refers_to: InvoiceId", i.total_cents AS "total: Cents",
                i.due_cents AS "due: Cents", i.posting_id AS "posting: PostingId", i.issued_at,
                i.due_on, i.sent_at, i.paid_at, i.voided_at, i.written_off_at, encode(i.hash, 'hex') AS "hash!",
+               (SELECT encode(p.hash, 'hex') FROM invoice_prints p
+                 WHERE (p.organization_id, p.invoice_id) = (i.organization_id, i.id))
+                   AS pdf_hash,
                (SELECT coalesce(sum(p.cents), 0)::bigint FROM invoice_payments p
                  WHERE (p.organization_id, p.invoice_id) = (i.organization_id, i.id))
                    AS "paid!: Cents",
@@ -453,6 +456,40 @@ pub(super) async fn document(
     .fetch_optional(conn)
     .await?;
     Ok(row.map(|it| (it.document, it.details)))
+}
+
+/// What was printed of it first.
+pub(super) async fn print(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    invoice: InvoiceId,
+) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT pdf FROM invoice_prints WHERE organization_id = $1 AND invoice_id = $2",
+        organization as OrganizationId,
+        invoice as InvoiceId,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// Keeps what was printed, unless something is kept already.
+pub(super) async fn keep_print(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    invoice: InvoiceId,
+    pdf: &[u8],
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO invoice_prints (organization_id, invoice_id, pdf, hash)
+         VALUES ($1, $2, $3, sha256($3)) ON CONFLICT DO NOTHING",
+        organization as OrganizationId,
+        invoice as InvoiceId,
+        pdf,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 pub(super) async fn set_sent(

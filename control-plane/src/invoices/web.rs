@@ -1,6 +1,6 @@
 //! Finance's pages of invoices, and the files that can be had of each.
 
-use actix_web::{HttpResponse, web::Path};
+use actix_web::{HttpRequest, HttpResponse, Responder, web::Path};
 use askama::Template;
 use serde::Deserialize;
 use shared::{
@@ -14,7 +14,9 @@ use super::{
     document::{Document, Kind, Section},
     drafts,
     files::{self, Told},
-    find, invoice_in, list, month_in, store, told,
+    find, invoice_in, list, month_in,
+    pdf::{self, NotPrinted},
+    store, told,
 };
 use crate::{
     access::{Doors, Grant, Work, may},
@@ -46,6 +48,8 @@ struct InvoicesPage {
     rows: Vec<Row>,
     years: Vec<i32>,
     pager: Pager,
+    /// Whether PDFs are made here.
+    prints: bool,
 }
 
 struct DraftRow {
@@ -86,6 +90,7 @@ struct InvoicePage {
     refers_to: Option<Invoice>,
     /// How it is being paid, where somebody collects it.
     payment: Option<PaymentPart>,
+    prints: bool,
 }
 
 struct PaidRow {
@@ -103,6 +108,7 @@ struct DraftPage {
     path: String,
     query: String,
     charged_until: Moment,
+    prints: bool,
 }
 
 /// Another draft of the month.
@@ -140,20 +146,12 @@ impl Shown {
         self.told.sections().collect()
     }
 
-    /// The project, of a part of an invoice.
     pub fn scope(&self) -> String {
-        match self.sections().first() {
-            Some(section) if self.is_part() => section.name.clone(),
-            Some(_) | None => self.document().scope.title(),
-        }
+        self.told.scope()
     }
 
     pub fn title(&self) -> String {
-        let document = self.document();
-        match &document.number {
-            Some(number) => format!("{} {number}", document.kind.title()),
-            None => format!("Draft of {}", document.month.title()),
-        }
+        self.told.title()
     }
 
     pub fn is_note(&self) -> bool {
@@ -170,29 +168,11 @@ impl Shown {
     }
 
     pub fn part_total(&self) -> Cents {
-        self.told.sections().map(|it| it.amount).sum()
+        self.told.part_total()
     }
 
     pub fn grouped(&self, number: &i64) -> String {
         crate::requests::grouped(number.unsigned_abs())
-    }
-
-    /// How much of what is billed nobody but us counted, as a percentage.
-    pub fn estimated(&self) -> Option<String> {
-        let Document { estimated_nano, usage_nano, .. } = self.document();
-        if estimated_nano.nanos() == 0 {
-            return None;
-        }
-        let whole = i128::from(usage_nano.nanos().max(1));
-        let points = i128::from(estimated_nano.nanos()) * 10_000 / whole;
-        Some(format!("{}.{:02} %", points / 100, points % 100))
-    }
-
-    pub fn rounding(&self) -> String {
-        let Document { usage, usage_nano, .. } = self.document();
-        let apart = usage.nanos() - i128::from(usage_nano.nanos());
-        let nanos = i64::try_from(apart).unwrap_or_default();
-        shared::money::Money::from_nanos(nanos).to_string()
     }
 }
 
@@ -212,6 +192,13 @@ struct Which {
 
 #[derive(Clone, Copy)]
 enum Format {
+    Pdf,
+    Text(Text),
+}
+
+/// What is written here, and not printed.
+#[derive(Clone, Copy)]
+enum Text {
     Csv,
     Lines,
     Focus,
@@ -232,11 +219,12 @@ impl Which {
 
     fn format(&self) -> Result<Format, Problems> {
         match self.format.as_str() {
-            "" | "csv" => Ok(Format::Csv),
-            "lines" => Ok(Format::Lines),
-            "focus" => Ok(Format::Focus),
-            "json" => Ok(Format::Json),
-            _ => Err(Problems::one("format", "choose csv, lines, focus or json")),
+            "" | "csv" => Ok(Format::Text(Text::Csv)),
+            "pdf" => Ok(Format::Pdf),
+            "lines" => Ok(Format::Text(Text::Lines)),
+            "focus" => Ok(Format::Text(Text::Focus)),
+            "json" => Ok(Format::Text(Text::Json)),
+            _ => Err(Problems::one("format", "choose pdf, csv, lines, focus or json")),
         }
     }
 }
@@ -267,6 +255,7 @@ async fn show_all(
         pager: Pager::new(&grant.path("/invoices"), query.after, part.next),
         rows: part.items.into_iter().map(row).collect(),
         years,
+        prints: grant.platform.printer.is_there(),
     }))
 }
 
@@ -319,6 +308,7 @@ async fn show(
         notes,
         refers_to,
         payment,
+        prints: grant.platform.printer.is_there(),
         row: row(invoice),
     }))
 }
@@ -331,20 +321,27 @@ async fn document(
     let id = invoice_in(&path.1)?;
     let mut work = grant.begin().await?;
     let told = told(&mut work, id).await?;
-    let shown = Shown::new(only(told, which.project()?)?);
+    let shown = Shown::new(told.only(which.project()?)?);
     let back = grant.path(&format!("/invoices/{id}"));
     Ok(Page(DocumentPage { frame: grant.frame(Place::Invoices), shown, back }))
 }
 
 async fn file(
     grant: Grant<may::ViewInvoices>,
+    request: HttpRequest,
     path: Path<(String, String)>,
     which: Search<Which>,
 ) -> Result<HttpResponse, Failure> {
     let id = invoice_in(&path.1)?;
     let mut work = grant.begin().await?;
-    let told = told(&mut work, id).await?;
-    Ok(download(&only(told, which.project()?)?, which.format()?)?)
+    let invoice = find(&mut work, id).await?;
+    let told = told(&mut work, id).await?.only(which.project()?)?;
+    // Printing may take a moment; the database need not wait for it.
+    drop(work);
+    Ok(match which.format()? {
+        Format::Pdf => pdf::issued(&grant, &invoice, &told).await?.respond_to(&request),
+        Format::Text(text) => text.download(&told)?,
+    })
 }
 
 async fn draft(
@@ -374,6 +371,7 @@ async fn draft(
         query: format!("&month={month}&part={}", which.part),
         path,
         charged_until: Moment::new(charged_until, "UTC"),
+        prints: grant.platform.printer.is_there(),
     }))
 }
 
@@ -385,45 +383,45 @@ async fn draft_document(
     let mut work = grant.begin().await?;
     let drawn = drafts(&mut work, month).await?.into_iter().nth(which.part);
     let told = whole(drawn.ok_or(InvoiceError::NotFound)?);
-    let shown = Shown::new(only(told, which.project()?)?);
+    let shown = Shown::new(told.only(which.project()?)?);
     let back = grant.path(&format!("/invoices/draft?month={month}&part={}", which.part));
     Ok(Page(DocumentPage { frame: grant.frame(Place::Invoices), shown, back }))
 }
 
 async fn draft_file(
     grant: Grant<may::ViewInvoices>,
+    request: HttpRequest,
     which: Search<Which>,
 ) -> Result<HttpResponse, Failure> {
     let month = which.month()?;
     let mut work = grant.begin().await?;
     let drawn = drafts(&mut work, month).await?.into_iter().nth(which.part);
-    let told = whole(drawn.ok_or(InvoiceError::NotFound)?);
-    Ok(download(&only(told, which.project()?)?, which.format()?)?)
+    let told = whole(drawn.ok_or(InvoiceError::NotFound)?).only(which.project()?)?;
+    drop(work);
+    Ok(match which.format()? {
+        Format::Pdf => pdf::draft(&grant.platform.printer, &told).await?.respond_to(&request),
+        Format::Text(text) => text.download(&told)?,
+    })
 }
 
 fn whole(drawn: super::Drawn) -> Told {
     Told { document: drawn.document, details: drawn.details, only: None }
 }
 
-fn only(told: Told, project: Option<ProjectId>) -> Result<Told, InvoiceError> {
-    let has = |it: ProjectId| told.document.sections.iter().any(|section| section.project == it);
-    match project {
-        Some(project) if !has(project) => Err(InvoiceError::NotFound),
-        only => Ok(Told { only, ..told }),
+impl Text {
+    fn download(self, told: &Told) -> Result<HttpResponse, InvoiceError> {
+        let name = told.file_name();
+        let named = format!("attachment; filename=\"{name}.json\"");
+        Ok(match self {
+            Self::Csv => web::csv::file(&name, files::simple(told)),
+            Self::Lines => web::csv::file(&format!("{name}-lines"), files::lines(told)),
+            Self::Focus => web::csv::file(&format!("{name}-focus"), files::focus(told)),
+            Self::Json => HttpResponse::Ok()
+                .content_type("application/json")
+                .insert_header(("content-disposition", named))
+                .body(json(told)?),
+        })
     }
-}
-
-fn download(told: &Told, format: Format) -> Result<HttpResponse, InvoiceError> {
-    let name = told.file_name();
-    Ok(match format {
-        Format::Csv => web::csv::file(&name, files::simple(told)),
-        Format::Lines => web::csv::file(&format!("{name}-lines"), files::lines(told)),
-        Format::Focus => web::csv::file(&format!("{name}-focus"), files::focus(told)),
-        Format::Json => HttpResponse::Ok()
-            .content_type("application/json")
-            .insert_header(("content-disposition", format!("attachment; filename=\"{name}.json\"")))
-            .body(json(told)?),
-    })
 }
 
 /// All of it, or one project's section.
@@ -450,7 +448,7 @@ async fn year(
     let last: Month = format!("{year:04}-12").parse().map_err(|_| InvoiceError::NotFound)?;
     let mut work = grant.begin().await?;
     let organization = work.organization;
-    let (mut files, mut after) = (Vec::new(), None);
+    let (mut files, mut issued, mut after) = (Vec::new(), Vec::new(), None);
     loop {
         let span = Span::long(after);
         let months = Some((first.first(), last.end()));
@@ -461,12 +459,15 @@ async fn year(
         for invoice in part.items {
             let told = told(&mut work, invoice.id).await?;
             files.extend(year_files(&told)?);
+            issued.push((invoice, told));
         }
         after = part.next;
-        if after.is_none() || files.len() > MOST_A_YEAR * 4 {
+        if after.is_none() || issued.len() > MOST_A_YEAR {
             break;
         }
     }
+    drop(work);
+    files.extend(year_prints(&grant, &issued).await?);
     let name = format!("invoices-{}-{year}", grant.membership.slug);
     Ok(HttpResponse::Ok()
         .content_type("application/zip")
@@ -474,12 +475,29 @@ async fn year(
         .body(files::zip(&files)))
 }
 
-fn year_files(told: &Told) -> Result<[(String, String); 4], InvoiceError> {
+fn year_files(told: &Told) -> Result<[(String, Vec<u8>); 4], InvoiceError> {
     let name = told.file_name();
-    Ok([
+    let files = [
         (format!("{name}.csv"), files::simple(told)),
         (format!("{name}-lines.csv"), files::lines(told)),
         (format!("{name}-focus.csv"), files::focus(told)),
         (format!("{name}.json"), json(told)?),
-    ])
+    ];
+    Ok(files.map(|(name, text)| (name, text.into_bytes())))
+}
+
+/// The year's PDFs; where none are made here, none.
+async fn year_prints(
+    grant: &Grant<may::ViewInvoices>,
+    issued: &[(Invoice, Told)],
+) -> Result<Vec<(String, Vec<u8>)>, InvoiceError> {
+    let mut prints = Vec::new();
+    for (invoice, told) in issued {
+        match pdf::issued(grant, invoice, told).await {
+            Ok(print) => prints.push((format!("{}.pdf", print.name), print.bytes)),
+            Err(InvoiceError::NotPrinted(NotPrinted::NoPrinter)) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(prints)
 }

@@ -55,12 +55,16 @@ pub fn price() -> Price {
 impl Books {
     /// Some projects and cost centers, and a seller.
     pub async fn new(root: PgPool) -> Self {
-        Self::on(Fixture::new(root).await, FEW).await
+        Self::of(Fixture::new(root).await).await
+    }
+
+    pub async fn of(fixture: Fixture) -> Self {
+        Self::on(fixture, FEW).await
     }
 
     pub async fn on(fixture: Fixture, parts: Parts) -> Self {
         let upstream = UpstreamId::generate();
-        let books = Self::of(fixture, parts, upstream, 7).await;
+        let books = Self::made(fixture, parts, upstream, 7).await;
         books.put_upstream(None, upstream).await;
         let mut conn = books.fixture.db.acquire().await.unwrap();
         let actor = books.fixture.ours.actor(Role::Owner);
@@ -75,10 +79,10 @@ impl Books {
     pub async fn beside(&self, slug: &'static str, parts: Parts) -> Self {
         let ours = tenant(&self.fixture.root, slug).await;
         let fixture = Fixture { ours, ..self.fixture.clone() };
-        Self::of(fixture, parts, self.upstream, self.epoch + 1).await
+        Self::made(fixture, parts, self.upstream, self.epoch + 1).await
     }
 
-    async fn of(fixture: Fixture, parts: Parts, upstream: UpstreamId, epoch: u64) -> Self {
+    async fn made(fixture: Fixture, parts: Parts, upstream: UpstreamId, epoch: u64) -> Self {
         let mut books = Self {
             projects: parts.projects.iter().map(|_| ProjectId::generate()).collect(),
             key: ApiKeyId::generate(),

@@ -31,11 +31,18 @@ pub struct Answer {
     pub location: Option<String>,
     pub headers: HeaderMap,
     pub body: String,
+    pub bytes: Vec<u8>,
 }
 
 impl Answer {
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default()
+    }
+
+    async fn with(mut self, body: impl MessageBody) -> Self {
+        self.bytes = to_bytes(body).await.ok().unwrap_or_default().to_vec();
+        self.body = String::from_utf8_lossy(&self.bytes).into_owned();
+        self
     }
 
     #[track_caller]
@@ -140,11 +147,11 @@ impl Fixture {
             status: response.status(),
             location: location.map(|it| it.to_str().unwrap().to_owned()),
             headers: response.headers().clone(),
-            body: {
-                let bytes = to_bytes(response.into_body()).await.ok().unwrap_or_default();
-                String::from_utf8(bytes.to_vec()).unwrap()
-            },
+            body: String::new(),
+            bytes: Vec::new(),
         }
+        .with(response.into_body())
+        .await
     }
 }
 

@@ -168,7 +168,7 @@ async fn page_files_and_api_tell_the_same_to_the_last_digit(root: PgPool) {
     let details = fixture.api(Some(&token), Method::GET, &details, None).await.json();
     assert_eq!(details["data"].as_array().unwrap().len(), table(&lines.body).len() - 1);
     let bad = billing.get(&format!("{path}/download?format=doc")).await;
-    bad.says(StatusCode::UNPROCESSABLE_ENTITY, "choose csv");
+    bad.says(StatusCode::UNPROCESSABLE_ENTITY, "choose pdf");
     let none = format!("{path}/document?project={}", shared::ids::ProjectId::generate());
     assert_eq!(billing.get(&none).await.status, StatusCode::NOT_FOUND);
     assert_eq!(billing.get(&format!("{path}/document")).await.status, StatusCode::OK);
@@ -203,8 +203,7 @@ async fn a_draft_is_there_at_any_time_and_empty_months_say_so(root: PgPool) {
 
 #[test]
 fn a_zip_is_one() {
-    let files =
-        [("a.csv".to_owned(), "1,2\r\n".to_owned()), ("b.json".to_owned(), "{}".to_owned())];
+    let files = [("a.csv".to_owned(), b"1,2\r\n".to_vec()), ("b.json".to_owned(), b"{}".to_vec())];
     let bytes = files::zip(&files);
     let count = |mark: &[u8]| bytes.windows(4).filter(|it| *it == mark).count();
     assert_eq!((count(b"PK\x03\x04"), count(b"PK\x01\x02"), count(b"PK\x05\x06")), (2, 2, 1));

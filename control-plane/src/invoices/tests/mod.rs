@@ -1,6 +1,7 @@
 mod arithmetic;
 mod downloads;
 mod lifecycle;
+mod printing;
 mod whole_month;
 
 use std::collections::BTreeMap;

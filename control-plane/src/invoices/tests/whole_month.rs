@@ -8,7 +8,7 @@ use shared::{
     usage::Usage,
 };
 
-use super::{downloads, lifecycle::sound, *};
+use super::{downloads, lifecycle::sound, printing, *};
 use crate::{
     access::Role,
     billing::Grouping,
@@ -162,6 +162,20 @@ fn adds_up(told: &Told) {
     assert_eq!(downloads::column(&simple, "amount_usd"), document.due.nanos());
 }
 
+/// Each invoice's PDF says what it says.
+async fn prints(firm: &Firm, documents: &[Told]) {
+    if printing::printer().is_none() {
+        return;
+    }
+    let fixture = &firm.books.fixture;
+    let billing = fixture.browser(Role::Billing).await;
+    for (invoice, told) in firm.invoices.iter().zip(documents) {
+        let slug = fixture.ours.slug;
+        let path = format!("/orgs/{slug}/invoices/{invoice}/download?format=pdf");
+        printing::says(&billing.get(&path).await.bytes, &told.document);
+    }
+}
+
 /// What each account came to, in nano-dollars.
 async fn ledger_of(books: &Books) -> BTreeMap<String, i64> {
     let rows: Vec<(String, i64)> =
@@ -213,6 +227,7 @@ async fn fifty_thousand_calls_come_to_one_amount_wherever_they_are_told(root: Pg
         invoice(firm).await;
         let documents = firm.documents().await;
         documents.iter().for_each(adds_up);
+        prints(firm, &documents).await;
         let nanos = |of: fn(&Document) -> i64| documents.iter().map(|it| of(&it.document)).sum();
         let used: i64 = nanos(|it| it.usage_nano.nanos());
         let own: i64 = nanos(|it| it.own.iter().map(|it| it.cost_nano.nanos()).sum());
