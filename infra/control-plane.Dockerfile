@@ -1,5 +1,5 @@
-# The control plane, with the operators' CLI `turnpike` and the printer of invoices; and, as the target `simulator`,
-# the provider simulator of demos. Built from the repository's root:
+# The control plane, with the operators' CLI `turnpike` and the printer of invoices; and, as the
+# target `simulator`, the provider simulator of demos. Built from the repository's root:
 #
 #   docker build --file infra/control-plane.Dockerfile --tag turnpike/control-plane .
 FROM rust:1.95-slim-bookworm AS build

@@ -459,7 +459,7 @@ async fn year(
         for invoice in part.items {
             let told = told(&mut work, invoice.id).await?;
             files.extend(year_files(&told)?);
-            issued.push((invoice, told));
+            issued.push(invoice);
         }
         after = part.next;
         if after.is_none() || issued.len() > MOST_A_YEAR {
@@ -489,11 +489,15 @@ fn year_files(told: &Told) -> Result<[(String, Vec<u8>); 4], InvoiceError> {
 /// The year's PDFs; where none are made here, none.
 async fn year_prints(
     grant: &Grant<may::ViewInvoices>,
-    issued: &[(Invoice, Told)],
+    issued: &[Invoice],
 ) -> Result<Vec<(String, Vec<u8>)>, InvoiceError> {
     let mut prints = Vec::new();
-    for (invoice, told) in issued {
-        match pdf::issued(grant, invoice, told).await {
+    for invoice in issued {
+        // Each anew, rather than all at once in memory.
+        let mut work = grant.begin().await?;
+        let told = told(&mut work, invoice.id).await?;
+        drop(work);
+        match pdf::issued(grant, invoice, &told).await {
             Ok(print) => prints.push((format!("{}.pdf", print.name), print.bytes)),
             Err(InvoiceError::NotPrinted(NotPrinted::NoPrinter)) => break,
             Err(error) => return Err(error),
