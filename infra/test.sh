@@ -45,6 +45,7 @@ all() {
   # The drills start them, as the browser tests do, and are not to be skipped.
   step 'programs' programs
   step 'Rust tests' with_programs rust_tests --workspace
+  step 'training tests' training
   step 'tests on a Redis Cluster' on_a_cluster
   step 'documentation tests' cargo test --quiet --workspace --doc --locked
   step 'fuzzing' fuzzing
@@ -106,6 +107,12 @@ on_a_cluster() {
     counters::tests limits::tests budgets::tests --skip outage || outcome=1
   infra/redis-cluster.sh stop "$PWD/$home"
   return $outcome
+}
+
+# What makes and measures the routing weights is no part of ordinary builds.
+training() {
+  cargo clippy --quiet --package routing-engine --features train --all-targets --locked -- -D warnings &&
+    rust_tests --package routing-engine --features train
 }
 
 format() {

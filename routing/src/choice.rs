@@ -128,7 +128,7 @@ fn total<'a>(prompts: impl Iterator<Item = &'a [Offer]>, worth: Worth) -> Total 
 }
 
 /// For comparing only.
-#[expect(clippy::cast_precision_loss, reason = "No amount comes of it")]
+/// No amount comes of it.
 const fn approximately(it: u64) -> f64 {
     it as f64
 }

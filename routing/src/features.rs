@@ -68,6 +68,7 @@ impl Extractor {
         Self { cues, begins, language }
     }
 
+    #[cfg(any(test, feature = "train"))]
     pub fn language(&self) -> &LanguageHead {
         &self.language
     }
@@ -356,7 +357,7 @@ impl<'a> Look<'a> {
 }
 
 /// Exact up to 16 million, which is more than is ever looked at.
-#[expect(clippy::cast_precision_loss, reason = "Counts are small; this is no money")]
+/// Counts are small; this is no money.
 const fn small(it: u32) -> f32 {
     it as f32
 }

@@ -143,6 +143,7 @@ impl Heads {
         (fits && is_finite).then_some(Self { count, grams, steps, numbers })
     }
 
+    #[cfg(any(test, feature = "train"))]
     pub fn parts(&self) -> (&[f32], &[f32], &[i8]) {
         (&self.steps, &self.numbers, &self.grams)
     }
@@ -172,18 +173,17 @@ impl Heads {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "Rounded and held within bounds before")]
+/// Rounded and held within bounds before.
 fn rounded(it: f64) -> i8 {
     it.round().clamp(-127.0, 127.0) as i8
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "Weights need few digits")]
+/// Weights need few digits.
 const fn narrow(it: f64) -> f32 {
     it as f32
 }
 
-/// At most 127 times some thousands.
-#[expect(clippy::cast_precision_loss, reason = "Sums are small")]
+/// At most 127 times some thousands, and so exact.
 const fn as_score(it: i32) -> f32 {
     it as f32
 }

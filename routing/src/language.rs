@@ -2,7 +2,7 @@
 //! its character trigrams and words, over the languages of that script that we know. Of a
 //! language that we do not know the likest is named.
 
-use crate::words::{Piece, finish, pieces};
+use crate::words::{Piece, boundary, finish, pieces};
 
 /// In the order in which they are kept in files. The head tells the first `HEADED` apart, which
 /// stand together by script.
@@ -56,6 +56,7 @@ impl LanguageHead {
         (rows.len() == BUCKETS * HEADED).then_some(Self(rows))
     }
 
+    #[cfg(any(test, feature = "train"))]
     pub fn rows(&self) -> &[i8] {
         &self.0
     }
@@ -89,7 +90,7 @@ impl LanguageHead {
 }
 
 fn beginning(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(LOOKED_AT)).unwrap_or(text)
+    text.get(..boundary(text, LOOKED_AT)).unwrap_or(text)
 }
 
 /// What the head goes by, as buckets: of each word its trigrams with its edges, and twice the

@@ -85,7 +85,7 @@ impl Prior {
 }
 
 /// Of dollars, from millionths of them.
-#[expect(clippy::cast_possible_truncation, reason = "A score, and no amount")]
+/// A score, and no amount.
 fn logarithm(millionths: u32) -> f32 {
     (f64::from(millionths) / 1e6).log10() as f32
 }

@@ -17,7 +17,8 @@ const MOST_LABELS: usize = 20_000;
 /// So many models are learned of.
 pub const MOST_MODELS: usize = 64;
 
-/// How a tenant's outcomes are weighed. `Default` is what cross-validation chose.
+/// How a tenant's outcomes are weighed. `Default` is in the middle of what cross-validation chose,
+/// which differs from fold to fold; `make eval-router` says what the default itself reaches (R5, R6).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Terms {
     /// How many labels what was expected is worth.

@@ -23,6 +23,7 @@ pub enum Unreadable {
 }
 
 /// As it is kept. `sources` are lines that say what it was trained on.
+#[cfg(any(test, feature = "train"))]
 pub fn write(router: &Router, sources: &[String]) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(router.extractor.language().rows().iter().map(|it| it.cast_unsigned()));

@@ -13,9 +13,21 @@ pub fn window(text: &str) -> (&str, &str) {
     if text.len() <= HEAD + TAIL {
         return (text, "");
     }
-    let head = text.floor_char_boundary(HEAD);
-    let tail = text.ceil_char_boundary(text.len() - TAIL);
+    let head = boundary(text, HEAD);
+    let mut tail = text.len() - TAIL;
+    while !text.is_char_boundary(tail) {
+        tail += 1;
+    }
     (text.get(..head).unwrap_or(""), text.get(tail..).unwrap_or(""))
+}
+
+/// The last place up to `at` where a character begins, or the end.
+pub fn boundary(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -130,12 +130,12 @@ pub fn language_head<'a>(texts: impl Iterator<Item = &'a Text>) -> LanguageHead 
     LanguageHead::new(rows).expect("a row for each bucket")
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "Rounded and held within bounds before")]
+/// Rounded and held within bounds before.
 fn byte(it: f64) -> i8 {
     it.round().clamp(-127.0, 127.0) as i8
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "Scores need few digits")]
+/// Scores need few digits.
 pub const fn narrow(it: f64) -> f32 {
     it as f32
 }
@@ -283,7 +283,7 @@ fn whole_of(it: usize) -> u32 {
     u32::try_from(it).unwrap_or(u32::MAX)
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "A count")]
+/// A count.
 fn whole(it: f64) -> u32 {
     it.round().max(0.0) as u32
 }

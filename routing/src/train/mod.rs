@@ -61,3 +61,55 @@ impl Draws {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        task::Task,
+        train::data::{Labelled, Text},
+    };
+
+    /// A little of each kind.
+    fn slice() -> Data {
+        let text = |text: &str, language: &str| Text {
+            text: text.into(),
+            language: language.into(),
+            is_sentence: true,
+        };
+        let labelled =
+            |prompt: &str, task| Labelled { prompt: prompt.into(), task, source: "s".into() };
+        let rows: String = (0..60)
+            .map(|it| format!("{it},\"What is {it} and {it}?\nA. 1\",{},1\n", it % 2))
+            .collect();
+        let csv = format!("id,prompt,weak,strong\n{rows}");
+        Data {
+            languages: vec![text("the cat sleeps", "en"), text("die Katze schläft", "de")],
+            tasks: vec![
+                labelled("write a poem", Task::Creative),
+                labelled("def f(): pass", Task::Code),
+            ],
+            tasks_dev: vec![labelled("how many apples are there", Task::MathReasoning)],
+            outcomes: vec![Outcomes::parse("slice", &csv, "strong", "weak").unwrap()],
+            sources: vec!["slice".into()],
+        }
+    }
+
+    #[test]
+    fn training_twice_makes_the_same_bytes() {
+        let data = slice();
+        let [one, other] = [(); 2].map(|()| file(&train(&data), &data));
+        assert!(one == other, "the files differ");
+        let router = crate::read(&one).unwrap();
+        let known = router.prior().known("strong").unwrap();
+        assert_eq!(known.seen, 60);
+        assert!(known.quality.iter().flatten().all(|it| *it > 0.9), "{known:?}");
+    }
+
+    /// Where the data is. Elsewhere there is nothing to compare with.
+    #[test]
+    fn what_is_shipped_is_what_training_makes() {
+        let Ok(data) = Data::load(&PathBuf::from("../../shared/data")) else { return };
+        assert!(file(&train(&data), &data) == crate::SHIPPED, "run make train-router");
+    }
+}

@@ -13,7 +13,7 @@ mod workloads;
 pub use self::report::report;
 use crate::weights::digest;
 
-#[expect(clippy::cast_precision_loss, reason = "Counts are small")]
+/// Counts are small.
 pub const fn count(it: usize) -> f64 {
     it as f64
 }

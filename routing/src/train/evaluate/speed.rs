@@ -6,6 +6,7 @@ use crate::{
     choice::{Goal, Offer, solve},
     features::Turn,
     router::Router,
+    words::boundary,
 };
 
 /// In microseconds: the middle and the 99th of 100 of many decisions.
@@ -67,7 +68,7 @@ fn fill(text: &str, bytes: usize) -> String {
         filled.push_str(text);
         filled.push(' ');
     }
-    filled.truncate(filled.floor_char_boundary(bytes));
+    filled.truncate(boundary(&filled, bytes));
     filled
 }
 

@@ -57,7 +57,7 @@ pub fn cases(router: &Router, set: &Outcomes, models: &[usize]) -> Vec<Case> {
     cases
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "A list price")]
+/// A list price.
 fn whole(it: f64) -> u64 {
     it as u64
 }
