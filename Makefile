@@ -1,6 +1,6 @@
 # `make` alone lists what can be made.
 .DEFAULT_GOAL := help
-.PHONY: help run stop reset status check test fmt sqlx openapi e2e bench bench-snapshots bench-usage overshoot drill clients fuzz psql vendor-assets
+.PHONY: help run stop reset status check test fmt sqlx openapi e2e bench bench-snapshots bench-usage overshoot drill clients fuzz train-router eval-router psql vendor-assets
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -47,6 +47,12 @@ clients: ## other people's client libraries against a running stack
 
 fuzz: ## feed what is read from outside with what nobody thought of (SECS=60: seconds each)
 	@exec infra/fuzz.sh
+
+train-router: ## learn routing/router.weights anew (TURNPIKE_ROUTING_DATA=dir; CHECK=1: only compare)
+	@cargo run --quiet --locked --package routing-engine --features train --bin train-router -- $${CHECK:+--check}
+
+eval-router: ## what the router reaches on the data, by folds (ROWS='R1 R9': these only)
+	@cargo run --quiet --locked --package routing-engine --features train --bin eval-router -- $(ROWS)
 
 fmt: ## format the code
 	@cargo fmt --all

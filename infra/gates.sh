@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.." || exit 1
 source infra/lib/say.sh
 
 readonly PAGES=(--include=*.html --include=*.svg web-templates)
-readonly CODE=(--include=*.rs control-plane/src data-plane/src shared/src)
+readonly CODE=(--include=*.rs control-plane/src data-plane/src routing/src shared/src)
 
 # Tests may write what the code may not; the second is the walk over every route; the third
 # is a method of ours of that name.

@@ -47,7 +47,9 @@ all() {
   step 'printer of invoices' infra/invoice-pdf.sh dev
   step 'printer tests' printer_tests
   step 'Rust tests' with_programs rust_tests --workspace
+  step 'training tests' training
   step 'tests on a Redis Cluster' on_a_cluster
+  step 'hard budgets' with_programs infra/overshoot.sh
   step 'documentation tests' cargo test --quiet --workspace --doc --locked
   step 'fuzzing' fuzzing
   browser_tests
@@ -108,6 +110,12 @@ on_a_cluster() {
     counters::tests limits::tests budgets::tests --skip outage || outcome=1
   infra/redis-cluster.sh stop "$PWD/$home"
   return $outcome
+}
+
+# What makes and measures the routing weights is no part of ordinary builds.
+training() {
+  cargo clippy --quiet --package routing-engine --features train --all-targets --locked -- -D warnings &&
+    rust_tests --package routing-engine --features train
 }
 
 format() {
@@ -205,10 +213,10 @@ conclude() {
 # fuzzing, in their own words.
 counted() {
   local log
-  for log in "$LOGS"/*tests.log "$LOGS"/fuzzing.log; do
+  for log in "$LOGS"/*tests.log "$LOGS"/hard-budgets.log "$LOGS"/fuzzing.log; do
     [[ -e $log ]] || continue
     sed 's/\x1b\[[0-9;]*m//g' "$log" |
-      grep -E '^ *DRILL |^[a-z]+: [0-9]+ runs, |SKIPPED|^ *Summary \[|^test result: .* [1-9][0-9]* (passed|failed)|^ℹ (tests|pass|fail|skipped) '
+      grep -E '^ *DRILL |overspend = |^[a-z]+: [0-9]+ runs, |SKIPPED|^ *Summary \[|^test result: .* [1-9][0-9]* (passed|failed)|^ℹ (tests|pass|fail|skipped) '
   done
 }
 

@@ -20,6 +20,7 @@ concerned() {
     case $file in
       shared/* | migrations/* | Cargo.* | .cargo/* | */Cargo.toml) all=yes ;;
       data-plane/*) planes+=(data-plane) ;;
+      routing/*) planes+=(routing-engine) ;;
       tests/simulator/* | tests/harness/*) planes+=(tests) ;;
       control-plane/src/*/* | web-templates/*/*)
         room=${file#control-plane/src/} room=${room#web-templates/}
@@ -29,7 +30,7 @@ concerned() {
     esac
   done
   if [[ $all ]]; then
-    printf '%s\n' shared control-plane data-plane tests
+    printf '%s\n' shared routing-engine control-plane data-plane tests
   else
     ((${#planes[@]} == 0)) || printf '%s\n' "${planes[@]}" | sort -u
     # Every room has doors, and each door's test is the walk.

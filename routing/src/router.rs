@@ -1,0 +1,108 @@
+//! A prompt judged: what it is for, how hard it is, and what each model would make of it.
+
+use crate::{
+    features::{Extractor, Features, Turn},
+    heads::Heads,
+    language::Language,
+    quality::{Basis, Expected, Prior},
+    task::{TASKS, Task},
+    tenant::Tenant,
+};
+
+/// Everything that was learned from public data.
+#[derive(Clone, Debug)]
+pub struct Router {
+    pub(crate) extractor: Extractor,
+    /// One head for each task.
+    pub(crate) tasks: Heads,
+    /// One head: how many more models answer such a prompt well than usually do.
+    pub(crate) ease: Heads,
+    pub(crate) prior: Prior,
+    /// How long answers are, by task, in tokens, where the data says.
+    pub(crate) output: [Option<u32>; TASKS],
+    pub(crate) version: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    pub features: Features,
+    pub task: Task,
+    pub language: Language,
+    /// By how much more of all models answer such a prompt well than usually do; below zero for
+    /// a hard one.
+    pub ease: f32,
+}
+
+/// What is expected of a model, by task.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing([Expected; TASKS]);
+
+impl Standing {
+    pub fn at(&self, task: Task) -> Expected {
+        let unknown = Expected { quality: 0.5, basis: Basis::Neutral };
+        self.0.get(task.index()).copied().unwrap_or(unknown)
+    }
+}
+
+/// The most that `ease` is believed.
+const MOST_EASE: f32 = 0.4;
+
+impl Judged {
+    /// From 0 to 1: the harder the higher.
+    pub fn complexity(&self) -> f32 {
+        f32::midpoint(-self.ease / MOST_EASE, 1.0).clamp(0.0, 1.0)
+    }
+}
+
+impl Router {
+    /// A digest of what it learned, short enough for a header.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    pub fn prior(&self) -> &Prior {
+        &self.prior
+    }
+
+    pub fn judge(&self, turn: &Turn<'_>) -> Judged {
+        let features = self.extractor.look(turn);
+        let task = self.task(&features);
+        let [ease] = self.ease.scores(&features);
+        let ease = ease.clamp(-MOST_EASE, MOST_EASE);
+        Judged { task, language: features.language, ease, features }
+    }
+
+    fn task(&self, features: &Features) -> Task {
+        Task::best(&self.tasks.scores(features))
+    }
+
+    /// What answers to such prompts come to, in tokens, where the data says.
+    pub fn expected_output(&self, task: Task) -> Option<u32> {
+        self.output.get(task.index()).copied().flatten()
+    }
+
+    /// What to expect of a model before anybody's labels, by task: to be asked once for each model.
+    /// `output_price` is in millionths of a dollar for a million tokens.
+    pub fn standing(&self, model: &str, output_price: Option<u64>) -> Standing {
+        Standing(Task::ALL.map(|task| self.prior.expected(model, task, output_price)))
+    }
+
+    /// What a model is to make of a prompt: its standing, and what the tenant's own labels say.
+    ///
+    /// How hard the prompt is has no part in it. A difficulty that was learned on some sets
+    /// ranks others' prompts no better than chance (`make eval-router R4`), so it is only told.
+    pub fn quality(
+        &self,
+        judged: &Judged,
+        model: &str,
+        standing: &Standing,
+        tenant: Option<&Tenant>,
+    ) -> f32 {
+        let expected = standing.at(judged.task);
+        let quality = match tenant {
+            Some(tenant) => tenant.quality(&judged.features, judged.task, model, expected),
+            None => expected.quality,
+        };
+        quality.clamp(0.0, 1.0)
+    }
+}

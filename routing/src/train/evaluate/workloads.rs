@@ -1,0 +1,203 @@
+//! Prompts of the sets as one tenant's traffic, and what the learner makes of its labels.
+
+use std::sync::Arc;
+
+use super::{
+    curves::{Many, Pair, apgr, cost_at_95},
+    fold, mean,
+};
+use crate::{
+    features::Features,
+    heads::Ridge,
+    quality::Expected,
+    router::Router,
+    task::Task,
+    tenant::{Label, Tenant, Terms},
+    train::{Draws, data::Outcomes, fit},
+    weights::digest,
+};
+
+/// A prompt of a workload, with what each of its models is expected to make of it, and made.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub text: Arc<str>,
+    pub features: Arc<Features>,
+    pub task: Task,
+    pub expected: Vec<Expected>,
+    pub right: Vec<f32>,
+    pub cost: Vec<f64>,
+}
+
+/// Prompts of which all of `models` answers are known.
+pub fn cases(router: &Router, set: &Outcomes, models: &[usize]) -> Vec<Case> {
+    let output = set.answer_chars.map_or(300.0, |it| it / 4.0);
+    let mut cases = Vec::new();
+    for prompt in &set.prompts {
+        let right: Option<Vec<f32>> = models.iter().map(|it| prompt.right[*it]).collect();
+        let Some(right) = right else { continue };
+        let judged = router.judge(&fit::turn(&prompt.text));
+        let price = |at: &usize| fit::price_of(&set.models[*at]);
+        let expected = |at: &usize| {
+            let millionths = price(at).map(|it| whole(it * 1e6));
+            router.standing(&set.models[*at], millionths).at(judged.task)
+        };
+        // Input is a quarter of what output costs with most vendors; the open models' prices are
+        // one for both, which is to their disadvantage here.
+        let input = f64::from(u32::try_from(prompt.text.len()).unwrap_or(u32::MAX)) / 4.0;
+        let cost = |at: &usize| price(at).unwrap_or(1.0) * (input / 4.0 + output);
+        cases.push(Case {
+            text: prompt.text.as_str().into(),
+            task: judged.task,
+            expected: models.iter().map(expected).collect(),
+            right,
+            cost: models.iter().map(cost).collect(),
+            features: Arc::new(judged.features),
+        });
+    }
+    cases
+}
+
+/// A list price.
+fn whole(it: f64) -> u64 {
+    it as u64
+}
+
+/// The strong and the weak model of a set.
+pub fn pair_cases(router: &Router, set: &Outcomes) -> Vec<Case> {
+    cases(router, set, &[set.strong, set.weak])
+}
+
+/// Of each set its two models; of the largest as many prompts as of the second-largest.
+pub fn mixed(router: &Router, sets: &[Outcomes]) -> Vec<Case> {
+    let mut all = Vec::new();
+    for set in sets {
+        let mut cases = pair_cases(router, set);
+        Draws::new(11).shuffle(&mut cases);
+        cases.truncate(1_510);
+        all.append(&mut cases);
+    }
+    all
+}
+
+/// What is tried where settings are chosen.
+pub fn grid() -> Vec<Terms> {
+    let mut all = Vec::new();
+    for strength in [0.03, 0.1, 0.3, 1.0, 3.0] {
+        for grams in [0.5, 1.0, 2.0] {
+            for (least, half) in [(0.2, 300.0), (1.0, 1.0)] {
+                let ridge = Ridge { strength, grams, passes: 40 };
+                all.push(Terms { ridge, least, half, ..Terms::default() });
+            }
+        }
+    }
+    all
+}
+
+/// What to expect of each model for `test`, from all models' labels of `train`.
+pub fn predict(train: &[&Case], test: &[&Case], terms: Terms) -> Vec<Vec<f64>> {
+    let tenant = learn(train, terms);
+    test.iter().map(|it| predicted(&tenant, it)).collect()
+}
+
+pub fn learn(train: &[&Case], terms: Terms) -> Tenant {
+    let mut tenant = Tenant::new(terms);
+    for case in train {
+        for (at, (&score, expected)) in case.right.iter().zip(&case.expected).enumerate() {
+            tenant.learn(Label {
+                features: case.features.clone(),
+                task: case.task,
+                model: at.to_string(),
+                expected: expected.quality,
+                score,
+            });
+        }
+    }
+    tenant.refit();
+    tenant
+}
+
+fn predicted(tenant: &Tenant, case: &Case) -> Vec<f64> {
+    let of = |(at, expected): (usize, &Expected)| {
+        tenant.quality(&case.features, case.task, &at.to_string(), *expected)
+    };
+    case.expected.iter().enumerate().map(of).map(f64::from).collect()
+}
+
+pub fn pair(case: &Case, predicted: &[f64]) -> Pair {
+    Pair {
+        strong: f64::from(case.right[0]),
+        weak: f64::from(case.right[1]),
+        gain: predicted[0] - predicted[1],
+        tie: digest(case.text.as_bytes()),
+    }
+}
+
+pub fn many(case: &Case, predicted: &[f64]) -> Many {
+    Many {
+        expected: predicted.to_vec(),
+        right: case.right.iter().map(|it| f64::from(*it)).collect(),
+        cost: case.cost.clone(),
+    }
+}
+
+/// How good predictions are, where more is better.
+pub type Measure = fn(&[&Case], &[Vec<f64>]) -> f64;
+
+pub fn by_apgr(cases: &[&Case], predicted: &[Vec<f64>]) -> f64 {
+    apgr(&cases.iter().zip(predicted).map(|(case, it)| pair(case, it)).collect::<Vec<_>>())
+}
+
+pub fn by_cost(cases: &[&Case], predicted: &[Vec<f64>]) -> f64 {
+    -cost_at_95(&cases.iter().zip(predicted).map(|(case, it)| many(case, it)).collect::<Vec<_>>())
+}
+
+/// The settings that do best on folds of `train` itself.
+pub fn choose(train: &[&Case], measure: Measure, round: u64) -> Terms {
+    const FOLDS: usize = 3;
+    let score = |terms: Terms| {
+        let scores: Vec<f64> = (0..FOLDS)
+            .map(|at| {
+                let (test, rest): (Vec<&Case>, Vec<&Case>) =
+                    train.iter().partition(|it| fold(&it.text, FOLDS, 1_000 + round) == at);
+                measure(&test, &predict(&rest, &test, terms))
+            })
+            .collect();
+        mean(&scores).unwrap_or(f64::MIN)
+    };
+    let scored = grid().into_iter().map(|it| (score(it), it));
+    let best = scored.max_by(|one, other| one.0.total_cmp(&other.0));
+    best.map_or_else(Terms::default, |it| it.1)
+}
+
+/// Every case once, as predicted by what was learned from the other folds.
+pub fn out_of_fold(cases: &[Case], measure: Measure, round: u64) -> Vec<(&Case, Vec<f64>)> {
+    const FOLDS: usize = 5;
+    let mut all = Vec::new();
+    for at in 0..FOLDS {
+        let (test, train): (Vec<&Case>, Vec<&Case>) =
+            cases.iter().partition(|it| fold(&it.text, FOLDS, round) == at);
+        let terms = choose(&train, measure, round);
+        note(&terms);
+        let predicted = predict(&train, &test, terms);
+        all.extend(test.into_iter().zip(predicted));
+    }
+    all
+}
+
+/// Labels of `labelled` prompts that are drawn, and the rest predicted.
+pub fn few_labels(cases: &[Case], labelled: usize, round: u64) -> Vec<(&Case, Vec<f64>)> {
+    let mut drawn: Vec<&Case> = cases.iter().collect();
+    Draws::new(round + 1).shuffle(&mut drawn);
+    let (train, test) = drawn.split_at(labelled.min(drawn.len()));
+    let terms = choose(train, by_apgr, round);
+    note(&terms);
+    let predicted = predict(train, test, terms);
+    test.iter().copied().zip(predicted).collect()
+}
+
+fn note(terms: &Terms) {
+    if std::env::var_os("TURNPIKE_ROUTING_TERMS").is_some() {
+        let Ridge { strength, grams, .. } = terms.ridge;
+        eprintln!("  chosen: strength {strength} grams {grams} least {}", terms.least);
+    }
+}
