@@ -33,6 +33,7 @@ use crate::{
     choice::{Goal, Offer, solve},
     router::Router,
     task::Task,
+    tenant::Terms,
     train::{Data, Draws, fit},
 };
 
@@ -183,13 +184,16 @@ fn three_hundred(data: &Data, router: &Router) -> String {
         let Some(set) = data.set(name) else { continue };
         let cases = pair_cases(&stranger(data, router, name), set);
         let rounds: Vec<Vec<Pair>> =
-            (0..8).map(|it| pairs(&few_labels(&cases, labels, it))).collect();
+            (0..8).map(|it| pairs(&few_labels(&cases, labels, None, it))).collect();
         let values: Vec<f64> = rounds.iter().map(|it| apgr(it)).collect();
         let low = values.iter().copied().fold(f64::INFINITY, f64::min);
         let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let value = mean(&values).unwrap_or(f64::NAN);
         told.push((
-            format!("{name} with {labels}: {value:.3} (draws {low:.3}–{high:.3})"),
+            format!(
+                "{name} with {labels}: {value:.3} (draws {low:.3}–{high:.3}; on the default terms {:.3})",
+                on_default_terms(&cases, labels, 8)
+            ),
             value >= must,
         ));
     }
@@ -199,6 +203,12 @@ fn three_hundred(data: &Data, router: &Router) -> String {
         here.join("; "),
         if told.iter().all(|it| it.1) { "yes, of two" } else { "MISSED" }
     )
+}
+
+/// What a tenant's learner reaches as it is shipped: its terms were chosen with the data in view.
+fn on_default_terms(cases: &[Case], labels: usize, draws: u64) -> f64 {
+    let of = |it| apgr(&pairs(&few_labels(cases, labels, Some(Terms::default()), it)));
+    mean(&(0..draws).map(of).collect::<Vec<_>>()).unwrap_or(f64::NAN)
 }
 
 fn mixed_workload(
@@ -214,9 +224,12 @@ fn mixed_workload(
     if wants("R6") {
         for (labels, goals) in [(500, (0.58, 0.61)), (1_500, (0.63, 0.66))] {
             let rounds: Vec<Vec<Pair>> =
-                (0..4).map(|it| pairs(&few_labels(&cases, labels, it))).collect();
+                (0..4).map(|it| pairs(&few_labels(&cases, labels, None, it))).collect();
             let (value, it) = averaged(&rounds, apgr);
-            let here = format!("{value:.3} ({:.3}–{:.3})", it.low, it.high);
+            let default = on_default_terms(&cases, labels, 4);
+            let (low, high) = (it.low, it.high);
+            let here =
+                format!("{value:.3} ({low:.3}–{high:.3}); on the default terms {default:.3}");
             let what = format!("APGR mixed workload, {labels} labelled of {} prompts", cases.len());
             line(row(
                 "R6",

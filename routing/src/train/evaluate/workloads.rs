@@ -184,12 +184,18 @@ pub fn out_of_fold(cases: &[Case], measure: Measure, round: u64) -> Vec<(&Case, 
     all
 }
 
-/// Labels of `labelled` prompts that are drawn, and the rest predicted.
-pub fn few_labels(cases: &[Case], labelled: usize, round: u64) -> Vec<(&Case, Vec<f64>)> {
+/// Labels of `labelled` prompts that are drawn, and the rest predicted: on the terms that are
+/// given, or that do best among those labels.
+pub fn few_labels(
+    cases: &[Case],
+    labelled: usize,
+    terms: Option<Terms>,
+    round: u64,
+) -> Vec<(&Case, Vec<f64>)> {
     let mut drawn: Vec<&Case> = cases.iter().collect();
     Draws::new(round + 1).shuffle(&mut drawn);
     let (train, test) = drawn.split_at(labelled.min(drawn.len()));
-    let terms = choose(train, by_apgr, round);
+    let terms = terms.unwrap_or_else(|| choose(train, by_apgr, round));
     note(&terms);
     let predicted = predict(train, test, terms);
     test.iter().copied().zip(predicted).collect()
