@@ -1,5 +1,6 @@
 // What finance comes for, with JavaScript and without.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import { check, open, signIn, skip, started } from './browser.mjs';
 
@@ -25,6 +26,15 @@ for (const javaScriptEnabled of [true, false]) {
     await page.waitForURL(/\/document\?project=/);
     await inspect();
     assert.equal((await page.locator('table.totals b').textContent()).trim(), total);
+    if (stack.prints) {
+      await page.goBack();
+      const downloaded = page.waitForEvent('download');
+      await page.getByRole('link', { name: /^PDF of/ }).first().click();
+      const download = await downloaded;
+      assert.match(download.suggestedFilename(), /\.pdf$/);
+      const text = execFileSync('pdftotext', ['-layout', await download.path(), '-'], { encoding: 'utf8' });
+      assert.ok(text.includes(total), text);
+    }
     await page.context().close();
   });
 }

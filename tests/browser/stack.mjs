@@ -5,6 +5,7 @@
 //   DATABASE_URL               a superuser's, to make the fresh database with
 //   TURNPIKE_TEST_REDIS_URL
 //   TURNPIKE_BIN_DIR           where the programs are; target/debug if not given
+//   TURNPIKE_INVOICE_PRINTER   what makes PDFs of invoices; without it there are none
 // and where they are there, the roles of production: TURNPIKE_OWNER_DATABASE_URL and
 // TURNPIKE_DATABASE_URL.
 import { execFileSync, spawn } from 'node:child_process';
@@ -56,6 +57,8 @@ export async function startStack() {
       TURNPIKE_ALLOW_PRIVATE_UPSTREAMS: '1',
       TURNPIKE_WORKERS: '2',
     };
+    const printer = settings.TURNPIKE_INVOICE_PRINTER;
+    if (printer) ours.TURNPIKE_INVOICE_PRINTER = printer;
     const listening = (port) => ({ ...base, ...ours, TURNPIKE_LISTEN: `127.0.0.1:${port}` });
     run('turnpike', ['demo'], listening(control));
     const launch = (program, environment) => {
@@ -78,6 +81,7 @@ export async function startStack() {
       control: url(control),
       data: url(data),
       logins: { owner: login('OWNER'), billing: login('BILLING'), developer: login('DEVELOPER'), operator: login('OPERATOR') },
+      prints: Boolean(printer),
       isDebug: /debug\/?$/.test(programs),
       stop,
     };

@@ -255,15 +255,8 @@ fn amount(told: &Told) -> Amount {
         return Amount { label: "Used".to_owned(), value: told.part_total().to_string(), note };
     }
     if document.kind == Kind::CreditNote {
-        let of = document.refers_to.as_deref().unwrap_or_default();
-        let note = match document.due {
-            Cents::ZERO => format!("Kept as a credit: invoice {of} was paid."),
-            due if due == document.total => format!("Taken off what is to be paid of {of}."),
-            due => format!(
-                "{due} of it is taken off what is to be paid of {of}; the rest is a credit."
-            ),
-        };
-        return Amount { label: "Credited".to_owned(), value: document.total.to_string(), note };
+        let value = document.total.to_string();
+        return Amount { label: "Credited".to_owned(), value, note: credited(document) };
     }
     let note = match (document.due, &document.number) {
         (Cents::ZERO, _) => "Nothing is left to be paid.".to_owned(),
@@ -271,6 +264,26 @@ fn amount(told: &Told) -> Amount {
         (_, None) => "What it would come to if it were issued now".to_owned(),
     };
     Amount { label: "Amount due".to_owned(), value: document.due.to_string(), note }
+}
+
+/// What becomes of what a credit note takes back.
+fn credited(document: &Document) -> String {
+    let of = document.refers_to.as_deref().unwrap_or_default();
+    let returned = document.returned.unwrap_or(Cents::ZERO);
+    let parts = [
+        (document.due, format!("taken off what is to be paid of {of}")),
+        (returned, format!("given back to the card that paid {of}")),
+        (document.total - document.due - returned, "kept as a credit".to_owned()),
+    ];
+    let parts: Vec<_> = parts.into_iter().filter(|it| it.0 > Cents::ZERO).collect();
+    match parts.as_slice() {
+        [(_, all)] => format!("All of it is {all}."),
+        some => {
+            let some: Vec<_> =
+                some.iter().map(|(part, what)| format!("{part} is {what}")).collect();
+            format!("{}.", some.join(", "))
+        }
+    }
 }
 
 fn totals(told: &Told) -> Vec<Total> {

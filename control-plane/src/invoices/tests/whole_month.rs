@@ -208,10 +208,15 @@ async fn fifty_thousand_calls_come_to_one_amount_wherever_they_are_told(root: Pg
 
     let owed: i64 = firms.iter().map(Firm::owed).sum();
     let all: i64 = firms.iter().map(Firm::all).sum();
+    let lines = firms.iter().flat_map(|it| &it.events).flat_map(|it| &it.lines);
+    let picos: i64 = lines.map(|it| it.cost.picos()).sum();
     let books = &firms[0].books;
     for (told, expected) in [
         ("SELECT count(*) FROM usage_events", 50_000),
         ("SELECT sum(cost_nano)::bigint FROM usage_events", all),
+        ("SELECT sum(cost_pico)::bigint FROM usage_events", picos),
+        ("SELECT sum(cost_pico)::bigint FROM usage_hours", picos),
+        ("SELECT sum(cost_pico)::bigint FROM usage_days", picos),
         ("SELECT sum(cost_nano)::bigint FROM usage_hours", all),
         ("SELECT sum(cost_nano)::bigint FROM usage_days", all),
         ("SELECT sum(cost_nano)::bigint FROM charges", all),
