@@ -189,6 +189,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_no_number_holds_is_the_most_or_the_least_there_is() {
+        let most = i128::from(i64::MAX) * Cents::NANOS;
+        assert_eq!(Cents::of_nanos(2 * most), Cents(i64::MAX));
+        assert_eq!(Cents::of_nanos(-2 * most), Cents(i64::MIN));
+        assert_eq!(Cents::from_cents(-7).cents(), -7);
+        assert_eq!(Cents::name(), "Cents");
+    }
+
+    #[test]
     fn half_a_cent_goes_to_the_even_one() {
         for (nanos, cents) in [
             (4_999_999, 0),

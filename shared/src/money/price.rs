@@ -257,6 +257,15 @@ mod tests {
         serde_json::from_str(EACH).unwrap()
     }
 
+    #[test]
+    fn an_item_weighs_what_it_costs() {
+        let rate = UnitPrice::per_million("1.25").unwrap();
+        for (multiplier_bp, weight) in [(10_000, 5_000_000), (5_000, 2_500_000), (3, 1_500)] {
+            let item = Item { class: Class::Input, count: 4, rate, multiplier_bp };
+            assert_eq!(item.weight(), weight, "{multiplier_bp}");
+        }
+    }
+
     fn usage(json: Value) -> Usage {
         serde_json::from_value(json).unwrap()
     }
@@ -274,6 +283,25 @@ mod tests {
         }
         let pieces: Vec<_> = Class::ALL.into_iter().filter(|it| !it.is_tokens()).collect();
         assert_eq!(pieces, [Class::ImageOutput, Class::Search, Class::Request]);
+    }
+
+    #[test]
+    fn items_are_what_was_used_at_what_it_costs() {
+        let used = usage(json!({ "input": 10, "searches": 3 }));
+        let items = |of: &Price, service: Option<&str>| -> Vec<_> {
+            let items = of.items(&used, service).into_iter();
+            items.map(|it| (it.class, it.count, it.weight())).collect()
+        };
+        let dear = Price::flat(each()).unwrap();
+        let all = [(Class::Input, 10, 20), (Class::Search, 3, 111), (Class::Request, 1, 41)];
+        assert_eq!(items(&dear, None), all);
+        let free =
+            Price::flat(Rates { search: Some(price(4)), ..Rates::of_text(price(2), price(3)) });
+        // A request that costs nothing is no item.
+        assert_eq!(items(&free.unwrap(), None), [(Class::Input, 10, 20), (Class::Search, 3, 12)]);
+        // Pieces have no discount.
+        let half = [(Class::Input, 10, 5), (Class::Search, 3, 0), (Class::Request, 1, 5)];
+        assert_eq!(items(&tiered(), Some("flex")), half);
     }
 
     #[test]
