@@ -440,3 +440,37 @@ fn footer(document: &Document, title: &str) -> String {
         None => title.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shared::ids::OrganizationId;
+
+    use super::*;
+    use crate::invoices::{draw, tests::basis};
+
+    #[test]
+    fn a_credit_note_says_what_becomes_of_it() {
+        let month = "2026-01".parse().unwrap();
+        let document = draw::empty(&basis(OrganizationId::generate(), month)).document;
+        for (due, returned, said) in [
+            (0, 0, "All of it is kept as a credit."),
+            (1_000, 0, "All of it is taken off what is to be paid of TP-1."),
+            (0, 1_000, "All of it is given back to the card that paid TP-1."),
+            (
+                300,
+                200,
+                "$3.00 is taken off what is to be paid of TP-1, $2.00 is given back to the card that \
+                 paid TP-1, $5.00 is kept as a credit.",
+            ),
+        ] {
+            let note = Document {
+                refers_to: Some("TP-1".to_owned()),
+                total: Cents::from_cents(1_000),
+                due: Cents::from_cents(due),
+                returned: Some(Cents::from_cents(returned)),
+                ..document.clone()
+            };
+            assert_eq!(credited(&note), said);
+        }
+    }
+}
