@@ -354,7 +354,7 @@ mod tests {
         ids::PolicyId,
         keys::{Brand, NewKey},
         money::{PinnedPrice, Price},
-        snapshot::{Target, Tier},
+        snapshot::{Document, Target, Tier},
     };
 
     use super::*;
@@ -497,7 +497,8 @@ mod tests {
             organization: None,
             name: "auto".into(),
             version: 7,
-            tiers: vec![Tier { targets: vec![target("a"), target("b")] }],
+            document: Document::of_tiers(vec![Tier { targets: vec![target("a"), target("b")] }]),
+            staged: None,
         });
         let snapshot = snapshot(&fixture);
         let told = |allowed| -> Value {

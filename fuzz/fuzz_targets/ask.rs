@@ -104,6 +104,7 @@ fn candidate((dialect, vendor): (Dialect, &str)) -> Candidate {
         region: None,
         quirks: Quirks::of(vendor),
         timeouts: published::Timeouts::default(),
+        assurances: published::Assurances::default(),
         credentials: vec![credential.clone()],
     };
     let model = Model {

@@ -135,6 +135,7 @@ fn upstream() -> String {
         region: None,
         credentials: vec![Credential { id, weight: 1, sealed_secret }],
         timeouts: snapshot::Timeouts::default(),
+        assurances: snapshot::Assurances::default(),
         models: vec![Model::of_text("sim-small", "sim-small", 8_000, 1_000)],
     };
     let (entity, id) = (Entity::Upstream.name(), upstream.id.uuid());

@@ -4,7 +4,7 @@
 
 use shared::{
     ids::{OrganizationId, PersonId, PolicyId},
-    snapshot::{self, Tier},
+    snapshot::{self, Document, Tier},
 };
 use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
@@ -259,7 +259,8 @@ pub(super) async fn published(
             organization: row.organization,
             name: row.name,
             version: u32::try_from(row.version).unwrap_or(0),
-            tiers: tiers.ok()?,
+            document: Document::of_tiers(tiers.ok()?),
+            staged: None,
         })
     });
     Ok(read.collect())

@@ -1,7 +1,7 @@
 //! Policies as the application sees them, and through their pages and the API.
 
 use actix_web::http::{Method, StatusCode};
-use shared::snapshot::Target;
+use shared::snapshot::{Document, Target};
 use sqlx::PgPool;
 
 use super::*;
@@ -63,7 +63,8 @@ async fn each_change_is_a_version_and_going_back_is_one_too(root: PgPool) {
         organization: Some(work.organization),
         name: "auto".to_owned(),
         version: 3,
-        tiers: first,
+        document: Document::of_tiers(first),
+        staged: None,
     };
     assert_eq!(told, [expected]);
     assert!(published(&mut work, Some(&[PolicyId::generate()])).await.unwrap().is_empty());

@@ -2,7 +2,7 @@
 
 use shared::{
     ids::{CredentialId, OrganizationId, UpstreamId},
-    snapshot::{Credential, Timeouts, Upstream},
+    snapshot::{Assurances, Credential, Timeouts, Upstream},
 };
 use sqlx::PgConnection;
 use tracing::error;
@@ -66,6 +66,7 @@ fn upstream(row: Row) -> Option<Upstream> {
         region: row.region,
         credentials: credentials.map(credential).collect(),
         models: models.ok()?,
+        assurances: Assurances::default(),
         timeouts: timeouts(row.first_byte_seconds, row.idle_seconds, row.total_seconds),
     })
 }

@@ -65,6 +65,7 @@ impl Fixture {
             credentials: vec![published::Credential { id: credential, weight: 1, sealed_secret }],
             models: models.iter().map(|name| model(name)).collect(),
             timeouts: published::Timeouts::default(),
+            assurances: published::Assurances::default(),
         });
         self.upstreams.last_mut().unwrap()
     }

@@ -30,6 +30,7 @@ pub struct Upstream {
     pub quirks: Quirks,
     /// Where they are not this proxy's.
     pub timeouts: published::Timeouts,
+    pub assurances: published::Assurances,
     /// At least one.
     pub credentials: Vec<Arc<Credential>>,
 }
@@ -146,12 +147,28 @@ pub(super) fn open(
     }
 
     let published::Upstream {
-        id, organization, provider, dialect, base_url, region, timeouts, ..
+        id,
+        organization,
+        provider,
+        dialect,
+        base_url,
+        region,
+        timeouts,
+        assurances,
+        ..
     } = published;
     let quirks = Quirks::of(&provider);
-    let upstream =
-        Upstream { id, organization, provider, dialect, region, quirks, timeouts, credentials };
-    let upstream = Arc::new(upstream);
+    let upstream = Arc::new(Upstream {
+        id,
+        organization,
+        provider,
+        dialect,
+        region,
+        quirks,
+        timeouts,
+        assurances,
+        credentials,
+    });
     let mut models = Vec::with_capacity(published.models.len());
     for it in published.models {
         let name = it.name.clone();

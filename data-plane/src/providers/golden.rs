@@ -82,6 +82,7 @@ fn candidate(dialect: Dialect, vendor: &str, base: &str) -> Candidate {
         region: None,
         quirks: Quirks::of(vendor),
         timeouts: published::Timeouts::default(),
+        assurances: published::Assurances::default(),
         credentials: vec![credential.clone()],
     };
     let model = Model {

@@ -126,7 +126,7 @@ fn reach(
         return Ok(Reason::Asked);
     };
     led_to(snapshot, caller, policy)?;
-    for tier in &policy.tiers {
+    for tier in &policy.document.otherwise.tiers {
         let order = draw::order(&tier.targets, |it| it.weight, dice);
         for target in usable(caller, policy, order) {
             at(snapshot, caller.organization(), target)
@@ -210,12 +210,13 @@ pub fn led_to<'a>(
     caller: &Caller,
     policy: &'a Policy,
 ) -> Result<Vec<&'a Arc<Model>>, NoRoute> {
-    let targets = policy.tiers.iter().flat_map(|it| usable(caller, policy, &it.targets));
+    let targets =
+        policy.document.otherwise.tiers.iter().flat_map(|it| usable(caller, policy, &it.targets));
     let models: Vec<_> = targets.flat_map(|it| at(snapshot, caller.organization(), it)).collect();
     if !models.is_empty() {
         return Ok(models);
     }
-    let all = || policy.tiers.iter().flat_map(|it| &it.targets);
+    let all = || policy.document.otherwise.tiers.iter().flat_map(|it| &it.targets);
     if usable(caller, policy, all()).next().is_none() && !allows(&caller.key, &policy.name) {
         return Err(not_allowed(snapshot, caller, &policy.name));
     }

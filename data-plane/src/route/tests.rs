@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use shared::{
     ids::PolicyId,
     keys::{Brand, NewKey},
-    snapshot::{Disabled, Limits, Tenant, Tier},
+    snapshot::{Disabled, Document, Limits, Tenant, Tier},
 };
 
 use super::*;
@@ -35,10 +35,11 @@ fn fixture() -> Fixture {
         organization: None,
         name: "auto".into(),
         version: 3,
-        tiers: vec![
+        document: Document::of_tiers(vec![
             Tier { targets: vec![target("gpt-5-mini"), target("gone")] },
             Tier { targets: vec![target("claude")] },
-        ],
+        ]),
+        staged: None,
     });
     fixture
 }
@@ -112,7 +113,7 @@ proptest! {
         let target = |at: usize| Tier { targets: vec![target(&format!("m{at}"))] };
         let tiers: Vec<_> = (0..secrets.len()).map(target).collect();
         let (id, name) = (PolicyId::generate(), "auto".to_owned());
-        fixture.policies = vec![Policy { id, organization: None, name, version: 1, tiers }];
+        fixture.policies = vec![Policy { id, organization: None, name, version: 1, document: Document::of_tiers(tiers), staged: None }];
         let ask = Ask::parse(Form::Chat, Bytes::from(r#"{"model":"auto"}"#)).unwrap();
         let caller = Caller { key: Arc::new(key(&NewKey::generate(Brand::Live))) };
         let plan = route(&snapshot(&fixture), caller, ask, 0, &mut Loaded).unwrap();
@@ -181,10 +182,11 @@ fn a_policy_that_leads_nowhere_says_why() {
         organization: None,
         name: "auto".into(),
         version: 7,
-        tiers: vec![
+        document: Document::of_tiers(vec![
             Tier { targets: vec![target("gone"), target("mini"), target("big")] },
             Tier { targets: vec![far, target("own")] },
-        ],
+        ]),
+        staged: None,
     }];
     let ask = Ask::parse(Form::Chat, Bytes::from(r#"{"model":"auto"}"#)).unwrap();
     let caller = Caller { key: Arc::new(record) };

@@ -20,8 +20,8 @@ use shared::{
     keys::{Brand, NewKey},
     seal::MasterKey,
     snapshot::{
-        Budget, Credential, Dialect, Key, Limits, Model, Scope, Secret, Signer, Snapshot, Timeouts,
-        Upstream,
+        Assurances, Budget, Credential, Dialect, Key, Limits, Model, Scope, Secret, Signer,
+        Snapshot, Timeouts, Upstream,
     },
     wire::{Address, Patience, Wire},
 };
@@ -327,5 +327,6 @@ fn upstream(master: &MasterKey, provider: &str, at: SocketAddr) -> Upstream {
         credentials: vec![Credential { id: credential, weight: 1, sealed_secret }],
         models: vec![model("auto", "gpt-5"), model("same", "same")],
         timeouts: Timeouts::default(),
+        assurances: Assurances::default(),
     }
 }

@@ -28,7 +28,9 @@ pub use self::{
     },
     key::{Key, Limits, Revoked, RevokedBy, Secret, SecretHash},
     places::{PIECE, Places},
-    policy::{Policy, Target, Tier},
+    policy::{
+        Choice, Constraints, Document, Goal, Policy, Rule, Staged, StagedBy, Strategy, Target, Tier,
+    },
     prices::{BookPrices, DatedPrice, HeldBook, PriceBook, in_force},
     record::{Change, Entity, Record, RecordId},
     report::{OpenBreaker, OpenBreakers, Report},
@@ -39,7 +41,7 @@ pub use self::{
     },
     sum::SetSum,
     tenant::{Disabled, Project, Share, Split, Tenant},
-    upstream::{Capability, Credential, Dialect, Modality, Model, Timeouts, Upstream},
+    upstream::{Assurances, Capability, Credential, Dialect, Modality, Model, Timeouts, Upstream},
 };
 
 /// The Redis hash in which proxies say when keys were last used: seconds since 1970, by id.

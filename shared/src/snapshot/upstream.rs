@@ -25,6 +25,24 @@ pub struct Upstream {
     pub models: Vec<Model>,
     #[serde(default, skip_serializing_if = "Timeouts::are_the_proxys")]
     pub timeouts: Timeouts,
+    #[serde(default, skip_serializing_if = "Assurances::are_none")]
+    pub assurances: Assurances,
+}
+
+/// What its owner knows that the vendor does with what is sent there. What nobody said is not so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
+pub struct Assurances {
+    /// Nothing of a call is kept.
+    pub zero_retention: bool,
+    /// Nothing is learned from it.
+    pub no_training: bool,
+}
+
+impl Assurances {
+    pub fn are_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How long its answers may take, in seconds. What is not said is what each proxy was
@@ -120,6 +138,9 @@ pub struct Model {
     /// told and never taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<i64>,
+    /// How its weights were made smaller, such as `fp8`, where somebody wrote that down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<String>,
     /// What it costs. A model without a price is not served where a hard budget is to hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<PinnedPrice>,
@@ -148,6 +169,7 @@ impl Model {
             deprecated_on: None,
             successor: None,
             created: None,
+            quantization: None,
             price: None,
             planned: Vec::new(),
         }

@@ -151,6 +151,7 @@ impl ModelForm {
             successor: given(&self.successor),
             planned: Vec::new(),
             created: None,
+            quantization: None,
             price: None,
         });
         let (model, ()) = Problems::both(model, problems.check())?;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use shared::snapshot::{
-    Change, Digest, Entity, Form, Head, PIECE, RecordId, SCHEMA, SetSum, Signed, Signer, Verifier,
-    pack,
+    Change, Digest, Document, Entity, Form, Head, PIECE, RecordId, SCHEMA, SetSum, Signed, Signer,
+    Verifier, pack,
 };
 use uuid::Uuid;
 
@@ -197,9 +197,9 @@ fn a_bad_record_closes_those_whose_it_is() {
     let (organization, project) = (key.organization, key.project);
     let policy = shared::ids::PolicyId::generate();
     let own = format!(r#"{{"id":"{policy}","organization":"{organization}","#);
-    let good = format!(r#"{own}"name":"auto","version":1,"tiers":[]}}"#);
+    let good = format!(r#"{own}"name":"auto","version":1,"document":{{"otherwise":{{}}}}}}"#);
     let cut = format!("{own}\"na");
-    let odd = format!(r#"{own}"name":7,"version":1,"tiers":[]}}"#);
+    let odd = format!(r#"{own}"name":7,"version":1,"document":{{"otherwise":{{}}}}}}"#);
     let tenant = format!(r#"{{"organization":"{organization}","limits":{{}}}}"#);
     let budget = format!(r#"{{"scope":"?","organization":"{organization}"}}"#);
     let upstream = format!(r#"{{"base_url":7,"organization":"{organization}"}}"#);
@@ -309,7 +309,8 @@ fn an_image_with_a_bad_record_leaves_the_good_one_too() {
         organization: Some(organization),
         name: "auto".into(),
         version: 4,
-        tiers: vec![],
+        document: Document::default(),
+        staged: None,
     };
     let limits = Limits { concurrent: Some(7), ..Limits::default() };
     let tenant = Tenant { organization, limits, disabled: vec![], books: vec![] };
