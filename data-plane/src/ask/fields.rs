@@ -5,12 +5,15 @@ use std::ops::Range;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::{
-    Edit, Form, NotAnAsk, Places,
+    Edit, Form, NotAnAsk, Places, Wishes,
     members::{self, Member, Members},
 };
 
 /// Nobody has more places to try.
 const MOST_FALLBACKS: usize = 16;
+
+/// Additions of ours to the dialect: no upstream is told.
+const OURS: [&str; 2] = ["models", "provider"];
 
 /// As many answers as the dialect allows.
 const MOST_CHOICES: u32 = 128;
@@ -50,6 +53,7 @@ pub(super) struct Fields {
     pub service_tier: Option<String>,
     /// Whether numbers are to be told as Base64.
     pub is_base64: bool,
+    pub wishes: Wishes,
     pub places: Places,
 }
 
@@ -68,9 +72,11 @@ impl Fields {
                 }
                 seen.push(name);
                 fields.take(name, text, &member)?;
-                if name == "models" {
-                    let after = members.peek();
-                    fields.places.models = Some(with_comma(before.as_ref(), &member, after));
+                if OURS.contains(&name) {
+                    // Where nothing stays before it, the comma behind it goes too.
+                    let before_it = before.as_ref().filter(|_| !fields.places.is_empty);
+                    let cut = with_comma(before_it, &member, members.peek());
+                    fields.places.ours.push(cut);
                     before = Some(member);
                     continue;
                 }
@@ -101,6 +107,7 @@ impl Fields {
                 }
                 self.models = models;
             }
+            "provider" => self.wishes.read(text, member.value.start)?,
             "stream" => self.stream = read(value).ok_or_else(|| bad("true or false"))?,
             "stream_options" => {
                 self.include_usage = include_usage(text, member.value.start)
@@ -145,7 +152,7 @@ impl Fields {
 
 /// A member's name, if we read it in this form.
 fn known(form: Form, text: &str, member: &Member) -> Option<&'static str> {
-    const ALL: [&str; 2] = ["model", "models"];
+    const ALL: [&str; 3] = ["model", "models", "provider"];
     const WRITING: [&str; 6] =
         ["stream", "stream_options", "n", "max_tokens", "max_completion_tokens", "service_tier"];
     const COMPLETING: [&str; 2] = ["best_of", "prompt"];

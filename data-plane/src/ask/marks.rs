@@ -330,7 +330,7 @@ impl Unknown {
 
 /// What a list holds, each from where it begins, if it is one of objects. Anything else is at
 /// least one that is none.
-fn objects<'a>(text: &'a str, list: &Member) -> Box<dyn Iterator<Item = usize> + 'a> {
+pub(super) fn objects<'a>(text: &'a str, list: &Member) -> Box<dyn Iterator<Item = usize> + 'a> {
     match text.as_bytes().get(list.value.start) {
         Some(b'[') => Box::new(members::items(text, list.value.start).map(|it| it.start)),
         Some(b'n') => Box::new(std::iter::empty()),
@@ -368,14 +368,14 @@ fn is_object(text: &str, start: usize) -> bool {
 }
 
 /// The `type` of an object.
-fn kind(text: &str, start: usize) -> Option<&str> {
+pub(super) fn kind(text: &str, start: usize) -> Option<&str> {
     let mut all = Members::of(text, start).filter(|it| name(text, it) == "type");
     let only = all.next().filter(|_| all.next().is_none())?;
     text[only.value].strip_prefix('"')?.strip_suffix('"')
 }
 
 /// As it is spelled: what is spelled otherwise is not known.
-fn name<'a>(text: &'a str, member: &Member) -> &'a str {
+pub(super) fn name<'a>(text: &'a str, member: &Member) -> &'a str {
     text[member.key.clone()].trim_matches('"')
 }
 

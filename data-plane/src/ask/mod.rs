@@ -11,6 +11,8 @@ mod estimate;
 mod fields;
 mod marks;
 mod members;
+mod needs;
+mod wishes;
 
 use std::{
     borrow::Cow,
@@ -24,10 +26,14 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use shared::failure::{Classified, Kind, Problem};
 
-pub use self::marks::Marks;
 use self::{
     edit::{Edit, edited},
     fields::Fields,
+};
+pub use self::{
+    marks::Marks,
+    needs::Needs,
+    wishes::{Sort, Wishes},
 };
 
 /// The model that moderates where none was named.
@@ -56,6 +62,8 @@ impl Form {
 #[derive(Debug)]
 pub struct Ask {
     outline: Arc<Outline>,
+    /// What the caller wishes of who answers.
+    pub wishes: Wishes,
     /// How many tokens it will be, roughly.
     input: u64,
     places: Places,
@@ -103,8 +111,8 @@ struct Places {
     is_empty: bool,
     /// The model's name, with its quotes.
     model: Option<Range<usize>>,
-    /// `models` with its comma.
-    models: Option<Range<usize>>,
+    /// What is for us alone, each with its comma.
+    ours: Vec<Range<usize>>,
     stream_options: Option<Range<usize>>,
     output_caps: Vec<(Range<usize>, u64)>,
 }
@@ -139,7 +147,7 @@ impl Ask {
         }
         let fields = Fields::read(form, text, start)?;
         let Fields { model, models, stream, include_usage, output_cap, .. } = fields;
-        let Fields { choices, texts, service_tier, is_base64, places, .. } = fields;
+        let Fields { choices, texts, service_tier, is_base64, wishes, places, .. } = fields;
         let model = match (model, form) {
             (Some(model), _) => model,
             (None, Form::Moderations) => MODERATOR.to_owned(),
@@ -161,7 +169,29 @@ impl Ask {
             asked_at: now(),
         };
         let input = estimate::tokens(&body);
-        Ok(Self { outline: outline.into(), input, places, body })
+        Ok(Self { outline: outline.into(), wishes, input, places, body })
+    }
+
+    /// With what the head of the request says: `x-turnpike-policy`, and
+    /// `x-turnpike-max-cost-usd`.
+    pub fn headed(
+        mut self,
+        policy: Option<&str>,
+        most_cost: Option<&str>,
+    ) -> Result<Self, NotAnAsk> {
+        self.wishes.heads(policy, most_cost)?;
+        Ok(self)
+    }
+
+    /// What it surely asks for beyond an answer. Reads the body.
+    pub fn needs(&self) -> Needs {
+        Needs::of(self.form, self.text())
+    }
+
+    /// What the user said last, as far as a choice among models looks at it, and how many images
+    /// are in it.
+    pub fn turn(&self, needs: &Needs) -> (String, u32) {
+        needs.turn(self.text())
     }
 
     /// What of it is kept while its answer comes.
@@ -184,6 +214,11 @@ impl Ask {
     /// How many tokens a choice may have, by the caller's word and ours.
     pub fn cap(&self, most: Option<u64>) -> Option<u64> {
         [self.output_cap, most].into_iter().flatten().min()
+    }
+
+    /// How many tokens a text will be, roughly.
+    pub fn estimated(text: &str) -> u64 {
+        estimate::tokens(text.as_bytes())
     }
 
     /// How long all choices together will be, roughly.
@@ -223,7 +258,8 @@ impl Ask {
         self.ask_for_usage(sent, &mut edits, &mut added);
         self.keep_within_cap(sent, &mut edits, &mut added);
         self.name_the_model(sent, &added, &mut edits);
-        edits.extend(self.places.models.clone().map(|at| Edit { at, to: Cow::Borrowed("") }));
+        let ours = self.places.ours.iter().cloned();
+        edits.extend(ours.map(|at| Edit { at, to: Cow::Borrowed("") }));
         edited(&self.body, edits)
     }
 
@@ -300,6 +336,12 @@ pub enum NotAnAsk {
     Twice(&'static str),
     #[error("`{field}` has to be {what}.")]
     BadField { field: &'static str, what: &'static str },
+    #[error("`provider.{field}` has to be {what}.")]
+    BadWish { field: String, what: &'static str },
+    #[error("There is no `provider.{field}`. There is {}.", wishes::KNOWN)]
+    UnknownWish { field: String },
+    #[error("{header} has to be {what}.")]
+    BadHeader { header: &'static str, what: &'static str },
     #[error("`{0}` is not for callers to say: an admin decides where a call goes.")]
     Steers(&'static str),
 }
@@ -313,6 +355,8 @@ impl NotAnAsk {
             | Self::TooDeep
             | Self::BadText => None,
             Self::NoModel | Self::BadModel => Some("model"),
+            Self::BadWish { .. } | Self::UnknownWish { .. } => Some("provider"),
+            Self::BadHeader { header, .. } => Some(header),
             Self::Twice(field) | Self::BadField { field, .. } | Self::Steers(field) => Some(field),
         }
     }

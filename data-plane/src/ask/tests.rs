@@ -40,6 +40,9 @@ fn a_name_that_is_right_keeps_its_spelling() {
 fn our_own_addition_is_cut_out() {
     check(r#"{"model":"a","models":["b","c"],"x":1}"#, "a", r#"{"model":"a","x":1}"#);
     check(r#"{"models":["b"], "model":"a"}"#, "a", r#"{"model":"a"}"#);
+    check(r#"{"models":[],"provider":{}, "model":"a"}"#, "a", r#"{"model":"a"}"#);
+    check(r#"{"model":"a","provider":{"zdr":true},"models":[]}"#, "g", r#"{"model":"g"}"#);
+    check(r#"{"provider":null,"model":"a", "models":[], "x":1}"#, "a", r#"{"model":"a", "x":1}"#);
     check(r#"{"x":1 , "models":null, "model":"a" }"#, "g", r#"{"x":1, "model":"g" }"#);
     check(
         r#"{"model":"a","models":["b"],"stream":true}"#,
@@ -176,6 +179,8 @@ fn what_we_read_has_to_be_readable() {
         (r#"{"model":"a","n":0}"#, "n"),
         (r#"{"model":"a","n":129}"#, "n"),
         (r#"{"model":"a","models":"b"}"#, "models"),
+        (r#"{"model":"a","provider":"b"}"#, "provider"),
+        (r#"{"model":"a","provider":{"where":"b"}}"#, "provider"),
         (r#"{"model":"a","api_base":"https://evil.example"}"#, "api_base"),
         (r#"{"model":"a","extra_headers":{}}"#, "extra_headers"),
     ] {
