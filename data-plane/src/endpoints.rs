@@ -13,18 +13,20 @@ use crate::{ask::Form, nearest::nearest};
 pub enum Endpoint {
     Ask(Form),
     Quote,
+    Route,
     Models,
     Model,
     Unknown,
 }
 
 impl Endpoint {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Ask(Form::Chat),
         Self::Ask(Form::Completions),
         Self::Ask(Form::Embeddings),
         Self::Ask(Form::Moderations),
         Self::Quote,
+        Self::Route,
         Self::Models,
         Self::Model,
         Self::Unknown,
@@ -34,6 +36,7 @@ impl Endpoint {
         match self {
             Self::Ask(form) => form.scope().name(),
             Self::Quote => "quote",
+            Self::Route => "route",
             Self::Models => "models",
             Self::Model => "model",
             Self::Unknown => "unknown",
@@ -44,12 +47,13 @@ impl Endpoint {
 pub const MODELS: &str = "/v1/models";
 pub const MODEL: &str = "/v1/models/{name:.+}";
 
-const ALL: [(&str, &str); 6] = [
+const ALL: [(&str, &str); 7] = [
     ("POST", Form::Chat.path()),
     ("POST", Form::Completions.path()),
     ("POST", Form::Embeddings.path()),
     ("POST", Form::Moderations.path()),
     ("POST", Form::Chat.quote_path()),
+    ("POST", Form::Chat.route_path()),
     ("GET", MODELS),
 ];
 
@@ -72,6 +76,16 @@ impl Form {
             Self::Completions => "/v1/quote/completions",
             Self::Embeddings => "/v1/quote/embeddings",
             Self::Moderations => "/v1/quote/moderations",
+        }
+    }
+
+    /// Where it is asked who would answer such a call, and why.
+    pub const fn route_path(self) -> &'static str {
+        match self {
+            Self::Chat => "/v1/route",
+            Self::Completions => "/v1/route/completions",
+            Self::Embeddings => "/v1/route/embeddings",
+            Self::Moderations => "/v1/route/moderations",
         }
     }
 

@@ -13,6 +13,7 @@ use std::{
     time::SystemTime,
 };
 
+use bytes::Bytes;
 use shared::snapshot::{Key, Limits as KeyLimits, Scope};
 
 use crate::{
@@ -32,7 +33,7 @@ use crate::{
     receive::{Limits, NotReceived, Sending, receive},
     refusals::Refusals,
     refused::{Pages, Refused},
-    route::{Plan, route},
+    route::{Plan, Sight, route},
 };
 
 /// What every request needs, shared by all workers.
@@ -65,10 +66,10 @@ pub async fn ask(
     let seat = gateway.room.seat(caller.organization())?;
     let memory = gateway.room.memory(caller.organization());
     let body = gateway.calling.unless_leaving(receive(&gateway.limits, memory, sending)).await;
-    let ask = Ask::parse(form, body.unwrap_or(Err(NotReceived::Leaving))?)?;
+    let ask = parsed(form, body.unwrap_or(Err(NotReceived::Leaving))?, knock)?;
     story.asks(&ask.model);
     let mut plan = gateway.route(caller, ask)?;
-    story.routed(plan.reason.name(), plan.reason.policy());
+    story.routed(&plan.decision);
     gateway.admit(&mut plan, seat, story).await?;
     story.intends(plan.candidates.first())?;
     let tab = story.tab_mut().ok_or(NotLetIn::NotReady)?;
@@ -90,7 +91,7 @@ pub async fn quote(
     let caller = gateway.authenticate(knock, form.scope())?;
     let _seat = gateway.room.seat(caller.organization())?;
     let memory = gateway.room.memory(caller.organization());
-    let ask = Ask::parse(form, receive(&gateway.limits, memory, sending).await?)?;
+    let ask = parsed(form, receive(&gateway.limits, memory, sending).await?, knock)?;
     let (organization, bearings) = (caller.organization(), gateway.bearings(&caller));
     let (of_organization, of_project) = gateway.limits(&caller.key);
     let asked = asked(&caller.key, (&of_organization, &of_project), 0);
@@ -98,6 +99,32 @@ pub async fn quote(
     let Plan { ask, candidates, .. } = gateway.route(caller, ask)?;
     let borne = (organization, bearings);
     Ok(Answer::Json(budgets::quote(&gateway.meter, &ask, candidates, borne).await))
+}
+
+/// How the same call would be routed. It is made to nobody.
+pub async fn decide(
+    gateway: &Gateway,
+    knock: Knock<'_>,
+    form: Form,
+    sending: Sending<'_>,
+) -> Result<Answer, Refused> {
+    let caller = gateway.authenticate(knock, form.scope())?;
+    let _seat = gateway.room.seat(caller.organization())?;
+    let memory = gateway.room.memory(caller.organization());
+    let ask = parsed(form, receive(&gateway.limits, memory, sending).await?, knock)?;
+    let (of_organization, of_project) = gateway.limits(&caller.key);
+    let asked = asked(&caller.key, (&of_organization, &of_project), 0);
+    let _permit = budgets::admit_question(&gateway.meter, asked).await?;
+    let plan = gateway.route(caller, ask)?;
+    let mut told = plan.decision.told();
+    told["object"] = "route".into();
+    Ok(Answer::Json(serde_json::to_vec(&told).unwrap_or_default()))
+}
+
+/// The body, and what the head says of who is to answer.
+fn parsed(form: Form, body: Bytes, knock: Knock<'_>) -> Result<Ask, Refused> {
+    let (policy, most_cost) = ("x-turnpike-policy", "x-turnpike-max-cost-usd");
+    Ok(Ask::parse(form, body)?.headed(said(knock, policy), said(knock, most_cost))?)
 }
 
 /// What the limits of a key are asked, and of whose it is.
@@ -173,7 +200,10 @@ impl Gateway {
 
     fn route(&self, caller: Caller, ask: Ask) -> Result<Plan, Refused> {
         let (now_ms, mut dice) = (self.meter.clock().now_ms(), fastrand::Rng::new());
-        self.with_snapshot(|it| Ok(route(it, caller, ask, now_ms, &mut dice)?))
+        self.with_snapshot(|snapshot| {
+            let sight = Sight { snapshot, live: &self.calling.live, now_ms };
+            Ok(route(sight, caller, ask, &mut dice)?)
+        })
     }
 
     /// Those of the organization and the project that a key belongs to.

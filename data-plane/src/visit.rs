@@ -151,8 +151,7 @@ impl Visit {
         response.insert_header(("x-turnpike-attempts", served.attempts.len()));
         response.insert_header(("x-turnpike-reason", served.reason.name()));
         if let Some(policy) = served.reason.policy() {
-            let version = format!("{}@{}", policy.name, policy.version);
-            tell(response, "x-turnpike-policy", &version);
+            tell(response, "x-turnpike-policy", &policy.named());
         }
         response.insert_header(("server-timing", self.timing(served)));
     }

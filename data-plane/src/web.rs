@@ -29,6 +29,8 @@ pub fn routes(config: &mut ServiceConfig) {
         config.service(endpoint(form.path(), web::post().to(ask)));
         let quote = move |request, payload, gateway| quote(form, request, payload, gateway);
         config.service(endpoint(form.quote_path(), web::post().to(quote)));
+        let decide = move |request, payload, gateway| decide(form, request, payload, gateway);
+        config.service(endpoint(form.route_path(), web::post().to(decide)));
     }
     config
         .service(endpoint(endpoints::MODELS, web::get().to(models)))
@@ -69,11 +71,26 @@ async fn quote(
     let sending = Sending { headers: request.headers(), payload: &mut payload };
     let work = pipeline::quote(&gateway, knock(&request), form, sending);
     let outcome = contained(visit.id, work).await;
-    let response = visit.answer(outcome);
-    if response.status().is_success() {
-        return response;
-    }
-    response.map_body(|_, answer| Unread { answer, payload }.boxed())
+    told(visit.answer(outcome), payload)
+}
+
+async fn decide(
+    form: Form,
+    request: HttpRequest,
+    payload: Payload,
+    gateway: Data<Gateway>,
+) -> HttpResponse {
+    let visit = Visit::begin(&gateway, &request, Endpoint::Route);
+    let mut payload = payload.into_inner();
+    let sending = Sending { headers: request.headers(), payload: &mut payload };
+    let work = pipeline::decide(&gateway, knock(&request), form, sending);
+    let outcome = contained(visit.id, work).await;
+    told(visit.answer(outcome), payload)
+}
+
+/// An answer to a question about a call. What of the body was not read stays so.
+fn told(response: HttpResponse, payload: dev::Payload) -> HttpResponse {
+    if response.status().is_success() { response } else { unread(response, payload) }
 }
 
 async fn models(request: HttpRequest, payload: Payload, gateway: Data<Gateway>) -> HttpResponse {

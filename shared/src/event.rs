@@ -51,6 +51,9 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub reason: Option<Word>,
+    /// How that was decided, where there was something to decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Box<Decision>>,
     /// Who answered, or was the last to be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served: Option<Server>,
@@ -150,6 +153,61 @@ fn is_nothing(money: &Money) -> bool {
 pub struct PolicyVersion {
     pub name: String,
     pub version: u32,
+}
+
+/// How a call was routed: 2 KB at most, and no word of its prompt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Decision {
+    /// How a policy chose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub strategy: Option<Word>,
+    /// The policy's rule that held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// What the prompt was taken for, like `code`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub task: Option<Word>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub language: Option<Word>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complexity_percent: Option<u16>,
+    /// Which router judged it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router: Option<String>,
+    /// In a sentence.
+    #[serde(default)]
+    pub reason: String,
+    /// In the order in which they were to be asked, then those that were not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<Weighed>,
+    /// How many more there were.
+    #[serde(default)]
+    pub left_out: u32,
+}
+
+/// A place that was considered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Weighed {
+    pub model: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Why it could not answer, like `tools`; nothing of one that could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub why: Option<Word>,
+    /// How good its answer was expected to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality_per_mille: Option<u16>,
+    /// What it was expected to cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i64>)]
+    pub cost: Option<Money>,
+    /// How long it was expected to take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<u32>,
 }
 
 /// A model at the place that served it.
@@ -327,6 +385,7 @@ mod tests {
                 asked,
                 policy: version.map(|version| PolicyVersion { name: policy_name, version }),
                 reason,
+                decision: None,
                 served,
                 attempts,
                 outcome,

@@ -183,6 +183,7 @@ fn call(
         asked: name.clone(),
         policy: None,
         reason: Some("asked".into()),
+        decision: None,
         served: Some(Server {
             model: name.clone(),
             upstream_model: it.model.upstream_name.clone(),

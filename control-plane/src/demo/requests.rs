@@ -48,6 +48,7 @@ pub fn of(
                 asked: if is_routed { "auto" } else { model }.to_owned(),
                 policy: is_routed.then(|| PolicyVersion { name: "auto".to_owned(), version: 3 }),
                 reason: Some(if is_routed { "policy" } else { "asked" }.into()),
+                decision: None,
                 served: Some(Server {
                     model: model.to_owned(),
                     upstream_model: upstream_model.to_owned(),

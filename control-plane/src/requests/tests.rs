@@ -32,6 +32,7 @@ pub fn event(organization: OrganizationId, project: ProjectId, key: ApiKeyId) ->
         asked: model.clone(),
         policy: None,
         reason: Some("asked".into()),
+        decision: None,
         served: Some(Server {
             model: model.clone(),
             upstream_model: "gpt-5-2025".into(),

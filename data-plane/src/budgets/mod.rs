@@ -36,5 +36,5 @@ pub use self::{
     quote::quote,
     refusal::{BudgetExceeded, NotCounted, NotPriced, headers},
     tab::{Delivered, NotCovered, Tab},
-    weight::{Weight, thinks_beside_its_cap},
+    weight::{Weight, not_priced, thinks_beside_its_cap},
 };

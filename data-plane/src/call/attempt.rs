@@ -130,6 +130,7 @@ impl Hearing {
         let Self { calling, asked, candidate, .. } = &self;
         let own = candidate.model.upstream.timeouts;
         let (timeouts, now) = (calling.timeouts.at(own), Instant::now());
+        let mut flight = calling.live.flow(&candidate.model, now).sends(now);
         // An upstream that says how long it takes may take longer than others, or less.
         let end = own.total_seconds.map_or(self.end, |_| now + timeouts.total);
         let first_byte = end.min(now + timeouts.first_byte);
@@ -151,7 +152,8 @@ impl Hearing {
             let mut body = Paced::new(body, timer, pace);
             let mut reader = provider.reader(asked);
             let first = first_output(&mut body, reader.as_mut()).await?;
-            let watch = Watch::new(calling, candidate.credential.id);
+            flight.begins(Instant::now());
+            let watch = Watch::new(calling, candidate.credential.id).of(flight);
             let can_write = u64::from(candidate.model.max_output_tokens) * u64::from(asked.choices);
             let relay = Relay::new(first, body, reader, watch)
                 .within(self.most_output())
@@ -165,6 +167,7 @@ impl Hearing {
         }
         let body = whole(body, timer, pace, longest_answer(asked.form), &mut memory).await?;
         let Whole { body, usage, service_tier } = provider.answer(asked, body)?;
+        flight.ends(usage.map_or(0, |it| it.total_output()), Instant::now());
         Ok(Ended::Answered(Reply::Whole {
             status: head.status,
             retry_after: None,

@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-use super::Fate;
+use super::{Fate, LiveMetrics};
 
 #[derive(Clone, Debug)]
 pub struct CallMetrics {
@@ -12,6 +12,7 @@ pub struct CallMetrics {
     pub(super) retries_denied: IntCounter,
     pub(super) breakers_open: IntGauge,
     pub(super) breaker_openings: IntCounter,
+    pub(super) live: LiveMetrics,
 }
 
 impl CallMetrics {
@@ -31,6 +32,7 @@ impl CallMetrics {
             IntGauge::new("turnpike_breakers_open", "Sites left alone because they failed.")?;
         registry.register(Box::new(breakers_open.clone()))?;
         Ok(Self {
+            live: LiveMetrics::new(registry)?,
             attempts: resolved,
             retries: counter("turnpike_retries_total", "Calls sent once more to a site.")?,
             retries_denied: counter(

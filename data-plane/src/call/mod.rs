@@ -11,6 +11,7 @@ mod attempt;
 mod breaker;
 mod failure;
 mod fate;
+mod live;
 mod metrics;
 mod paced;
 mod relay;
@@ -41,6 +42,7 @@ pub use self::{
     breaker::{Breakers, Standing, State},
     failure::{CallFailed, UpstreamFailure},
     fate::Fate,
+    live::{Flight, Live, LiveMetrics, Pulse},
     metrics::CallMetrics,
     paced::{Pace, Paced, Piece},
     relay::Relay,
@@ -70,6 +72,8 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 pub struct Calling {
     pub timeouts: Timeouts,
     pub breakers: Breakers,
+    /// How models at upstreams have done lately.
+    pub live: Live,
     retries: Retries,
     metrics: CallMetrics,
     leaving: Leaving,
@@ -82,6 +86,7 @@ impl Calling {
         Self {
             timeouts,
             breakers: Breakers::new(breaker_calls, open, openings),
+            live: Live::new(&metrics.live),
             retries: Retries::new(Instant::now()),
             metrics: metrics.clone(),
             leaving: Leaving::default(),
@@ -172,7 +177,8 @@ pub async fn call(
     plan: Plan,
     tab: &mut Tab,
 ) -> Result<Open, CallFailed> {
-    let Plan { caller, ask, candidates, reason } = plan;
+    let Plan { caller, ask, candidates, decision } = plan;
+    let reason = decision.reason.clone();
     let (asked, ask) = (ask.model.clone(), Arc::new(ask));
     let now = Instant::now();
     calling.retries.note_call(now);
@@ -212,21 +218,40 @@ impl From<Refusal> for Reply {
 pub struct Watch {
     calling: Arc<Calling>,
     site: CredentialId,
+    /// The call's own, where its model is watched.
+    flight: Option<Flight>,
 }
 
 impl Watch {
     pub fn new(calling: &Arc<Calling>, site: CredentialId) -> Self {
-        Self { calling: calling.clone(), site }
+        Self { calling: calling.clone(), site, flight: None }
+    }
+
+    /// Tells of the model, too.
+    pub fn of(mut self, flight: Flight) -> Self {
+        self.flight = Some(flight);
+        self
     }
 
     fn is_leaving(&self) -> bool {
         self.calling.is_leaving()
     }
 
+    /// All of the answer is here, of so many tokens.
+    fn ended(&mut self, tokens: u64) {
+        if let Some(flight) = self.flight.take() {
+            flight.ends(tokens, Instant::now());
+        }
+    }
+
     /// The answer had begun, which spoke for the site; that it broke speaks against it.
     fn broke(&self, failure: &UpstreamFailure) {
         let verdict = Fate::of_failure(failure, None).verdict();
-        self.calling.breakers.note(self.site, verdict, Instant::now());
+        let now = Instant::now();
+        self.calling.breakers.note(self.site, verdict, now);
+        if let Some(flight) = self.flight.as_ref().filter(|_| verdict == breaker::Verdict::Bad) {
+            flight.fails(now);
+        }
     }
 }
 

@@ -173,6 +173,9 @@ where
         self.is_over = true;
         self.is_left = failure.is_our_impatience();
         if self.reader.is_complete() {
+            let said = self.reader.usage().map(|it| it.total_output());
+            let tokens = said.unwrap_or_else(|| self.reader.delivered().at_least);
+            self.watch.ended(tokens);
             return Poll::Ready(None);
         }
         self.watch.broke(&failure);

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     Attempt, Fate,
     attempt::{Asked, Ended, Sending},
+    breaker::Verdict,
     retries::pause,
 };
 use crate::{
@@ -102,7 +103,12 @@ impl<'a> Trying<'a> {
                 let fate = ended.fate(status);
                 // A probe that was never sent has not probed, nor one that we broke off.
                 if fate != Fate::Unsaid && !is_ours(&ended) {
-                    pass.judge(fate.verdict(), Instant::now());
+                    let now = Instant::now();
+                    pass.judge(fate.verdict(), now);
+                    if fate.verdict() != Verdict::Alive {
+                        let flow = calling.live.flow(&candidate.model, now);
+                        flow.judged(fate.verdict() == Verdict::Good, now);
+                    }
                 }
                 (ended, fate)
             }

@@ -42,6 +42,12 @@ impl Owned {
             .filter_map(move |(name, all)| Some((name.as_str(), all.iter().find(|it| wants(it))?)))
     }
 
+    /// Every place of every model, by name.
+    pub fn places(&self) -> impl Iterator<Item = (&str, &Arc<Model>)> {
+        let all = self.models.iter();
+        all.flat_map(|(name, all)| all.iter().map(move |it| (name.as_str(), it)))
+    }
+
     pub fn policy(&self, name: &str) -> Option<&Arc<Policy>> {
         self.policies.get(name)
     }

@@ -245,6 +245,19 @@ impl Snapshot {
         models.into_values()
     }
 
+    /// Every place that serves a model to `organization`: its own, then the platform's.
+    pub fn places(&self, organization: OrganizationId) -> impl Iterator<Item = &Arc<Model>> {
+        let tenant = self.tenants.get(&organization);
+        let owned = self.owned.get(&organization);
+        let is_there = move |name: &str, it: &Model| {
+            let is_wanted = tenant.is_none_or(|tenant| tenant.wants(it));
+            is_wanted && !owned.is_some_and(|owned| owned.is_shut(name))
+        };
+        let platforms = self.platform.places().filter(move |(name, it)| is_there(name, it));
+        let own = owned.into_iter().flat_map(|it| it.places());
+        own.chain(platforms).map(|(_, it)| it)
+    }
+
     /// How many records we hold, and secrets that open something.
     pub fn size(&self) -> (usize, usize) {
         (self.held.len(), self.keys.len())

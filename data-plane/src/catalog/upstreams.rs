@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
+use routing_engine::Standing;
 use shared::{
     ids::{CredentialId, OrganizationId, UpstreamId},
     money::PinnedPrice,
     seal::CannotOpen,
-    snapshot::{self as published, Dialect},
+    snapshot::{self as published, Capability, Dialect, Modality},
     vendors::Quirks,
 };
 use url::Url;
@@ -62,7 +63,33 @@ pub struct Model {
     /// What it costs whom no book says otherwise of.
     pub prices: Prices,
     pub addresses: Addresses,
+    /// What is expected of its answers, by what they are asked for.
+    pub standing: Standing,
     pub upstream: Arc<Upstream>,
+}
+
+impl Model {
+    pub fn can(&self, what: Capability) -> bool {
+        self.capabilities.contains(&what)
+    }
+
+    pub fn reads(&self, what: Modality) -> bool {
+        self.input.contains(&what)
+    }
+
+    /// Whether somebody wrote down what it can do. One of which nothing is said but that it
+    /// streams may be able to do anything.
+    pub fn is_described(&self) -> bool {
+        let is_telling = |it: &Capability| *it != Capability::Streaming;
+        self.capabilities.iter().any(is_telling)
+            || self.input.iter().any(|it| *it != Modality::Text)
+    }
+
+    /// Whether it surely does not write, but does something else.
+    pub fn only_reads(&self) -> bool {
+        let reads = self.can(Capability::Embeddings) || self.can(Capability::Moderation);
+        reads && self.max_output_tokens == 0
+    }
 }
 
 impl std::ops::Deref for Model {
@@ -202,8 +229,21 @@ fn model(
     fits_a_header(&published.upstream_name)?;
     let addresses = upstream.speaks().addresses(base_url, &published.upstream_name);
     let addresses = addresses.map_err(|_| Unusable::BadAddress)?;
+    let standing = standing(&published);
     let prices = Prices::of(published.price.take(), std::mem::take(&mut published.planned));
-    Ok(Model { published, prices, addresses, upstream: upstream.clone() })
+    Ok(Model { published, prices, addresses, standing, upstream: upstream.clone() })
+}
+
+/// Worked out here, once, and not for each call. What is known goes by the name that callers use,
+/// or else by the vendor's.
+fn standing(published: &published::Model) -> Standing {
+    let router = routing_engine::router();
+    let price = published.price.as_ref().map(|it| it.price.standard().rates.output.picos());
+    // A pico-dollar for one is a millionth of a dollar for a million.
+    let price = price.and_then(|it| u64::try_from(it).ok());
+    let is_known = router.prior().known(&published.name).is_some();
+    let name = if is_known { &published.name } else { &published.upstream_name };
+    router.standing(name, price)
 }
 
 /// Answers name the provider and the model in headers.

@@ -8,7 +8,6 @@ use shared::{
     failure::Code,
     ids::{ApiKeyId, RequestId},
     money::Money,
-    snapshot::Policy,
     usage::Usage,
 };
 use time::OffsetDateTime;
@@ -23,6 +22,7 @@ use crate::{
     journal::NotWritten,
     limits::LimitStanding,
     metrics,
+    route::Decision,
 };
 
 /// As much of a model's name as is kept.
@@ -39,6 +39,7 @@ pub struct Story {
     started_at: OffsetDateTime,
     has_ended: bool,
     event: Option<Told>,
+    decision: Option<Arc<Decision>>,
     tab: Option<Tab>,
     admitted: Option<Admitted>,
 }
@@ -53,6 +54,7 @@ impl Story {
             started_at: OffsetDateTime::now_utc(),
             has_ended: false,
             event: None,
+            decision: None,
             tab: None,
             admitted: None,
         }
@@ -74,6 +76,7 @@ impl Story {
             asked: String::new(),
             policy: None,
             reason: None,
+            decision: None,
             served: None,
             attempts: Vec::new(),
             outcome: Outcome::Gone,
@@ -123,12 +126,20 @@ impl Story {
     }
 
     /// Why the call goes where it goes.
-    pub fn routed(&mut self, reason: &'static str, policy: Option<&Policy>) {
+    pub fn routed(&mut self, decision: &Arc<Decision>) {
         if let Some(event) = &mut self.event {
-            event.reason = Some(Word::Borrowed(reason));
-            event.policy =
-                policy.map(|it| PolicyVersion { name: it.name.clone(), version: it.version });
+            let reason = &decision.reason;
+            event.reason = Some(Word::Borrowed(reason.name()));
+            event.policy = reason
+                .policy()
+                .map(|it| PolicyVersion { name: it.policy.name.clone(), version: it.version });
+            event.decision = decision.kept().map(Box::new);
         }
+        self.decision = Some(decision.clone());
+    }
+
+    pub fn decision(&self) -> Option<&Decision> {
+        self.decision.as_deref()
     }
 
     /// Who was asked, one after the other; the last one is who answers, if anybody does.

@@ -19,7 +19,7 @@ use crate::{
         Candidate,
         tests::{Fixture, key, snapshot},
     },
-    route::Reason,
+    route::{Decision, Reason},
 };
 
 fn caller() -> Caller {
@@ -62,7 +62,13 @@ fn a_call_is_told_once_with_all_that_is_known() {
         story.client(Some("OpenAI/Python 2.8.0"), Some("team=search"));
         story.asks("gpt-5\u{7}");
         story.streams();
-        story.routed("asked", None);
+        story.routed(&Arc::new(Decision {
+            asked: "gpt-5".into(),
+            reason: Reason::Asked,
+            task: None,
+            judged: None,
+            considered: Vec::new(),
+        }));
         let refused = attempt(&candidate, Fate::RateLimited, StatusCode::TOO_MANY_REQUESTS);
         let answered = attempt(&candidate, Fate::Answered, StatusCode::OK);
         story.tried(&served(vec![refused, answered]));

@@ -89,6 +89,7 @@ fn candidate(dialect: Dialect, vendor: &str, base: &str) -> Candidate {
         prices: Prices::default(),
         published: published::Model::of_text("auto", "model-1", 200_000, 64_000),
         addresses: provider(dialect).addresses(base, "model-1").unwrap(),
+        standing: routing_engine::router().standing("auto", None),
         upstream: Arc::new(upstream),
     };
     Candidate::new(Arc::new(model), credential, None)

@@ -16,7 +16,11 @@ impl Dice for fastrand::Rng {
 /// the weights says, and so on among those that are left. What has no weight comes last,
 /// as it stands.
 pub fn order<'a, T>(items: &'a [T], weight: impl Fn(&T) -> u16, dice: &mut dyn Dice) -> Vec<&'a T> {
-    let mut left: Vec<&T> = items.iter().collect();
+    drawn(items.iter().collect(), |it: &&T| weight(it), dice)
+}
+
+/// The same of what is given away.
+pub fn drawn<T>(mut left: Vec<T>, weight: impl Fn(&T) -> u16, dice: &mut dyn Dice) -> Vec<T> {
     let mut order = Vec::with_capacity(left.len());
     while left.len() > 1 {
         let total: u64 = left.iter().map(|it| u64::from(weight(it))).sum();

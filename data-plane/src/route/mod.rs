@@ -1,35 +1,54 @@
 //! Where a call goes: everything that may answer it, in the order to be tried.
 //!
-//! Always holds: no candidate is one that the caller may not use, whichever name led to
-//! it; a policy leads to models and never to another policy, so that none goes in circles.
+//! Always holds: no candidate is one that the caller may not use, that cannot do what the call
+//! asks for, or that a policy or the caller excludes, whichever name led to it; a policy leads to
+//! models and never to another policy, so that none goes in circles.
 
+mod decision;
 mod draw;
+mod eligible;
+mod names;
+mod no_route;
+mod staged;
+mod strategy;
 
-use std::sync::Arc;
+use std::{cell::OnceCell, sync::Arc};
 
-use serde::Serialize;
-use serde_json::{Value, json};
+use routing_engine::{Judged, Task, Turn};
 use shared::{
-    failure::{Classified, Code, Kind, Problem, code},
-    ids::{ApiKeyId, OrganizationId},
-    snapshot::{Policy, Target},
+    ids::OrganizationId,
+    money::PinnedPrice,
+    snapshot::{Choice, Constraints, Document, Policy, Rule, Strategy, Target},
+    usage::Usage,
 };
+use tokio::time::Instant;
 
-pub use self::draw::Dice;
+pub use self::{
+    decision::{Considered, Decision, Led, Reason, What},
+    draw::Dice,
+    eligible::Why,
+    no_route::{Excluded, NoRoute},
+    strategy::By,
+};
+use self::{
+    eligible::{Call, Term},
+    names::Name,
+    no_route::{MOST_ALTERNATIVES, shown},
+    strategy::Known,
+};
 use crate::{
-    ask::Ask,
+    ask::{Ask, Marks, Sort},
     authenticate::Caller,
+    budgets::{Weight, not_priced},
+    call::{Live, Pulse},
     catalog::{Candidate, Model, Snapshot, allows},
     nearest::{likest, nearest},
 };
 
-/// So many models are named that might do instead.
-const MOST_ALTERNATIVES: usize = 5;
-/// So many candidates are told of in words.
-const MOST_TOLD: usize = 5;
-
 /// A call is tried at so many places at most.
 const MOST_CANDIDATES: usize = 16;
+/// So many that may not answer are remembered.
+const MOST_EXCLUDED: usize = 32;
 
 /// A call and the places that may answer it.
 #[derive(Debug)]
@@ -38,58 +57,473 @@ pub struct Plan {
     pub ask: Ask,
     /// At least one.
     pub candidates: Vec<Candidate>,
-    pub reason: Reason,
+    pub decision: Arc<Decision>,
 }
 
-/// Why the first candidate is the first.
-#[derive(Clone, Debug)]
-pub enum Reason {
-    /// It serves the model that was asked for.
-    Asked,
-    /// The name that was asked for is a policy's.
-    Policy(Arc<Policy>),
+/// What there is to choose from, and how it does. Prices are those of that moment.
+#[derive(Clone, Copy)]
+pub struct Sight<'a> {
+    pub snapshot: &'a Snapshot,
+    pub live: &'a Live,
+    pub now_ms: i64,
 }
 
-impl Reason {
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Asked => "asked",
-            Self::Policy(_) => "policy",
-        }
-    }
-
-    pub fn policy(&self) -> Option<&Policy> {
-        match self {
-            Self::Asked => None,
-            Self::Policy(policy) => Some(policy),
-        }
-    }
-}
-
-/// Prices are those of that moment.
 pub fn route(
-    snapshot: &Snapshot,
+    sight: Sight<'_>,
     caller: Caller,
     ask: Ask,
-    now_ms: i64,
     dice: &mut dyn Dice,
 ) -> Result<Plan, NoRoute> {
-    let mut candidates = Vec::new();
-    let first = reach(snapshot, &caller, &ask.model, dice, &mut candidates);
-    for name in &ask.fallbacks {
-        // What cannot be had is passed over: it is a fallback.
-        let _ = reach(snapshot, &caller, name, dice, &mut candidates);
-    }
-    let reason = match first {
-        Ok(reason) => reason,
-        Err(why) if candidates.is_empty() => return Err(why),
-        Err(_) => Reason::Asked,
+    let (candidates, decision) = {
+        let mut routing = Routing::begin(sight, &caller, &ask, dice)?;
+        let first = routing.reach(&ask.model);
+        for name in &ask.fallbacks {
+            // What cannot be had is passed over: it is a fallback.
+            let _ = routing.reach(name);
+        }
+        routing.ends(first)?
     };
-    keep_the_first(&mut candidates);
-    for it in &mut candidates {
-        it.price = snapshot.price(caller.organization(), &it.model, now_ms).cloned();
+    Ok(Plan { caller, ask, candidates, decision: Arc::new(decision) })
+}
+
+/// A call on its way to a plan.
+struct Routing<'a> {
+    sight: Sight<'a>,
+    caller: &'a Caller,
+    ask: &'a Ask,
+    call: Call<'a>,
+    dice: &'a mut dyn Dice,
+    now: Instant,
+    marks: OnceCell<Marks>,
+    /// What the prompt is like, if somebody had to know.
+    turn: OnceCell<Judging>,
+    /// What the call is for, where its name says so.
+    task: Option<Task>,
+    /// The policy that the caller wishes to lead there as well.
+    also: Option<&'a Choice>,
+    candidates: Vec<Candidate>,
+    /// Those that may answer, in the order of the candidates,
+    chosen: Vec<Considered>,
+    /// and those that may not.
+    excluded: Vec<Considered>,
+}
+
+/// The user's last turn, judged.
+struct Judging {
+    judged: Judged,
+    /// How many tokens it will be, roughly.
+    tokens: u64,
+}
+
+/// Where a name leads, before anybody asks who may answer.
+struct Lead<'a> {
+    reason: Reason,
+    strategy: Strategy,
+    by: Option<By>,
+    constraints: Option<&'a Constraints>,
+    tiers: Vec<Vec<Aim<'a>>>,
+}
+
+/// A target, and where it is served.
+struct Aim<'a> {
+    weight: u16,
+    places: Vec<&'a Arc<Model>>,
+}
+
+/// A place that may answer.
+struct Place<'a> {
+    model: &'a Arc<Model>,
+    price: Option<&'a Arc<PinnedPrice>>,
+    known: Known,
+    score: Option<f64>,
+}
+
+impl<'a> Routing<'a> {
+    fn begin(
+        sight: Sight<'a>,
+        caller: &'a Caller,
+        ask: &'a Ask,
+        dice: &'a mut dyn Dice,
+    ) -> Result<Self, NoRoute> {
+        let mut routing = Self {
+            sight,
+            caller,
+            ask,
+            call: Call::of(ask),
+            dice,
+            now: Instant::now(),
+            marks: OnceCell::new(),
+            turn: OnceCell::new(),
+            task: None,
+            also: None,
+            candidates: Vec::new(),
+            chosen: Vec::new(),
+            excluded: Vec::new(),
+        };
+        if let Some(name) = &ask.wishes.policy {
+            let policy = sight.snapshot.policy(caller.organization(), name);
+            let policy = policy.ok_or_else(|| NoRoute::NoPolicy { name: shown(name) })?;
+            let (_, document) = staged::version(policy, caller.key.id, routing.dice);
+            let (_, choice) = routing.choice(document);
+            routing.also = Some(choice);
+        }
+        Ok(routing)
     }
-    Ok(Plan { caller, ask, candidates, reason })
+
+    /// Takes on everything that may answer calls for `name`, and says why.
+    fn reach(&mut self, name: &'a str) -> Result<Reason, NoRoute> {
+        let (snapshot, organization) = (self.sight.snapshot, self.caller.organization());
+        let is_policy = |it: &str| snapshot.policy(organization, it).is_some();
+        let is_known = |it: &str| {
+            is_policy(it)
+                || snapshot.serving(organization, it).next().is_some()
+                || snapshot.is_shut(organization, it)
+                || snapshot.is_disabled(organization, it)
+        };
+        let name = names::read(name, is_known, is_policy);
+        if name.task.is_some() {
+            self.task = name.task;
+        }
+        let lead = match snapshot.policy(organization, name.base) {
+            None => self.of_model(&name)?,
+            Some(policy) => self.of_policy(policy, &name)?,
+        };
+        let Lead { reason, strategy, by, constraints, tiers } = lead;
+        let before = self.chosen.len();
+        for tier in tiers {
+            self.take(tier, strategy, by, constraints);
+        }
+        if self.chosen.len() > before {
+            return Ok(reason);
+        }
+        let version = reason.policy().map(|it| it.version);
+        Err(NoRoute::Nowhere { name: shown(name.base), version, excluded: Vec::new() })
+    }
+
+    fn of_model(&self, name: &Name<'a>) -> Result<Lead<'a>, NoRoute> {
+        let places = find(self.sight.snapshot, self.caller, name.base)?;
+        let by = name.by.or(self.wished());
+        Ok(Lead {
+            reason: by.map_or(Reason::Asked, Reason::Compared),
+            strategy: Strategy::Priority,
+            by,
+            constraints: None,
+            tiers: vec![vec![Aim { weight: 1, places }]],
+        })
+    }
+
+    fn of_policy(&mut self, policy: &'a Arc<Policy>, name: &Name<'a>) -> Result<Lead<'a>, NoRoute> {
+        let (version, document) = staged::version(policy, self.caller.key.id, self.dice);
+        let (rule, choice) = self.choice(document);
+        let mut tiers = Vec::with_capacity(choice.tiers.len().max(1));
+        if choice.tiers.is_empty() && choice.strategy.compares() {
+            tiers.push(everywhere(self.sight.snapshot, self.caller, policy));
+        }
+        let mut is_usable = !tiers.is_empty();
+        for tier in &choice.tiers {
+            let mut aims = Vec::with_capacity(tier.targets.len());
+            for target in &tier.targets {
+                let organization = self.caller.organization();
+                let places: Vec<_> = at(self.sight.snapshot, organization, target).collect();
+                let may_use = usable(self.caller, policy, [target]).next().is_some();
+                is_usable |= may_use;
+                if may_use && !places.is_empty() {
+                    aims.push(Aim { weight: target.weight, places });
+                } else {
+                    let why = why_not(self.sight.snapshot, self.caller, policy, target);
+                    let Target { model, provider, .. } = target.clone();
+                    self.excludes(What::Target { model, provider }, why);
+                }
+            }
+            tiers.push(aims);
+        }
+        if !is_usable && !allows(&self.caller.key, &policy.name) {
+            return Err(not_allowed(self.sight.snapshot, self.caller, &policy.name));
+        }
+        let wished = name.by.or(self.wished());
+        if wished.is_some() {
+            tiers = vec![tiers.into_iter().flatten().collect()];
+        }
+        let by = wished.or(By::of(choice.strategy, choice.goal));
+        let rule = rule.map(|it| it.name.clone());
+        let led = Led { policy: policy.clone(), version, strategy: choice.strategy, by, rule };
+        Ok(Lead {
+            reason: Reason::Policy(led),
+            strategy: choice.strategy,
+            by,
+            constraints: Some(&choice.constraints),
+            tiers,
+        })
+    }
+
+    /// What of a document decides about this call.
+    fn choice<'d>(&self, document: &'d Document) -> (Option<&'d Rule>, &'d Choice) {
+        (None, &document.otherwise)
+    }
+
+    /// What the caller wishes to be first.
+    fn wished(&self) -> Option<By> {
+        self.ask.wishes.sort.map(|it| match it {
+            Sort::Price => By::Cheapest,
+            Sort::Throughput => By::Throughput,
+            Sort::Latency => By::Latency,
+        })
+    }
+
+    /// Those of a tier that may answer, in the order in which they are asked.
+    fn take(
+        &mut self,
+        tier: Vec<Aim<'a>>,
+        strategy: Strategy,
+        by: Option<By>,
+        constraints: Option<&'a Constraints>,
+    ) {
+        let mut aims = Vec::with_capacity(tier.len());
+        for Aim { weight, places } in tier {
+            let places: Vec<_> =
+                places.into_iter().filter_map(|it| self.eligible(it, constraints)).collect();
+            if !places.is_empty() {
+                aims.push((weight, places));
+            }
+        }
+        let mut places: Vec<Place<'a>> = match (by, strategy) {
+            (Some(by), _) => self.compared(aims.into_iter().flat_map(|it| it.1).collect(), by),
+            (None, Strategy::Weighted) => {
+                draw::drawn(aims, |it| it.0, self.dice).into_iter().flat_map(|it| it.1).collect()
+            }
+            (None, _) => aims.into_iter().flat_map(|it| it.1).collect(),
+        };
+        self.prefer(&mut places);
+        for place in places {
+            self.takes(place);
+        }
+    }
+
+    /// The place and its price, if it may answer.
+    fn eligible(
+        &mut self,
+        model: &'a Arc<Model>,
+        constraints: Option<&'a Constraints>,
+    ) -> Option<Place<'a>> {
+        let Sight { snapshot, now_ms, .. } = self.sight;
+        let price = snapshot.price(self.caller.organization(), model, now_ms);
+        let also = self.also.map(|it| &it.constraints);
+        let mut all = [constraints, also].into_iter().flatten();
+        let constraints = [all.next(), all.next()];
+        let constraints: &[&Constraints] = match &constraints {
+            [Some(one), Some(other)] => &[one, other],
+            [Some(one), None] => &[one],
+            [None, _] => &[],
+        };
+        let why = self.call.why_not(model, price.map(Arc::as_ref), constraints);
+        let why = why.or_else(|| self.is_led_elsewhere(model));
+        match why.or_else(|| self.may_cost_more(model, price)) {
+            None => Some(Place { model, price, known: Known::default(), score: None }),
+            Some(why) => {
+                self.excludes(What::Place(model.clone()), why);
+                None
+            }
+        }
+    }
+
+    /// Whether the policy that the caller names beside does not lead there.
+    fn is_led_elsewhere(&self, model: &Model) -> Option<Why> {
+        let also = self.also.filter(|it| !it.tiers.is_empty())?;
+        let leads = |it: &Target| {
+            let provider = it.provider.as_ref();
+            it.model == model.name && provider.is_none_or(|it| *it == model.upstream.provider)
+        };
+        let is_there = also.tiers.iter().flat_map(|it| &it.targets).any(leads);
+        (!is_there).then_some(Why::Policy(Term::Model))
+    }
+
+    /// Whether the call may come to more than the caller allows, or nobody knows to what.
+    fn may_cost_more(
+        &self,
+        model: &Arc<Model>,
+        price: Option<&'a Arc<PinnedPrice>>,
+    ) -> Option<Why> {
+        let most = self.ask.wishes.most_cost?;
+        let marks = self.marks.get_or_init(|| self.ask.marks());
+        let credential = model.upstream.credentials.first()?.clone();
+        let candidate = Candidate::new(model.clone(), credential, price.cloned());
+        let weight = Weight::of(self.ask, marks, &candidate);
+        let is_known = not_priced(self.ask, marks, &weight, &candidate).is_none();
+        (!is_known || weight.cost > most).then_some(Why::Wish(Term::Cost))
+    }
+
+    fn excludes(&mut self, what: What, why: Why) {
+        let is_same = |it: &Considered| match (&it.what, &what) {
+            (What::Place(one), What::Place(other)) => Arc::ptr_eq(one, other),
+            (What::Place(_) | What::Target { .. }, _) => false,
+        };
+        if self.excluded.len() < MOST_EXCLUDED && !self.excluded.iter().any(is_same) {
+            let known = Known::default();
+            self.excluded.push(Considered { what, why: Some(why), known, score: None });
+        }
+    }
+
+    fn compared(&self, mut places: Vec<Place<'a>>, by: By) -> Vec<Place<'a>> {
+        let known: Vec<_> = places.iter().map(|it| self.known(it.model, it.price, by)).collect();
+        let mut left: Vec<_> = places.drain(..).map(Some).collect();
+        let mut sorted = Vec::with_capacity(left.len());
+        for (at, score) in by.order(&known) {
+            let place = left.get_mut(at).and_then(Option::take);
+            let known = known.get(at).copied().unwrap_or_default();
+            sorted.extend(place.map(|it| Place { known, score, ..it }));
+        }
+        sorted
+    }
+
+    /// What is known of a place for this call.
+    fn known(&self, model: &Model, price: Option<&'a Arc<PinnedPrice>>, by: By) -> Known {
+        let pulse = self.sight.live.pulse(model, self.now);
+        if matches!(by, By::Throughput | By::Latency) {
+            return Known { pulse, ..Known::default() };
+        }
+        let judging = self.judging();
+        let output = self.expected_output(model, judging.judged.task);
+        let cost = |input| {
+            let usage = Usage { input, output, ..Usage::default() };
+            let nanos = price.map(|it| it.price.cost(&usage, None).to_money().nanos());
+            nanos.and_then(|it| u64::try_from(it).ok())
+        };
+        let router = routing_engine::router();
+        Known {
+            quality: Some(router.quality(&judging.judged, &model.name, &model.standing, None)),
+            turn_cost: cost(judging.tokens),
+            call_cost: cost(self.call.input),
+            pulse,
+            expected_ms: pulse.expected_ms(output),
+        }
+    }
+
+    /// How long all choices together are likely to be, in tokens.
+    fn expected_output(&self, model: &Model, task: Task) -> u64 {
+        let most = Some(u64::from(model.max_output_tokens)).filter(|it| *it > 0);
+        let Some(usual) = routing_engine::router().expected_output(task) else {
+            return self.ask.estimated_output(most);
+        };
+        let each = self.ask.cap(most).unwrap_or(u64::MAX).min(usual.into());
+        each.saturating_mul(self.ask.choices.into())
+    }
+
+    fn judging(&self) -> &Judging {
+        self.turn.get_or_init(|| {
+            let (text, images) = self.ask.turn(&self.call.needs);
+            let wants_json = self.call.needs.json || self.call.needs.json_schema;
+            let turn = Turn { text: &text, images, wants_json };
+            let judged = routing_engine::router().judge(&turn);
+            let judged = Judged { task: self.task.unwrap_or(judged.task), ..judged };
+            Judging { judged, tokens: Ask::estimated(&text) }
+        })
+    }
+
+    /// Whom the caller names first, and whoever is as fast as they prefer, before the others.
+    fn prefer(&self, places: &mut [Place<'a>]) {
+        let wishes = &self.ask.wishes;
+        if wishes.least_throughput.is_some() || wishes.most_latency.is_some() {
+            places.sort_by_cached_key(|it| {
+                let pulse = self.sight.live.pulse(it.model, self.now);
+                self.is_slower_than_preferred(&pulse)
+            });
+        }
+        if !wishes.order.is_empty() {
+            places.sort_by_key(|it| {
+                let provider = &it.model.upstream.provider;
+                let at = wishes.order.iter().position(|it| it.eq_ignore_ascii_case(provider));
+                at.unwrap_or(usize::MAX)
+            });
+        }
+    }
+
+    fn is_slower_than_preferred(&self, pulse: &Pulse) -> bool {
+        let wishes = &self.ask.wishes;
+        let (pace, first) = (pulse.tokens_per_second, pulse.first_ms.or(pulse.total_ms));
+        let writes_slower = wishes.least_throughput.zip(pace).is_some_and(|(least, it)| it < least);
+        let begins_later = wishes
+            .most_latency
+            .zip(first)
+            .is_some_and(|(most, it)| u128::from(it) > most.as_millis());
+        writes_slower || begins_later
+    }
+
+    /// A model with each of its upstream's secrets, none twice, and of no more models than are
+    /// tried.
+    fn takes(&mut self, place: Place<'a>) {
+        let Place { model, price, known, score } = place;
+        let is_there = |it: &Candidate| Arc::ptr_eq(&it.model, model);
+        if self.chosen.len() >= MOST_CANDIDATES || self.candidates.iter().any(is_there) {
+            return;
+        }
+        for credential in draw::order(&model.upstream.credentials, |it| it.weight, self.dice) {
+            let candidate = Candidate::new(model.clone(), credential.clone(), price.cloned());
+            self.candidates.push(candidate);
+        }
+        let what = What::Place(model.clone());
+        self.chosen.push(Considered { what, why: None, known, score });
+    }
+
+    fn ends(
+        mut self,
+        first: Result<Reason, NoRoute>,
+    ) -> Result<(Vec<Candidate>, Decision), NoRoute> {
+        let reason = match first {
+            Ok(reason) => reason,
+            Err(why) if self.chosen.is_empty() => return Err(self.in_full(why)),
+            Err(_) => Reason::Asked,
+        };
+        self.keep_to_the_first();
+        let Self { mut candidates, chosen, excluded, .. } = self;
+        keep_the_first(&mut candidates);
+        let judged = self.turn.into_inner().map(|it| it.judged);
+        let task = judged.as_ref().map(|it| it.task).or(self.task);
+        let considered = chosen.into_iter().chain(excluded).collect();
+        let asked = self.ask.model.clone();
+        Ok((candidates, Decision { asked, reason, task, judged, considered }))
+    }
+
+    /// Names everything that any of the names led to.
+    fn in_full(self, why: NoRoute) -> NoRoute {
+        match why {
+            NoRoute::Nowhere { name, version, .. } => {
+                let told = self.excluded.iter().take(MOST_CANDIDATES).filter_map(|it| {
+                    let provider = it.provider().map(str::to_owned);
+                    Some(Excluded { model: it.model().to_owned(), provider, why: it.why? })
+                });
+                NoRoute::Nowhere { name, version, excluded: told.collect() }
+            }
+            NoRoute::Unknown { .. }
+            | NoRoute::Disabled { .. }
+            | NoRoute::Shut { .. }
+            | NoRoute::NotAllowed { .. }
+            | NoRoute::NoPolicy { .. } => why,
+        }
+    }
+
+    /// Where the caller wants no fallbacks: the first place, and of those that are named in
+    /// `order` the others that serve the same.
+    fn keep_to_the_first(&mut self) {
+        let wishes = &self.ask.wishes;
+        let first = self.candidates.first().filter(|_| wishes.no_fallbacks);
+        let Some(first) = first.map(|it| it.model.clone()) else { return };
+        let stays = |it: &Arc<Model>| match wishes.order.is_empty() {
+            true => Arc::ptr_eq(it, &first),
+            false => it.name == first.name,
+        };
+        self.candidates.retain(|it| stays(&it.model));
+        self.chosen.retain(|it| matches!(&it.what, What::Place(it) if stays(it)));
+    }
+}
+
+/// Every place that writes, of those that the caller may use.
+fn everywhere<'a>(snapshot: &'a Snapshot, caller: &Caller, policy: &Policy) -> Vec<Aim<'a>> {
+    let is_named = allows(&caller.key, &policy.name);
+    snapshot
+        .places(caller.organization())
+        .filter(|it| !it.only_reads() && (is_named || allows(&caller.key, &it.name)))
+        .map(|it| Aim { weight: 1, places: vec![it] })
+        .collect()
 }
 
 /// Leaves so many as may be tried, in their order: of every model its first secret, before
@@ -112,30 +546,6 @@ fn keep_the_first(candidates: &mut Vec<Candidate>) {
     candidates.retain(|_| at.next().is_some_and(|at| kept.contains(&at)));
 }
 
-/// Appends everything that may answer calls for `name`, and says why.
-fn reach(
-    snapshot: &Snapshot,
-    caller: &Caller,
-    name: &str,
-    dice: &mut dyn Dice,
-    candidates: &mut Vec<Candidate>,
-) -> Result<Reason, NoRoute> {
-    let Some(policy) = snapshot.policy(caller.organization(), name) else {
-        let models = find(snapshot, caller, name)?;
-        models.into_iter().for_each(|it| with_credentials(it, dice, candidates));
-        return Ok(Reason::Asked);
-    };
-    led_to(snapshot, caller, policy)?;
-    for tier in &policy.document.otherwise.tiers {
-        let order = draw::order(&tier.targets, |it| it.weight, dice);
-        for target in usable(caller, policy, order) {
-            at(snapshot, caller.organization(), target)
-                .for_each(|it| with_credentials(it, dice, candidates));
-        }
-    }
-    Ok(Reason::Policy(policy.clone()))
-}
-
 /// Where a policy's target is served.
 fn at<'a>(
     snapshot: &'a Snapshot,
@@ -146,17 +556,6 @@ fn at<'a>(
     snapshot
         .serving(organization, &target.model)
         .filter(move |it| provider.is_none_or(|provider| *provider == it.upstream.provider))
-}
-
-/// A model with each of its upstream's secrets, none twice.
-fn with_credentials(model: &Arc<Model>, dice: &mut dyn Dice, candidates: &mut Vec<Candidate>) {
-    let is_there = |it: &Candidate| Arc::ptr_eq(&it.model, model);
-    if candidates.iter().any(is_there) {
-        return;
-    }
-    for credential in draw::order(&model.upstream.credentials, |it| it.weight, dice) {
-        candidates.push(Candidate::new(model.clone(), credential.clone(), None));
-    }
 }
 
 fn unknown(snapshot: &Snapshot, caller: &Caller, name: &str) -> NoRoute {
@@ -204,19 +603,25 @@ fn not_allowed(snapshot: &Snapshot, caller: &Caller, name: &str) -> NoRoute {
     NoRoute::NotAllowed { name: shown(name), alternatives, key: caller.key.id }
 }
 
-/// The models to which `policy` may lead the caller: one at least.
+/// The models to which `policy` may lead the caller, by whichever of its rules: one at least.
 pub fn led_to<'a>(
     snapshot: &'a Snapshot,
     caller: &Caller,
     policy: &'a Policy,
 ) -> Result<Vec<&'a Arc<Model>>, NoRoute> {
-    let targets =
-        policy.document.otherwise.tiers.iter().flat_map(|it| usable(caller, policy, &it.targets));
-    let models: Vec<_> = targets.flat_map(|it| at(snapshot, caller.organization(), it)).collect();
+    let mut models: Vec<&Arc<Model>> = Vec::new();
+    for choice in policy.document.choices() {
+        let targets = choice.tiers.iter().flat_map(|it| usable(caller, policy, &it.targets));
+        models.extend(targets.flat_map(|it| at(snapshot, caller.organization(), it)));
+        if choice.tiers.is_empty() && choice.strategy.compares() {
+            let everywhere = everywhere(snapshot, caller, policy);
+            models.extend(everywhere.into_iter().flat_map(|it| it.places));
+        }
+    }
     if !models.is_empty() {
         return Ok(models);
     }
-    let all = || policy.document.otherwise.tiers.iter().flat_map(|it| &it.targets);
+    let all = || policy.document.choices().flat_map(|it| &it.tiers).flat_map(|it| &it.targets);
     if usable(caller, policy, all()).next().is_none() && !allows(&caller.key, &policy.name) {
         return Err(not_allowed(snapshot, caller, &policy.name));
     }
@@ -225,7 +630,7 @@ pub fn led_to<'a>(
         provider: it.provider.clone(),
         why: why_not(snapshot, caller, policy, it),
     });
-    let (name, version) = (policy.name.clone(), policy.version);
+    let (name, version) = (policy.name.clone(), Some(policy.version));
     Err(NoRoute::Nowhere { name, version, excluded: excluded.take(MOST_CANDIDATES).collect() })
 }
 
@@ -253,151 +658,6 @@ fn usable<'a>(
 ) -> impl Iterator<Item = &'a Target> {
     let is_named = allows(&caller.key, &policy.name);
     targets.into_iter().filter(move |it| is_named || allows(&caller.key, &it.model))
-}
-
-/// As much of a name as an error message has room for.
-fn shown(name: &str) -> String {
-    name.chars().take(100).collect()
-}
-
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoRoute {
-    #[error("No model {name:?}.{}", did_you_mean(meant.as_deref()))]
-    Unknown { name: String, meant: Option<String> },
-    #[error(
-        "Your organization has disabled the model {name:?}. GET /v1/models lists those there are."
-    )]
-    Disabled { name: String },
-    #[error(
-        "Your organization's own provider of {name:?} cannot be called, and no other is asked \
-         instead. Ask an admin of your organization to look at the provider."
-    )]
-    Shut { name: String },
-    #[error("Your key may not use the model {name:?}. {}", instead(alternatives))]
-    NotAllowed { name: String, alternatives: Vec<String>, key: ApiKeyId },
-    #[error(
-        "No model that {name:?} leads to can take the call: {}. Ask an admin of your organization \
-         to look at the policy.",
-        reasons(excluded)
-    )]
-    Nowhere { name: String, version: u32, excluded: Vec<Excluded> },
-}
-
-/// A model to which a policy leads, and why it is out of the question.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Excluded {
-    pub model: String,
-    pub provider: Option<String>,
-    pub why: Why,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Why {
-    /// The key may not use it.
-    NotAllowed,
-    /// Its organization does not want it.
-    Disabled,
-    /// The organization has a provider of its own for it, which cannot be called.
-    Shut,
-    /// It is served, but not at the provider that the policy names.
-    NotThere,
-    NotServed,
-}
-
-impl Why {
-    const fn about(self) -> &'static str {
-        match self {
-            Self::NotAllowed => "your key may not use it",
-            Self::Disabled => "your organization has disabled it",
-            Self::Shut => "your own provider of it cannot be called",
-            Self::NotThere => "that provider does not serve it",
-            Self::NotServed => "nobody serves it at present",
-        }
-    }
-}
-
-/// `It may use "a", "b" or "c".`
-fn instead(alternatives: &[String]) -> String {
-    let quoted: Vec<_> = alternatives.iter().map(|it| format!("{it:?}")).collect();
-    match quoted.split_last() {
-        None => "None that it may use is served at present.".to_owned(),
-        Some((only, [])) => format!("It may use {only}."),
-        Some((last, others)) if alternatives.len() < MOST_ALTERNATIVES => {
-            format!("It may use {} or {last}.", others.join(", "))
-        }
-        Some(_) => format!("It may use {}: GET /v1/models lists all.", quoted.join(", ")),
-    }
-}
-
-/// `"a" (nobody serves it at present), "b" at openai (that provider does not serve it)`
-fn reasons(excluded: &[Excluded]) -> String {
-    let told = |it: &Excluded| {
-        let at = it.provider.as_ref().map(|it| format!(" at {it}")).unwrap_or_default();
-        format!("{:?}{at} ({})", it.model, it.why.about())
-    };
-    let mut told: Vec<_> = excluded.iter().take(MOST_TOLD).map(told).collect();
-    match excluded.len() {
-        0 => told.push("it leads to none".to_owned()),
-        all if all > MOST_TOLD => told.push(format!("and {} more", all - MOST_TOLD)),
-        _ => (),
-    }
-    told.join(", ")
-}
-
-impl NoRoute {
-    /// The key whose list of models is at fault.
-    pub fn key(&self) -> Option<ApiKeyId> {
-        match self {
-            Self::NotAllowed { key, .. } => Some(*key),
-            Self::Unknown { .. }
-            | Self::Disabled { .. }
-            | Self::Shut { .. }
-            | Self::Nowhere { .. } => None,
-        }
-    }
-
-    /// The same for programs, where there is more to say.
-    pub fn details(&self) -> Option<Value> {
-        match self {
-            Self::NotAllowed { alternatives, key, .. } => {
-                Some(json!({ "alternatives": alternatives, "key": key }))
-            }
-            Self::Nowhere { name, version, excluded } => {
-                Some(json!({ "policy": format!("{name}@{version}"), "candidates": excluded }))
-            }
-            Self::Unknown { meant, .. } => meant.as_ref().map(|it| json!({ "alternatives": [it] })),
-            Self::Disabled { .. } | Self::Shut { .. } => None,
-        }
-    }
-}
-
-fn did_you_mean(meant: Option<&str>) -> String {
-    meant.map_or(" GET /v1/models lists those there are.".to_owned(), |it| {
-        format!(" Did you mean {it:?}?")
-    })
-}
-
-impl Classified for NoRoute {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Unknown { .. } | Self::Disabled { .. } => Kind::NotFound,
-            Self::NotAllowed { .. } => Kind::Forbidden,
-            Self::Nowhere { .. } | Self::Shut { .. } => Kind::Unavailable,
-        }
-    }
-
-    fn code(&self) -> Code {
-        match self {
-            Self::Unknown { .. } | Self::Disabled { .. } => code::MODEL_NOT_FOUND,
-            Self::NotAllowed { .. } => code::MODEL_NOT_ALLOWED,
-            Self::Nowhere { .. } | Self::Shut { .. } => code::NO_ELIGIBLE_MODEL,
-        }
-    }
-
-    fn problems(&self) -> Vec<Problem> {
-        vec![Problem { field: "model", message: self.to_string() }]
-    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,17 @@
 use bytes::Bytes;
 use proptest::prelude::*;
+use serde_json::json;
 use shared::{
+    failure::{Classified, Kind, code},
     ids::PolicyId,
     keys::{Brand, NewKey},
     snapshot::{Disabled, Document, Limits, Tenant, Tier},
 };
 
-use super::*;
+use super::{no_route::instead, *};
 use crate::{
     ask::Form,
+    call::LiveMetrics,
     catalog::tests::{Fixture, key, snapshot},
 };
 
@@ -44,11 +47,20 @@ fn fixture() -> Fixture {
     fixture
 }
 
+fn live() -> Live {
+    let metrics = LiveMetrics::new(&prometheus::Registry::new()).unwrap();
+    Live::new(&metrics)
+}
+
+fn routed_by(snapshot: &Snapshot, caller: Caller, ask: Ask) -> Result<Plan, NoRoute> {
+    route(Sight { snapshot, live: &live(), now_ms: 0 }, caller, ask, &mut Loaded)
+}
+
 fn routed(allowed: Option<&[&str]>, body: &str) -> Result<Plan, NoRoute> {
     let mut key = key(&NewKey::generate(Brand::Live));
     key.allowed_models = allowed.map(|it| it.iter().map(|&it| it.to_owned()).collect());
     let ask = Ask::parse(Form::Chat, Bytes::copy_from_slice(body.as_bytes())).unwrap();
-    route(&snapshot(&fixture()), Caller { key: Arc::new(key) }, ask, 0, &mut Loaded)
+    routed_by(&snapshot(&fixture()), Caller { key: Arc::new(key) }, ask)
 }
 
 #[track_caller]
@@ -75,7 +87,8 @@ fn a_model_is_asked_wherever_it_is_served() {
 fn a_policy_leads_through_its_tiers() {
     check(None, r#"{"model":"auto"}"#, Ok(&["gpt-5-mini@example", "claude@other"]));
     let plan = routed(None, r#"{"model":"auto"}"#).unwrap();
-    assert!(matches!(plan.reason, Reason::Policy(it) if it.version == 3));
+    assert_eq!(plan.decision.reason.policy().unwrap().version, 3);
+    assert_eq!(plan.decision.reason.name(), "policy");
 }
 
 #[test]
@@ -116,7 +129,7 @@ proptest! {
         fixture.policies = vec![Policy { id, organization: None, name, version: 1, document: Document::of_tiers(tiers), staged: None }];
         let ask = Ask::parse(Form::Chat, Bytes::from(r#"{"model":"auto"}"#)).unwrap();
         let caller = Caller { key: Arc::new(key(&NewKey::generate(Brand::Live))) };
-        let plan = route(&snapshot(&fixture), caller, ask, 0, &mut Loaded).unwrap();
+        let plan = routed_by(&snapshot(&fixture), caller, ask).unwrap();
         let mut names: Vec<_> = plan.candidates.iter().map(|it| it.model.name.clone()).collect();
         prop_assert_eq!(names.len(), secrets.iter().sum::<usize>().min(MOST_CANDIDATES));
         names.dedup();
@@ -190,7 +203,7 @@ fn a_policy_that_leads_nowhere_says_why() {
     }];
     let ask = Ask::parse(Form::Chat, Bytes::from(r#"{"model":"auto"}"#)).unwrap();
     let caller = Caller { key: Arc::new(record) };
-    let refused = route(&snapshot(&fixture), caller, ask, 0, &mut Loaded).unwrap_err();
+    let refused = routed_by(&snapshot(&fixture), caller, ask).unwrap_err();
     assert_eq!((refused.kind(), refused.code()), (Kind::Unavailable, code::NO_ELIGIBLE_MODEL));
     let words = "No model that \"auto\" leads to can take the call: \
                  \"gone\" (nobody serves it at present), \
@@ -216,7 +229,7 @@ fn what_ones_own_provider_is_to_serve_is_asked_for_nowhere_else() {
     let routed = |model: &str| {
         let ask = format!(r#"{{"model":"{model}"}}"#);
         let ask = Ask::parse(Form::Chat, Bytes::from(ask)).unwrap();
-        route(&snapshot, Caller { key: key.clone() }, ask, 0, &mut Loaded)
+        routed_by(&snapshot, Caller { key: key.clone() }, ask)
     };
     let refused = routed("gpt-5").unwrap_err();
     assert_eq!((refused.kind(), refused.code()), (Kind::Unavailable, code::NO_ELIGIBLE_MODEL));
@@ -245,7 +258,7 @@ fn what_the_organization_disabled_is_neither_served_nor_led_to() {
     let routed = |model: &str| {
         let ask = format!(r#"{{"model":"{model}"}}"#);
         let ask = Ask::parse(Form::Chat, Bytes::from(ask)).unwrap();
-        let plan = route(&snapshot, Caller { key: key.clone() }, ask, 0, &mut Loaded)?;
+        let plan = routed_by(&snapshot, Caller { key: key.clone() }, ask)?;
         let first = plan.candidates.first().unwrap();
         Ok::<_, NoRoute>(format!("{}@{}", first.model.name, first.model.upstream.provider))
     };

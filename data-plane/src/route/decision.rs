@@ -1,0 +1,255 @@
+//! What a route was decided by, as callers, the request log and the page of a request are told.
+//! It holds no word of the prompt.
+
+use std::sync::Arc;
+
+use routing_engine::{Judged, Task};
+use serde_json::{Value, json};
+use shared::{
+    event,
+    money::Money,
+    snapshot::{Policy, Strategy},
+};
+
+use super::{By, Known, Why};
+use crate::catalog::Model;
+
+/// So many places are told of.
+const MOST_TOLD: usize = 16;
+/// As many bytes as an event has for it.
+const MOST_KEPT: usize = 2_048;
+
+/// Why the first who is asked is the first.
+#[derive(Clone, Debug)]
+pub enum Reason {
+    /// It serves the model that was asked for.
+    Asked,
+    /// It is the first of those that do, as the caller wished.
+    Compared(By),
+    /// The name that was asked for is a policy's.
+    Policy(Led),
+}
+
+/// A policy's version, and how it chose.
+#[derive(Clone, Debug)]
+pub struct Led {
+    pub policy: Arc<Policy>,
+    pub version: u32,
+    pub strategy: Strategy,
+    /// Nothing where its targets are taken as they stand, or drawn.
+    pub by: Option<By>,
+    /// Which of its rules holds.
+    pub rule: Option<String>,
+}
+
+impl Led {
+    /// As answers tell it.
+    pub fn named(&self) -> String {
+        format!("{}@{}", self.policy.name, self.version)
+    }
+}
+
+impl Reason {
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Compared(by) | Self::Policy(Led { by: Some(by), .. }) => by.name(),
+            Self::Policy(Led { by: None, .. }) => "policy",
+        }
+    }
+
+    pub fn policy(&self) -> Option<&Led> {
+        match self {
+            Self::Asked | Self::Compared(_) => None,
+            Self::Policy(led) => Some(led),
+        }
+    }
+}
+
+/// A place, or a target that is served nowhere.
+#[derive(Clone, Debug)]
+pub enum What {
+    Place(Arc<Model>),
+    Target { model: String, provider: Option<String> },
+}
+
+/// Something that a name leads to.
+#[derive(Clone, Debug)]
+pub struct Considered {
+    pub what: What,
+    /// Nothing of what may answer.
+    pub why: Option<Why>,
+    pub known: Known,
+    pub score: Option<f64>,
+}
+
+impl Considered {
+    pub fn model(&self) -> &str {
+        match &self.what {
+            What::Place(model) => &model.name,
+            What::Target { model, .. } => model,
+        }
+    }
+
+    pub fn provider(&self) -> Option<&str> {
+        match &self.what {
+            What::Place(model) => Some(&model.upstream.provider),
+            What::Target { provider, .. } => provider.as_deref(),
+        }
+    }
+}
+
+/// How a call was routed.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    pub asked: String,
+    pub reason: Reason,
+    /// What the call is for, where that had to be known.
+    pub task: Option<Task>,
+    pub judged: Option<Judged>,
+    /// In the order in which they are asked, then those that are not.
+    pub considered: Vec<Considered>,
+}
+
+impl Decision {
+    fn chosen(&self) -> Option<&Considered> {
+        self.considered.first().filter(|it| it.why.is_none())
+    }
+
+    /// In a sentence or two.
+    pub fn sentence(&self) -> String {
+        let Some(chosen) = self.chosen() else { return "Nobody can take the call.".to_owned() };
+        let whom = match chosen.provider() {
+            Some(provider) => format!("{} at {provider}", chosen.model()),
+            None => chosen.model().to_owned(),
+        };
+        let mut sentence = match &self.reason {
+            Reason::Asked => format!("{whom} serves the model that was asked for"),
+            Reason::Compared(by) => format!("{whom} is {}, of those that serve it", by.about()),
+            Reason::Policy(led) => {
+                let rule = led.rule.as_ref().map(|it| format!(", rule {it:?}"));
+                let how = match (led.by, led.strategy) {
+                    (Some(by), _) => by.about(),
+                    (None, Strategy::Weighted) => "drawn by its weight".to_owned(),
+                    (None, _) => "the first that its list names".to_owned(),
+                };
+                format!("Policy {}{}: {whom} is {how}", led.named(), rule.unwrap_or_default())
+            }
+        };
+        match (&self.judged, self.task) {
+            (Some(judged), Some(task)) => {
+                let language = judged.language.code();
+                sentence.push_str(&format!(", for {} ({language})", words(task.name())));
+            }
+            (None, Some(task)) => sentence.push_str(&format!(", for {}", words(task.name()))),
+            (_, None) => (),
+        }
+        match self.considered.iter().filter(|it| it.why.is_some()).count() {
+            0 => (),
+            1 => sentence.push_str("; another could not take the call"),
+            others => sentence.push_str(&format!("; {others} others could not take the call")),
+        }
+        sentence.push('.');
+        sentence
+    }
+
+    /// In full, as callers are told who ask.
+    pub fn told(&self) -> Value {
+        let policy = self.reason.policy();
+        let compares = policy.and_then(|it| it.by.map(By::name)).or(match &self.reason {
+            Reason::Compared(by) => Some(by.name()),
+            Reason::Asked | Reason::Policy(_) => None,
+        });
+        let strategy = compares.or(policy.map(|it| it.strategy.name()));
+        let candidates: Vec<_> = self.considered.iter().take(MOST_TOLD).map(candidate).collect();
+        json!({
+            "asked": self.asked,
+            "policy": policy.map(Led::named),
+            "rule": policy.and_then(|it| it.rule.as_ref()),
+            "strategy": strategy,
+            "task": self.task.map(Task::name),
+            "language": self.judged.as_ref().map(|it| it.language.code()),
+            "complexity": self.judged.as_ref().map(|it| rounded(it.complexity().into())),
+            "router": self.task.map(|_| routing_engine::router().version()),
+            "candidates": candidates,
+            "left_out": self.considered.len().saturating_sub(MOST_TOLD),
+            "chosen": self.chosen().map(|it| json!({ "model": it.model(), "provider": it.provider() })),
+            "reason": self.sentence(),
+        })
+    }
+
+    /// The same, as much of it as is kept. Nothing where there was nothing to decide.
+    pub fn kept(&self) -> Option<event::Decision> {
+        if matches!(self.reason, Reason::Asked) && self.considered.len() < 2 {
+            return None;
+        }
+        let word = event::Word::Borrowed;
+        let policy = self.reason.policy();
+        let mut kept = event::Decision {
+            strategy: policy.map(|it| word(it.by.map_or(it.strategy.name(), By::name))),
+            rule: policy.and_then(|it| it.rule.clone()),
+            task: self.task.map(|it| word(it.name())),
+            language: self.judged.as_ref().map(|it| word(it.language.code())),
+            complexity_percent: self.judged.as_ref().map(|it| per_mille(it.complexity()) / 10),
+            router: self.task.map(|_| routing_engine::router().version().to_owned()),
+            reason: self.sentence(),
+            candidates: Vec::new(),
+            left_out: 0,
+        };
+        let mut room = MOST_KEPT.saturating_sub(kept.reason.len() + 256);
+        for it in self.considered.iter().take(MOST_TOLD) {
+            // The names, and what stands around them and the numbers.
+            let size = it.model().len() + it.provider().map_or(0, str::len) + 80;
+            let Some(left) = room.checked_sub(size) else { break };
+            room = left;
+            kept.candidates.push(weighed(it));
+        }
+        let left_out = self.considered.len() - kept.candidates.len();
+        kept.left_out = u32::try_from(left_out).unwrap_or(u32::MAX);
+        Some(kept)
+    }
+}
+
+fn candidate(it: &Considered) -> Value {
+    let Known { quality, call_cost, expected_ms, .. } = it.known;
+    json!({
+        "model": it.model(),
+        "provider": it.provider(),
+        "eligible": it.why.is_none(),
+        "why": it.why.map(Why::name),
+        "because": it.why.map(Why::about),
+        "quality": quality.map(|it| rounded(it.into())),
+        "expected_usd": call_cost.map(|it| money(it).exact()),
+        "expected_ms": expected_ms,
+        "score": it.score.map(rounded),
+    })
+}
+
+fn weighed(it: &Considered) -> event::Weighed {
+    event::Weighed {
+        model: it.model().to_owned(),
+        provider: it.provider().map(str::to_owned),
+        why: it.why.map(|it| event::Word::Borrowed(it.name())),
+        quality_per_mille: it.known.quality.map(per_mille),
+        cost: it.known.call_cost.map(money),
+        latency_ms: it.known.expected_ms,
+    }
+}
+
+fn money(nanos: u64) -> Money {
+    Money::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
+}
+
+fn per_mille(share: f32) -> u16 {
+    (share.clamp(0.0, 1.0) * 1_000.0).round() as u16
+}
+
+/// To three places: what is estimated is not known better.
+fn rounded(it: f64) -> f64 {
+    (it * 1_000.0).round() / 1_000.0
+}
+
+/// A name in words: `math reasoning`.
+fn words(name: &str) -> String {
+    name.replace('_', " ")
+}
