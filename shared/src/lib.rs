@@ -1,6 +1,7 @@
 //! The vocabulary both planes speak: ids, money, failures, keys, and the few services
 //! every process needs. Nothing here knows about HTTP, HTML or any provider.
 
+pub mod condition;
 pub mod config;
 pub mod counters;
 pub mod event;
