@@ -20,6 +20,7 @@ pub struct Metrics {
     pub limits: Arc<LimitMetrics>,
     pub meter: MeterMetrics,
     pub call: CallMetrics,
+    pub rules_not_evaluated: IntCounter,
 }
 
 /// How a request left.
@@ -81,6 +82,14 @@ impl Metrics {
             limits: LimitMetrics::new(&registry)?.into(),
             meter: MeterMetrics::new(&registry)?,
             call: CallMetrics::new(&registry)?,
+            rules_not_evaluated: {
+                let rules = IntCounter::new(
+                    "turnpike_rules_not_evaluated_total",
+                    "Rules of policies that were passed over, since their condition failed.",
+                )?;
+                register(&registry, rules.clone())?;
+                rules
+            },
             registry: {
                 register(&registry, requests)?;
                 register(&registry, refusals)?;

@@ -7,7 +7,7 @@ use std::{cmp::Reverse, collections::BTreeSet, sync::Arc};
 use serde::Serialize;
 use shared::{
     money::{Rates, UnitPrice},
-    snapshot::{Capability, Modality, Policy},
+    snapshot::{Capability, Modality},
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use url::form_urlencoded;
@@ -15,7 +15,7 @@ use url::form_urlencoded;
 use crate::{
     ask::NotAnAsk,
     authenticate::Caller,
-    catalog::{Model, Snapshot, allows},
+    catalog::{Model, Policy, Snapshot, allows},
     route::{NoRoute, find, led_to},
 };
 
@@ -354,7 +354,7 @@ mod tests {
         ids::PolicyId,
         keys::{Brand, NewKey},
         money::{PinnedPrice, Price},
-        snapshot::{Document, Target, Tier},
+        snapshot::{Document, Policy, Target, Tier},
     };
 
     use super::*;

@@ -25,7 +25,7 @@ use crate::{
     call::{Calling, call},
     catalog::Catalog,
     egress::Client,
-    emit::Story,
+    emit::{Story, tags},
     last_used::LastUsed,
     limits::Asked,
     metrics::Metrics,
@@ -124,7 +124,9 @@ pub async fn decide(
 /// The body, and what the head says of who is to answer.
 fn parsed(form: Form, body: Bytes, knock: Knock<'_>) -> Result<Ask, Refused> {
     let (policy, most_cost) = ("x-turnpike-policy", "x-turnpike-max-cost-usd");
-    Ok(Ask::parse(form, body)?.headed(said(knock, policy), said(knock, most_cost))?)
+    let mut ask = Ask::parse(form, body)?.headed(said(knock, policy), said(knock, most_cost))?;
+    ask.tags = said(knock, "x-turnpike-tags").map(tags).unwrap_or_default();
+    Ok(ask)
 }
 
 /// What the limits of a key are asked, and of whose it is.
@@ -201,8 +203,13 @@ impl Gateway {
     fn route(&self, caller: Caller, ask: Ask) -> Result<Plan, Refused> {
         let (now_ms, mut dice) = (self.meter.clock().now_ms(), fastrand::Rng::new());
         self.with_snapshot(|snapshot| {
-            let sight = Sight { snapshot, live: &self.calling.live, now_ms };
-            Ok(route(sight, caller, ask, &mut dice)?)
+            let key = caller.key.clone();
+            let used = || self.meter.used_percent(&bearings(snapshot, &key, now_ms));
+            let live = &self.calling.live;
+            let sight = Sight { snapshot, live, now_ms, budget_used_percent: &used };
+            let plan = route(sight, caller, ask, &mut dice)?;
+            self.metrics.rules_not_evaluated.inc_by(plan.decision.not_evaluated.into());
+            Ok(plan)
         })
     }
 

@@ -27,6 +27,7 @@ use crate::{
     pipeline::Gateway,
     refusals,
     refused::{Dialect, Refused, is_final},
+    route::Decision,
 };
 
 /// How long a client should wait when we cannot serve.
@@ -44,6 +45,8 @@ pub struct Visit {
     passage: Passage,
     _under_way: Option<UnderWay>,
     began: Instant,
+    /// Whether the client wants to know how the call was routed, in full.
+    explains: bool,
     /// What the request log is told.
     pub story: Story,
 }
@@ -60,6 +63,7 @@ impl Visit {
             passage: gateway.metrics.begin(endpoint),
             _under_way: request.conn_data().map(Visits::begin),
             began: Instant::now(),
+            explains: request.headers().get("x-turnpike-explain").is_some_and(|it| it == "full"),
         }
     }
 
@@ -133,14 +137,26 @@ impl Visit {
                 if let Some(it) = retry_after {
                     response.insert_header((header::RETRY_AFTER, it.as_bytes()));
                 }
+                let body = match self.decision().filter(|_| status.is_success()) {
+                    Some(decision) => explained(&body, decision),
+                    None => body,
+                };
                 response.content_type(JSON).body(Gathered::new(body, memory, self))
             }
             Reply::Stream { content_type, relay } => {
                 self.story.streams();
+                if let Some(decision) = self.decision() {
+                    tell(&mut response, "x-turnpike-decision", &in_a_header(decision));
+                }
                 response.insert_header((header::CONTENT_TYPE, content_type.as_bytes()));
                 response.body(Streamed::new(relay, served, self))
             }
         }
+    }
+
+    /// How the call was routed, for whom that is to be told.
+    fn decision(&self) -> Option<&Decision> {
+        self.story.decision().filter(|_| self.explains)
     }
 
     /// Who was asked, why, and how long that took.
@@ -265,6 +281,40 @@ fn tell_budgets(response: &mut HttpResponseBuilder, tab: &Tab, served: &Served) 
     if let Some(most) = last.filter(|it| it.is_clamped).and_then(|it| it.most_output) {
         response.insert_header(("x-turnpike-output-clamped", most));
     }
+}
+
+/// An answer that is an object, with how it was routed as its last member.
+fn explained(body: &Bytes, decision: &Decision) -> Bytes {
+    let Some(rest) = body.trim_ascii_end().strip_suffix(b"}") else { return body.clone() };
+    let comma = if rest.trim_ascii_end().ends_with(b"{") { "" } else { "," };
+    let told = format!("{comma}\"turnpike\":{}}}", decision.told());
+    [rest, told.as_bytes()].concat().into()
+}
+
+/// The longest that a head takes which every client reads.
+const LONGEST_DECISION: usize = 4_096;
+
+/// The same in signs that heads may have, without the last candidates where there are too many.
+fn in_a_header(decision: &Decision) -> String {
+    let mut told = decision.told();
+    loop {
+        let text = ascii(&told.to_string());
+        let candidates = told["candidates"].as_array_mut().filter(|it| !it.is_empty());
+        match candidates.filter(|_| text.len() > LONGEST_DECISION) {
+            Some(candidates) => drop(candidates.pop()),
+            None => return text,
+        }
+    }
+}
+
+/// JSON, with every other letter spelled by its code.
+fn ascii(json: &str) -> String {
+    let mut units = [0; 2];
+    let spelled = |it: char| match it.is_ascii() {
+        true => it.to_string(),
+        false => it.encode_utf16(&mut units).iter().map(|it| format!("\\u{it:04x}")).collect(),
+    };
+    json.chars().map(spelled).collect()
 }
 
 /// Says something in the head of an answer, or does not: what callers and admins type need

@@ -16,6 +16,7 @@ mod wishes;
 
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     ops::{Deref, Range},
     sync::Arc,
     time::SystemTime,
@@ -64,6 +65,8 @@ pub struct Ask {
     outline: Arc<Outline>,
     /// What the caller wishes of who answers.
     pub wishes: Wishes,
+    /// What it says of the call in `x-turnpike-tags`.
+    pub tags: BTreeMap<String, String>,
     /// How many tokens it will be, roughly.
     input: u64,
     places: Places,
@@ -169,7 +172,8 @@ impl Ask {
             asked_at: now(),
         };
         let input = estimate::tokens(&body);
-        Ok(Self { outline: outline.into(), wishes, input, places, body })
+        let tags = BTreeMap::new();
+        Ok(Self { outline: outline.into(), wishes, tags, input, places, body })
     }
 
     /// With what the head of the request says: `x-turnpike-policy`, and
@@ -181,6 +185,30 @@ impl Ask {
     ) -> Result<Self, NotAnAsk> {
         self.wishes.heads(policy, most_cost)?;
         Ok(self)
+    }
+
+    /// What the body's `metadata` says, as far as that is texts.
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        let said: BTreeMap<String, Value> = self.member("metadata").unwrap_or_default();
+        let texts = said.into_iter().filter_map(|(name, it)| match it {
+            Value::String(text) => Some((name, text)),
+            Value::Bool(_) | Value::Number(_) => Some((name, it.to_string())),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        });
+        texts.collect()
+    }
+
+    /// Whom the call is for, by the body's word.
+    pub fn user(&self) -> String {
+        self.member("user").unwrap_or_default()
+    }
+
+    /// What stands in the body under a name, if it is of that kind.
+    fn member<T: serde::de::DeserializeOwned>(&self, called: &str) -> Option<T> {
+        let text = self.text();
+        let mut members = members::Members::of(text, members::beginning(text));
+        let found = members.find(|it| marks::name(text, it) == called)?;
+        serde_json::from_str(&text[found.value]).ok()
     }
 
     /// What it surely asks for beyond an answer. Reads the body.

@@ -53,7 +53,7 @@ pub async fn admit(
     (ask, candidates): (&Ask, &mut Vec<Candidate>),
     tab: &mut Tab,
 ) -> Result<Permit, NotAdmitted> {
-    if !tab.bearings().is_empty() {
+    if !tab.bearings().is_empty() || ask.wishes.most_cost.is_some() {
         weigh(ask, candidates, tab)?;
     }
     let (mut is_counted, mut is_allowed) = (true, false);
@@ -130,7 +130,7 @@ pub(super) fn weigh(
         }
         // Where nobody knows how much a model writes, only what has to hold is worth a guess.
         let is_known = ask.output_cap.is_some() || it.model.max_output_tokens > 0;
-        if ask.form.writes() && (is_known || tab.is_hard()) {
+        if ask.form.writes() && (is_known || tab.is_hard() || ask.wishes.most_cost.is_some()) {
             it.most_output = Some(weight.cap);
         }
         weights.push((it.clone(), weight));

@@ -23,16 +23,17 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    Clock, Edges, MeterMetrics,
+    Bearing, Clock, Edges, MeterMetrics,
     allowances::Allowances,
     book::Book,
     gone::Gone,
     hearing::{Hearing, Unheard},
     tab::Intent,
+    used::Used,
 };
 use crate::{
     journal::{Journal, NotWritten},
-    limits::Limiter,
+    limits::{Limiter, Standing},
 };
 
 /// How often what waits is said, if nothing has nudged.
@@ -50,6 +51,7 @@ pub struct Meter {
     pub proxy: ProxyId,
     pub limiter: Arc<Limiter>,
     pub allowances: Allowances,
+    used: Used,
     pub metrics: MeterMetrics,
     hearing: Hearing,
     own: Book,
@@ -100,6 +102,7 @@ impl Meter {
             proxy: ProxyId::generate(),
             limiter,
             allowances: Allowances::default(),
+            used: Used::default(),
             hearing: Hearing::new(&metrics),
             metrics,
             own: Book::of(journal),
@@ -122,6 +125,15 @@ impl Meter {
 
     pub fn edges(&self, budget: &Budget) -> Edges {
         self.clock().edges(budget.period, &budget.zone)
+    }
+
+    /// How much is used up of the budget that is used up most, as far as we know.
+    pub fn used_percent(&self, bearings: &[Bearing]) -> u64 {
+        self.used.most(bearings, self.clock().now_ms())
+    }
+
+    pub(super) fn hears_of(&self, bearings: &[Bearing], standings: &[Standing]) {
+        self.used.note(bearings, standings, self.clock().now_ms());
     }
 
     pub(super) fn holds(

@@ -24,6 +24,7 @@ mod refusal;
 mod tab;
 #[cfg(test)]
 mod tests;
+mod used;
 mod weight;
 
 pub use self::{

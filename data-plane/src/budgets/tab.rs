@@ -37,6 +37,8 @@ pub struct Tab {
     windows: Vec<i64>,
     /// What all of the call may come to, of which each budget holds its share.
     wanted: Amounts,
+    /// What the caller lets all attempts together cost.
+    most_cost: Option<Money>,
     /// Whether budgets were asked to hold something. They may, though we did not hear so.
     was_asked: bool,
     held: Option<Held>,
@@ -158,6 +160,7 @@ impl Tab {
             bearings,
             windows,
             wanted: Amounts::default(),
+            most_cost: ask.wishes.most_cost,
             was_asked: false,
             held: None,
             allowed: Vec::new(),
@@ -226,6 +229,7 @@ impl Tab {
         }
         self.windows = decision.standings.iter().map(|it| it.from_ms).collect();
         self.standings.clone_from(&decision.standings);
+        self.meter.hears_of(&self.bearings, &self.standings);
         let incarnation = decision.incarnation;
         self.held = Some(Held { incarnation, money: self.wanted.money });
         self.meter.holds(self.shard, incarnation, self.call, self.holds(self.wanted));
@@ -313,6 +317,12 @@ impl Tab {
     /// Sees to it that an attempt can be paid for beside what the ones before it cost.
     pub async fn cover(&mut self, next: &Candidate) -> Result<(), NotCovered> {
         let spent = self.cost().nanos();
+        if let Some(most) = self.most_cost {
+            let next = self.weight_of(next).ok_or(NotCovered)?.cost;
+            if Money::from_nanos(spent).saturating_add(next) > most {
+                return Err(NotCovered);
+            }
+        }
         if self.lines.is_empty() || self.bearings.is_empty() {
             return Ok(());
         }

@@ -10,6 +10,7 @@ mod closed;
 pub mod feed;
 mod image;
 mod owned;
+mod policies;
 mod prices;
 mod shards;
 mod snapshot;
@@ -31,6 +32,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 
 pub use self::{
+    policies::{Policy, Version},
     prices::Prices,
     snapshot::{Quarantined, Shut, Snapshot},
     upstreams::{Candidate, Credential, Model, Upstream},

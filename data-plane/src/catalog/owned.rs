@@ -6,12 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use shared::{
-    ids::{PolicyId, UpstreamId},
-    snapshot::Policy,
-};
+use shared::ids::{PolicyId, UpstreamId};
 
-use super::Model;
+use super::{Model, Policy};
 
 #[derive(Clone, Default)]
 pub(super) struct Owned {

@@ -12,15 +12,16 @@ use shared::{
     keys::KeyHash,
     money::PinnedPrice,
     snapshot::{
-        Budget, Change, Digest, Entity, Genuine, Key, Limits, Policy, PriceBook, Project, RecordId,
-        Revoked, Secret, SetSum, Tenant as PublishedTenant, Upstream as Published, unpack,
+        Budget, Change, Digest, Entity, Genuine, Key, Limits, Policy as PublishedPolicy, PriceBook,
+        Project, RecordId, Revoked, Secret, SetSum, Tenant as PublishedTenant,
+        Upstream as Published, unpack,
     },
 };
 use time::OffsetDateTime;
 use tracing::warn;
 
 use super::{
-    KnownSecret, Model, Opener, Rejected,
+    KnownSecret, Model, Opener, Policy, Rejected,
     closed::{Closed, Whose},
     owned::Owned,
     prices::Book,
@@ -475,8 +476,9 @@ impl Snapshot {
         content: &str,
         before: &Made,
     ) -> Result<Made, Unusable> {
-        let policy: Policy = read(content)?;
+        let policy: PublishedPolicy = read(content)?;
         is_its_own(id, policy.id.uuid())?;
+        let policy = Policy::open(policy)?;
         let owner = policy.organization;
         self.undo(id, before);
         self.change_owned(owner, |it| it.put_policy(Arc::new(policy)));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use routing_engine::Standing;
 use shared::{
+    condition::BadCondition,
     ids::{CredentialId, OrganizationId, UpstreamId},
     money::PinnedPrice,
     seal::CannotOpen,
@@ -128,6 +129,8 @@ impl Candidate {
 pub enum Unusable {
     #[error("it cannot be read: {0}")]
     Unreadable(serde_json::Error),
+    #[error("a condition of it: {0}")]
+    Condition(#[from] BadCondition),
     #[error("it says that it is another one")]
     OtherId,
     #[error("a secret's hash has 32 bytes")]

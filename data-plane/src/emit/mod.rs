@@ -9,7 +9,7 @@ mod tags;
 
 use shared::event::Event;
 
-pub use self::story::Story;
+pub use self::{story::Story, tags::tags};
 
 /// Handed on by its pointer, so that the road copies no more than that.
 type Told = Box<Event>;

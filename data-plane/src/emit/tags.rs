@@ -8,7 +8,7 @@ const LONGEST: usize = 64;
 
 /// The pairs that are well formed; the others are passed over, for a tag is no reason to
 /// refuse a call.
-pub(super) fn tags(header: &str) -> BTreeMap<String, String> {
+pub fn tags(header: &str) -> BTreeMap<String, String> {
     header
         .split(',')
         .filter_map(|it| it.split_once('='))

@@ -5,14 +5,10 @@ use std::sync::Arc;
 
 use routing_engine::{Judged, Task};
 use serde_json::{Value, json};
-use shared::{
-    event,
-    money::Money,
-    snapshot::{Policy, Strategy},
-};
+use shared::{event, money::Money, snapshot::Strategy};
 
 use super::{By, Known, Why};
-use crate::catalog::Model;
+use crate::catalog::{Model, Policy};
 
 /// So many places are told of.
 const MOST_TOLD: usize = 16;
@@ -109,6 +105,8 @@ pub struct Decision {
     pub judged: Option<Judged>,
     /// In the order in which they are asked, then those that are not.
     pub considered: Vec<Considered>,
+    /// Rules of which nobody knows whether they hold, which therefore do not.
+    pub not_evaluated: u32,
 }
 
 impl Decision {
@@ -171,6 +169,7 @@ impl Decision {
             "language": self.judged.as_ref().map(|it| it.language.code()),
             "complexity": self.judged.as_ref().map(|it| rounded(it.complexity().into())),
             "router": self.task.map(|_| routing_engine::router().version()),
+            "rules_not_evaluated": self.not_evaluated,
             "candidates": candidates,
             "left_out": self.considered.len().saturating_sub(MOST_TOLD),
             "chosen": self.chosen().map(|it| json!({ "model": it.model(), "provider": it.provider() })),

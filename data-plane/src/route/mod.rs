@@ -7,6 +7,8 @@
 mod decision;
 mod draw;
 mod eligible;
+mod facts;
+mod judging;
 mod names;
 mod no_route;
 mod staged;
@@ -14,11 +16,11 @@ mod strategy;
 
 use std::{cell::OnceCell, sync::Arc};
 
-use routing_engine::{Judged, Task, Turn};
+use routing_engine::Task;
 use shared::{
     ids::OrganizationId,
     money::PinnedPrice,
-    snapshot::{Choice, Constraints, Document, Policy, Rule, Strategy, Target},
+    snapshot::{Choice, Constraints, Rule, Strategy, Target},
     usage::Usage,
 };
 use tokio::time::Instant;
@@ -32,6 +34,8 @@ pub use self::{
 };
 use self::{
     eligible::{Call, Term},
+    facts::Facts,
+    judging::Judging,
     names::Name,
     no_route::{MOST_ALTERNATIVES, shown},
     strategy::Known,
@@ -41,7 +45,7 @@ use crate::{
     authenticate::Caller,
     budgets::{Weight, not_priced},
     call::{Live, Pulse},
-    catalog::{Candidate, Model, Snapshot, allows},
+    catalog::{Candidate, Model, Policy, Snapshot, Version, allows},
     nearest::{likest, nearest},
 };
 
@@ -66,6 +70,9 @@ pub struct Sight<'a> {
     pub snapshot: &'a Snapshot,
     pub live: &'a Live,
     pub now_ms: i64,
+    /// How much is used up of the budget of the call's that is used up most, as far as the proxy
+    /// knows. Asked where a condition does.
+    pub budget_used_percent: &'a (dyn Fn() -> u64 + Send + Sync),
 }
 
 pub fn route(
@@ -96,9 +103,8 @@ struct Routing<'a> {
     now: Instant,
     marks: OnceCell<Marks>,
     /// What the prompt is like, if somebody had to know.
-    turn: OnceCell<Judging>,
-    /// What the call is for, where its name says so.
-    task: Option<Task>,
+    judging: Judging<'a>,
+    not_evaluated: u32,
     /// The policy that the caller wishes to lead there as well.
     also: Option<&'a Choice>,
     candidates: Vec<Candidate>,
@@ -106,13 +112,6 @@ struct Routing<'a> {
     chosen: Vec<Considered>,
     /// and those that may not.
     excluded: Vec<Considered>,
-}
-
-/// The user's last turn, judged.
-struct Judging {
-    judged: Judged,
-    /// How many tokens it will be, roughly.
-    tokens: u64,
 }
 
 /// Where a name leads, before anybody asks who may answer.
@@ -145,16 +144,19 @@ impl<'a> Routing<'a> {
         ask: &'a Ask,
         dice: &'a mut dyn Dice,
     ) -> Result<Self, NoRoute> {
+        let call = Call::of(ask);
+        let task = named(sight.snapshot, caller.organization(), &ask.model).task;
+        let judging = Judging::of(ask, call.needs.clone(), task);
         let mut routing = Self {
             sight,
             caller,
             ask,
-            call: Call::of(ask),
+            call,
             dice,
             now: Instant::now(),
             marks: OnceCell::new(),
-            turn: OnceCell::new(),
-            task: None,
+            judging,
+            not_evaluated: 0,
             also: None,
             candidates: Vec::new(),
             chosen: Vec::new(),
@@ -163,8 +165,8 @@ impl<'a> Routing<'a> {
         if let Some(name) = &ask.wishes.policy {
             let policy = sight.snapshot.policy(caller.organization(), name);
             let policy = policy.ok_or_else(|| NoRoute::NoPolicy { name: shown(name) })?;
-            let (_, document) = staged::version(policy, caller.key.id, routing.dice);
-            let (_, choice) = routing.choice(document);
+            let version = staged::version(policy, caller.key.id, routing.dice);
+            let (_, choice) = routing.choice(version);
             routing.also = Some(choice);
         }
         Ok(routing)
@@ -173,17 +175,7 @@ impl<'a> Routing<'a> {
     /// Takes on everything that may answer calls for `name`, and says why.
     fn reach(&mut self, name: &'a str) -> Result<Reason, NoRoute> {
         let (snapshot, organization) = (self.sight.snapshot, self.caller.organization());
-        let is_policy = |it: &str| snapshot.policy(organization, it).is_some();
-        let is_known = |it: &str| {
-            is_policy(it)
-                || snapshot.serving(organization, it).next().is_some()
-                || snapshot.is_shut(organization, it)
-                || snapshot.is_disabled(organization, it)
-        };
-        let name = names::read(name, is_known, is_policy);
-        if name.task.is_some() {
-            self.task = name.task;
-        }
+        let name = named(snapshot, organization, name);
         let lead = match snapshot.policy(organization, name.base) {
             None => self.of_model(&name)?,
             Some(policy) => self.of_policy(policy, &name)?,
@@ -213,8 +205,8 @@ impl<'a> Routing<'a> {
     }
 
     fn of_policy(&mut self, policy: &'a Arc<Policy>, name: &Name<'a>) -> Result<Lead<'a>, NoRoute> {
-        let (version, document) = staged::version(policy, self.caller.key.id, self.dice);
-        let (rule, choice) = self.choice(document);
+        let version = staged::version(policy, self.caller.key.id, self.dice);
+        let (rule, choice) = self.choice(version);
         let mut tiers = Vec::with_capacity(choice.tiers.len().max(1));
         if choice.tiers.is_empty() && choice.strategy.compares() {
             tiers.push(everywhere(self.sight.snapshot, self.caller, policy));
@@ -246,6 +238,7 @@ impl<'a> Routing<'a> {
         }
         let by = wished.or(By::of(choice.strategy, choice.goal));
         let rule = rule.map(|it| it.name.clone());
+        let version = version.version;
         let led = Led { policy: policy.clone(), version, strategy: choice.strategy, by, rule };
         Ok(Lead {
             reason: Reason::Policy(led),
@@ -256,9 +249,21 @@ impl<'a> Routing<'a> {
         })
     }
 
-    /// What of a document decides about this call.
-    fn choice<'d>(&self, document: &'d Document) -> (Option<&'d Rule>, &'d Choice) {
-        (None, &document.otherwise)
+    /// What of a document decides about this call: the first rule that holds. One of which nobody
+    /// knows whether it does is passed over.
+    fn choice(&mut self, version: Version<'a>) -> (Option<&'a Rule>, &'a Choice) {
+        if version.document.rules.is_empty() {
+            return (None, &version.document.otherwise);
+        }
+        let facts = Facts::of(self.sight, self.caller, &self.call, &self.judging);
+        for (rule, condition) in version.rules() {
+            match condition.holds(&facts) {
+                Ok(true) => return (Some(rule), &rule.choose),
+                Ok(false) => (),
+                Err(_) => self.not_evaluated += 1,
+            }
+        }
+        (None, &version.document.otherwise)
     }
 
     /// What the caller wishes to be first.
@@ -381,8 +386,8 @@ impl<'a> Routing<'a> {
         if matches!(by, By::Throughput | By::Latency) {
             return Known { pulse, ..Known::default() };
         }
-        let judging = self.judging();
-        let output = self.expected_output(model, judging.judged.task);
+        let judged = self.judging.judged();
+        let output = self.expected_output(model, judged.task);
         let cost = |input| {
             let usage = Usage { input, output, ..Usage::default() };
             let nanos = price.map(|it| it.price.cost(&usage, None).to_money().nanos());
@@ -390,8 +395,8 @@ impl<'a> Routing<'a> {
         };
         let router = routing_engine::router();
         Known {
-            quality: Some(router.quality(&judging.judged, &model.name, &model.standing, None)),
-            turn_cost: cost(judging.tokens),
+            quality: Some(router.quality(judged, &model.name, &model.standing, None)),
+            turn_cost: cost(self.judging.tokens()),
             call_cost: cost(self.call.input),
             pulse,
             expected_ms: pulse.expected_ms(output),
@@ -406,17 +411,6 @@ impl<'a> Routing<'a> {
         };
         let each = self.ask.cap(most).unwrap_or(u64::MAX).min(usual.into());
         each.saturating_mul(self.ask.choices.into())
-    }
-
-    fn judging(&self) -> &Judging {
-        self.turn.get_or_init(|| {
-            let (text, images) = self.ask.turn(&self.call.needs);
-            let wants_json = self.call.needs.json || self.call.needs.json_schema;
-            let turn = Turn { text: &text, images, wants_json };
-            let judged = routing_engine::router().judge(&turn);
-            let judged = Judged { task: self.task.unwrap_or(judged.task), ..judged };
-            Judging { judged, tokens: Ask::estimated(&text) }
-        })
     }
 
     /// Whom the caller names first, and whoever is as fast as they prefer, before the others.
@@ -474,13 +468,12 @@ impl<'a> Routing<'a> {
             Err(_) => Reason::Asked,
         };
         self.keep_to_the_first();
-        let Self { mut candidates, chosen, excluded, .. } = self;
-        keep_the_first(&mut candidates);
-        let judged = self.turn.into_inner().map(|it| it.judged);
-        let task = judged.as_ref().map(|it| it.task).or(self.task);
-        let considered = chosen.into_iter().chain(excluded).collect();
         let asked = self.ask.model.clone();
-        Ok((candidates, Decision { asked, reason, task, judged, considered }))
+        let Self { mut candidates, chosen, excluded, judging, not_evaluated, .. } = self;
+        keep_the_first(&mut candidates);
+        let (task, judged) = judging.ends();
+        let considered = chosen.into_iter().chain(excluded).collect();
+        Ok((candidates, Decision { asked, reason, task, judged, considered, not_evaluated }))
     }
 
     /// Names everything that any of the names led to.
@@ -514,6 +507,17 @@ impl<'a> Routing<'a> {
         self.candidates.retain(|it| stays(&it.model));
         self.chosen.retain(|it| matches!(&it.what, What::Place(it) if stays(it)));
     }
+}
+
+fn named<'n>(snapshot: &Snapshot, organization: OrganizationId, name: &'n str) -> Name<'n> {
+    let is_policy = |it: &str| snapshot.policy(organization, it).is_some();
+    let is_known = |it: &str| {
+        is_policy(it)
+            || snapshot.serving(organization, it).next().is_some()
+            || snapshot.is_shut(organization, it)
+            || snapshot.is_disabled(organization, it)
+    };
+    names::read(name, is_known, is_policy)
 }
 
 /// Every place that writes, of those that the caller may use.

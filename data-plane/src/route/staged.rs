@@ -2,16 +2,15 @@
 
 use shared::{
     ids::{ApiKeyId, PolicyId},
-    snapshot::{Document, Policy, Staged, StagedBy},
+    snapshot::{Staged, StagedBy},
 };
 
 use super::Dice;
+use crate::catalog::{Policy, Version};
 
-pub fn version<'a>(policy: &'a Policy, key: ApiKeyId, dice: &mut dyn Dice) -> (u32, &'a Document) {
-    match policy.staged.as_ref().filter(|it| gets(it, policy.id, key, dice)) {
-        Some(staged) => (staged.version, &staged.document),
-        None => (policy.version, &policy.document),
-    }
+pub fn version<'a>(policy: &'a Policy, key: ApiKeyId, dice: &mut dyn Dice) -> Version<'a> {
+    let gets = policy.staged.as_ref().is_some_and(|it| gets(it, policy.id, key, dice));
+    policy.staged().filter(|_| gets).unwrap_or_else(|| policy.present())
 }
 
 fn gets(staged: &Staged, policy: PolicyId, key: ApiKeyId, dice: &mut dyn Dice) -> bool {
@@ -40,17 +39,20 @@ const fn mixed(it: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use shared::snapshot::{self as published, Document};
+
     use super::*;
 
     fn policy(percent: u8, by: StagedBy) -> Policy {
-        Policy {
+        Policy::open(published::Policy {
             id: PolicyId::from_uuid(uuid::Uuid::from_u128(7)),
             organization: None,
             name: "auto".into(),
             version: 1,
             document: Document::default(),
             staged: Some(Staged { version: 2, document: Document::default(), percent, by }),
-        }
+        })
+        .unwrap()
     }
 
     /// How many of 10,000 get the staged version.
@@ -58,7 +60,7 @@ mod tests {
         let (policy, mut dice) = (policy(percent, by), fastrand::Rng::with_seed(5));
         let key = |it| ApiKeyId::from_uuid(uuid::Uuid::from_u128(it));
         let keys = (0..10_000_u128).map(key);
-        let staged = keys.filter(|key| version(&policy, *key, &mut dice).0 == 2);
+        let staged = keys.filter(|key| version(&policy, *key, &mut dice).version == 2);
         u32::try_from(staged.count()).unwrap()
     }
 
@@ -78,7 +80,7 @@ mod tests {
         let mut dice = fastrand::Rng::with_seed(5);
         for key in (0..500).map(|it| ApiKeyId::from_uuid(uuid::Uuid::from_u128(it))) {
             let mut gets =
-                |percent| version(&policy(percent, StagedBy::Keys), key, &mut dice).0 == 2;
+                |percent| version(&policy(percent, StagedBy::Keys), key, &mut dice).version == 2;
             let told: Vec<_> = (0..=100).map(&mut gets).collect();
             assert!(told.is_sorted() && !told[0] && told[100]);
         }

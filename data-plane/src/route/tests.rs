@@ -5,7 +5,7 @@ use shared::{
     failure::{Classified, Kind, code},
     ids::PolicyId,
     keys::{Brand, NewKey},
-    snapshot::{Disabled, Document, Limits, Tenant, Tier},
+    snapshot::{Disabled, Document, Limits, Policy, Tenant, Tier},
 };
 
 use super::{no_route::instead, *};
@@ -14,6 +14,8 @@ use crate::{
     call::LiveMetrics,
     catalog::tests::{Fixture, key, snapshot},
 };
+
+mod engine;
 
 /// Always draws the same, so that the order is that of the weights' first share.
 struct Loaded;
@@ -53,7 +55,9 @@ fn live() -> Live {
 }
 
 fn routed_by(snapshot: &Snapshot, caller: Caller, ask: Ask) -> Result<Plan, NoRoute> {
-    route(Sight { snapshot, live: &live(), now_ms: 0 }, caller, ask, &mut Loaded)
+    let (live, used) = (live(), || 0);
+    let sight = Sight { snapshot, live: &live, now_ms: 0, budget_used_percent: &used };
+    route(sight, caller, ask, &mut Loaded)
 }
 
 fn routed(allowed: Option<&[&str]>, body: &str) -> Result<Plan, NoRoute> {
