@@ -239,7 +239,7 @@ codes! {
         "Use a model that GET /v1/models lists.";
     NO_ELIGIBLE_MODEL = "no_eligible_model", "No model can take the call",
         "None of the models that the name leads to can take the call. The answer says of each why.",
-        "Name another model, or ask an admin of your organization to look at the routing policy.";
+        "Ask for less, name another model, or ask an admin of your organization to look at the routing policy.";
     UNKNOWN_ENDPOINT = "unknown_endpoint", "There is no such endpoint",
         "The path is not one this API has.",
         "Compare the path with the API reference.";

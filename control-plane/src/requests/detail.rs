@@ -4,7 +4,7 @@ use actix_web::{Responder, web::Path};
 use askama::Template;
 use shared::{
     counters::Counted,
-    event::{Attempt, Event, Outcome, UsageSource},
+    event::{Attempt, Event, Outcome, UsageSource, Weighed},
     failure::Code,
     ids::BudgetId,
     money::Money,
@@ -32,6 +32,7 @@ struct RequestPage {
     title: String,
     ended: &'static str,
     steps: Vec<Step>,
+    candidates: Vec<Candidate>,
     tokens: Vec<(&'static str, String)>,
     bill: Vec<BillLine>,
     counted: Vec<Counting>,
@@ -67,6 +68,36 @@ struct Step {
     title: String,
     about: String,
     took: String,
+}
+
+/// A place that might have answered.
+struct Candidate {
+    model: String,
+    provider: String,
+    /// How good, dear and slow it was expected to be, as far as anybody had to know.
+    quality: String,
+    cost: String,
+    time: String,
+    /// What it was, of those that were asked in this order, or why it was not.
+    verdict: String,
+}
+
+impl Candidate {
+    fn of((at, it): (usize, &Weighed)) -> Self {
+        let percent = |it: u16| format!("{}.{} %", it / 10, it % 10);
+        Self {
+            model: it.model.clone(),
+            provider: it.provider.clone().unwrap_or_default(),
+            quality: it.quality_per_mille.map(percent).unwrap_or_default(),
+            cost: it.cost.map(|it| it.to_string()).unwrap_or_default(),
+            time: it.latency_ms.map(took).unwrap_or_default(),
+            verdict: match &it.why {
+                Some(why) => format!("Not asked: {}", why.replace('_', " ")),
+                None if at == 0 => "First".to_owned(),
+                None => format!("If those before it fail, number {}", at + 1),
+            },
+        }
+    }
 }
 
 /// What an attempt cost.
@@ -138,6 +169,7 @@ async fn show(
         title: title(line.event()),
         ended: ended(line.event().outcome),
         steps: steps(&line),
+        candidates: candidates(line.event()),
         tokens: tokens(line.event()),
         bill: line.event().lines.iter().map(BillLine::of).collect(),
         counted: line.event().counted.iter().map(|it| Counting::of(it, grant.zone())).collect(),
@@ -145,6 +177,11 @@ async fn show(
         json,
         line,
     }))
+}
+
+fn candidates(event: &Event) -> Vec<Candidate> {
+    let weighed = event.decision.iter().flat_map(|it| &it.candidates);
+    weighed.enumerate().map(Candidate::of).collect()
 }
 
 fn title(event: &Event) -> String {
@@ -178,7 +215,8 @@ fn steps(line: &Line) -> Vec<Step> {
         took: String::new(),
     }];
     if event.reason.is_some() {
-        let about = format!("{}.", line.why());
+        let reason = event.decision.as_ref().map(|it| it.reason.clone());
+        let about = reason.unwrap_or_else(|| format!("{}.", line.why()));
         steps.push(Step { title: "Routed".to_owned(), about, took: String::new() });
     }
     steps.extend(event.attempts.iter().map(|it| {

@@ -17,6 +17,7 @@ mod passing;
 mod plane;
 mod quiet;
 mod refusing;
+mod routing;
 mod upstream;
 mod waiting;
 

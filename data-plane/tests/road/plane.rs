@@ -48,6 +48,10 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{self:?} is not JSON"))
     }
 
+    pub fn code_if_any(&self) -> Option<String> {
+        self.json()["error"]["code"].as_str().map(str::to_owned)
+    }
+
     pub fn code(&self) -> String {
         let json = self.json();
         assert_eq!(json["error"]["code"], self.headers["x-turnpike-error-code"].to_str().unwrap());

@@ -1,3 +1,5 @@
+use shared::event::{Decision, Weighed};
+
 use super::*;
 
 #[sqlx::test(migrations = "../migrations")]
@@ -69,6 +71,28 @@ async fn a_requests_page_tells_what_happened_and_why(root: PgPool) {
         asked: "<auto>".into(),
         policy: Some(PolicyVersion { name: "auto".into(), version: 7 }),
         reason: Some("policy".into()),
+        decision: Some(Box::new(Decision {
+            reason: "Policy auto@7: gpt-5 at openai is expected to cost least.".into(),
+            candidates: vec![
+                Weighed {
+                    model: "gpt-5".into(),
+                    provider: Some("openai".into()),
+                    why: None,
+                    quality_per_mille: Some(834),
+                    cost: Some(Money::from_nanos(1_500_000)),
+                    latency_ms: Some(640),
+                },
+                Weighed {
+                    model: "<sonar>".into(),
+                    provider: None,
+                    why: Some("policy_region".into()),
+                    quality_per_mille: None,
+                    cost: None,
+                    latency_ms: None,
+                },
+            ],
+            ..Decision::default()
+        })),
         outcome: Outcome::Broken,
         error: Some("upstream_error".into()),
         tags: [("team".to_owned(), "<search>".to_owned())].into(),
@@ -101,6 +125,11 @@ async fn a_requests_page_tells_what_happened_and_why(root: PgPool) {
         "The answer broke off",
         "/docs/errors/upstream_error",
         "team=&#60;search&#62;",
+        "is expected to cost least.",
+        "83.4 %",
+        "$0.0015",
+        "Not asked: policy region",
+        "&#60;sonar&#62;",
         "web-prod",
         &event.request.to_string(),
     ] {
