@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use data_plane::{
-    ask::{Ask, Form, Sent},
+    ask::{Ask, Form, Sent, Wishes},
     catalog::{Candidate, Credential, Model, Prices, Upstream},
     providers::provider,
 };
@@ -39,6 +39,8 @@ fuzz_target!(|body: &[u8]| {
     for form in Form::ALL {
         let Ok(ask) = Ask::parse(form, Bytes::copy_from_slice(body)) else { continue };
         assert!(!ask.model.is_empty());
+        let (text, _) = ask.turn(&ask.needs());
+        assert!(text.len() <= body.len());
         for most_output in [None, Some(MOST)] {
             for takes_stream_options in [false, true] {
                 for model in [MODEL, &ask.model] {
@@ -59,6 +61,7 @@ fn goes_on(ask: &Ask, sent: &Sent) {
     let again = Ask::parse(ask.form, body.clone()).expect("what we send is a request");
     assert_eq!(again.model, sent.model);
     assert_eq!(again.fallbacks, Vec::<String>::new());
+    assert_eq!(again.wishes, Wishes::default());
     assert_eq!((again.is_streaming, again.choices), (ask.is_streaming, ask.choices));
     let asks_for_usage = ask.is_streaming && sent.takes_stream_options;
     assert_eq!(again.wants_usage, ask.wants_usage || asks_for_usage);
@@ -70,7 +73,8 @@ fn goes_on(ask: &Ask, sent: &Sent) {
     let (was, is) = (parsed(ask.text()), parsed(again.text()));
     assert_eq!(was.is_some(), is.is_some());
     let (Some(mut was), Some(mut is)) = (was, is) else { return };
-    for field in ["model", "models", "stream_options", "max_tokens", "max_completion_tokens"] {
+    let ours = ["model", "models", "provider", "stream_options"];
+    for field in ours.into_iter().chain(["max_tokens", "max_completion_tokens"]) {
         for body in [&mut was, &mut is] {
             body.as_object_mut().expect("it is an object").remove(field);
         }
@@ -110,6 +114,7 @@ fn candidate((dialect, vendor): (Dialect, &str)) -> Candidate {
     let model = Model {
         published: published::Model::of_text("auto", "model-1", 200_000, 64_000),
         prices: Prices::default(),
+        standing: routing_engine::router().standing(MODEL, None),
         addresses: provider(dialect).addresses("https://api.example.com/v1", "model-1").unwrap(),
         upstream: Arc::new(upstream),
     };
