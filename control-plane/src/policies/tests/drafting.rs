@@ -3,7 +3,7 @@
 use shared::snapshot::{Rule, Staged};
 
 use super::*;
-use crate::keys::{self, Mode, NewApiKey, Terms};
+use crate::keys::{self, Mode, NewApiKey, Terms, tests::project};
 
 const AT_ONCE: Publication =
     Publication { note: None, how: How::AtOnce, stranding: Stranding::Refuse };
@@ -115,11 +115,12 @@ async fn a_staged_version_is_some_calls_until_all_follow_it_or_none(root: PgPool
 #[sqlx::test(migrations = "../migrations")]
 async fn no_key_is_left_without_a_model_unless_somebody_says_so(root: PgPool) {
     let fixture = scene(root).await;
+    let project = project(&fixture, &fixture.ours, "web").await;
     let mut work = fixture.work(Role::Admin).await;
     let policy = create(&mut work, &draft("auto", &[&[target("small", 1)]])).await.unwrap();
     let mut terms = Terms::named("ci".parse().unwrap());
     terms.allowed_models = Some(vec!["small".to_owned()]);
-    let key = NewApiKey { project: None, mode: Mode::Live, owner: None, terms };
+    let key = NewApiKey { project: Some(project), mode: Mode::Live, owner: None, terms };
     let key = keys::issue(&mut work, &key, None).await.unwrap().key;
     let large = draft("auto", &[&[target("large", 1)]]);
     let refused = change(&mut work, policy, &large, None, Stranding::Refuse).await.unwrap_err();

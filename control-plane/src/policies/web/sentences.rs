@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(
             sentence(&document),
             "When task is code and request.tools: the cheapest of small, large, only where nothing \
-             is kept and those that write a million tokens for $2.5 at most. Otherwise: slow"
+             is kept and those that write a million tokens for $2.50 at most. Otherwise: slow"
         );
         assert_eq!(condition("tags.a == 'x == y'"), "tags.a == 'x == y'");
     }
