@@ -52,6 +52,7 @@ all() {
   step 'hard budgets' with_programs infra/overshoot.sh
   step 'documentation tests' cargo test --quiet --workspace --doc --locked
   step 'fuzzing' fuzzing
+  step 'client libraries' with_programs infra/clients.sh
   browser_tests
 }
 
@@ -209,14 +210,15 @@ conclude() {
   exit $failed
 }
 
-# The summaries of nextest, of cargo test and of node's test runner, of the drills and of
-# fuzzing, in their own words.
+# The summaries of nextest, of cargo test, of Python's and node's test runners, of the drills and
+# of fuzzing, in their own words.
 counted() {
   local log
-  for log in "$LOGS"/*tests.log "$LOGS"/hard-budgets.log "$LOGS"/fuzzing.log; do
+  for log in "$LOGS"/*tests.log "$LOGS"/hard-budgets.log "$LOGS"/fuzzing.log \
+    "$LOGS"/client-libraries.log; do
     [[ -e $log ]] || continue
     sed 's/\x1b\[[0-9;]*m//g' "$log" |
-      grep -E '^ *DRILL |overspend = |^[a-z]+: [0-9]+ runs, |SKIPPED|^ *Summary \[|^test result: .* [1-9][0-9]* (passed|failed)|^ℹ (tests|pass|fail|skipped) '
+      grep -E '^ *DRILL |overspend = |^[a-z]+: [0-9]+ runs, |SKIPPED|^Ran [0-9]+ tests|^ *Summary \[|^test result: .* [1-9][0-9]* (passed|failed)|^ℹ (tests|pass|fail|skipped) '
   done
 }
 

@@ -101,7 +101,7 @@ async fn a_second_factor_is_not_taken_off_without_the_password(root: PgPool) {
     let answer = ada.browser.fill("/account/security", "/mfa/disable", &typed).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{answer:?}");
     let answer = sign_in(&mut stack.browser(), &ada.email, &ada.password).await;
-    assert_eq!(answer.location().as_deref(), Some("/orgs"), "{answer:?}");
+    assert_eq!(answer.location().as_deref(), Some("/start"), "{answer:?}");
 }
 
 /// Who has none sees nothing of an organization that asks for one.

@@ -88,7 +88,7 @@ struct StyleGuidePage {
 async fn landing(visitor: Visitor) -> HttpResponse {
     let is_in = visitor.session.as_ref().is_some_and(|it| !it.awaits_code);
     if is_in {
-        return see_other("/orgs");
+        return see_other("/start");
     }
     Page(LandingPage { frame: visitor.frame() }).with(actix_web::http::StatusCode::OK)
 }
@@ -194,10 +194,10 @@ mod tests {
     }
 
     #[sqlx::test(migrations = "../migrations")]
-    async fn who_is_signed_in_goes_on_to_their_organizations(root: PgPool) {
+    async fn who_is_signed_in_goes_on_to_where_they_begin(root: PgPool) {
         let fixture = Fixture::new(root).await;
         let browser = fixture.browser(Role::Viewer).await;
         let answer = browser.get("/").await;
-        assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/orgs"));
+        assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/start"));
     }
 }

@@ -149,7 +149,7 @@ fn empty() -> SecretString {
 
 async fn sign_up_page(visitor: Visitor) -> HttpResponse {
     if visitor.session.as_ref().is_some_and(|it| !it.awaits_code) {
-        return see_other("/orgs");
+        return see_other("/start");
     }
     let (email, organization) = (String::new(), String::new());
     let problems = Problems::none();
@@ -308,13 +308,13 @@ fn with_next(path: &str, next: &str) -> String {
     format!("{path}?next={next}")
 }
 
-/// A path of ours, or the list of organizations: nobody is sent elsewhere.
+/// A path of ours, or where everybody begins: nobody is sent elsewhere.
 fn inside(next: &str) -> &str {
     let is_path = next.starts_with('/')
         && !next.starts_with("//")
         && !next.contains(['\\', '\r', '\n', '\t', '\0'])
         && next.chars().all(|it| !it.is_control());
-    if is_path { next } else { "/orgs" }
+    if is_path { next } else { "/start" }
 }
 
 #[cfg(test)]
@@ -332,7 +332,7 @@ mod tests {
             "/a\r\nlocation: x",
             "\u{9}//evil.test",
         ] {
-            assert_eq!(inside(outside), "/orgs", "{outside}");
+            assert_eq!(inside(outside), "/start", "{outside}");
         }
         assert_eq!(inside("/orgs/acme/keys?status=active"), "/orgs/acme/keys?status=active");
     }

@@ -328,6 +328,10 @@ pub struct Detail {
     pub model: String,
     pub class: String,
     pub unit_price: String,
+    /// What everybody else pays for one, where a contract, a plan or a price book of the
+    /// organization's makes that another price; empty otherwise.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub published_price: String,
     /// Who counted it: `upstream`, or `estimated` and `interrupted` where we did.
     pub source: String,
     /// Whether the organization's own credential opened the provider.

@@ -36,6 +36,7 @@ pub(super) struct Charged {
     pub is_own: bool,
     pub class: String,
     pub unit_price: String,
+    pub published_price: String,
     pub quantity: i64,
     pub nanos: i64,
 }
@@ -385,6 +386,7 @@ fn details(portions: &[Portion<'_>]) -> Vec<Detail> {
         model: it.of.model.clone(),
         class: it.of.class.clone(),
         unit_price: it.of.unit_price.clone(),
+        published_price: it.of.published_price.clone(),
         source: it.of.source.clone(),
         own: it.of.is_own,
         quantity: it.quantity,

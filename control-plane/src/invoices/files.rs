@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use shared::{
     ids::ProjectId,
-    money::{Cents, Money},
+    money::{Cents, Item, Money},
 };
 
 use super::{
@@ -421,8 +421,14 @@ fn usage(told: &Told, it: &Detail, names: &BTreeMap<ProjectId, &str>) -> Row {
     if it.unit_price.is_empty() {
         return row;
     }
-    row.set("ListUnitPrice", number(&it.unit_price))
-        .set("ContractedUnitPrice", number(&it.unit_price))
+    let row = row.set("ContractedUnitPrice", number(&it.unit_price));
+    let quantity = u64::try_from(it.quantity).unwrap_or_default();
+    match Item::cost_at(&it.published_price, quantity) {
+        Some(cost) => row
+            .set("ListUnitPrice", number(&it.published_price))
+            .set("ListCost", number(cost.exact())),
+        None => row.set("ListUnitPrice", number(&it.unit_price)),
+    }
 }
 
 /// Files in one, as they are: they are texts that whoever takes them packs on the way.

@@ -42,11 +42,12 @@ pub(super) async fn charged(
                (c.hour AT TIME ZONE o.time_zone)::date AS "local_day!",
                c.project_id AS "project: ProjectId", c.key_id AS "key: ApiKeyId", c.provider,
                c.model, c.usage_source AS source, c.is_own, c.class, c.unit_price,
-               sum(c.quantity)::bigint AS "quantity!", sum(c.cost_nano)::bigint AS "nanos!"
+               c.published_price, sum(c.quantity)::bigint AS "quantity!",
+               sum(c.cost_nano)::bigint AS "nanos!"
           FROM charges c JOIN organizations o ON o.id = c.organization_id
          WHERE c.organization_id = $1 AND c.billing_month = $2
-         GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
-         ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+         GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+         ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
         "#,
         organization as OrganizationId,
         month as Month,

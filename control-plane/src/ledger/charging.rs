@@ -31,6 +31,8 @@ pub(super) struct Kind {
     pub is_own: bool,
     pub class: &'static str,
     pub unit_price: String,
+    /// What everybody else pays, where that is another price.
+    pub published_price: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub(super) type Charges = BTreeMap<Kind, Sum>;
 /// What is known of a price, and of whose provider it is of.
 pub(super) struct Known {
     pub price: Option<Price>,
+    /// What the platform's own book asks, where the price is of another book.
+    pub published: Option<Price>,
     pub is_own: bool,
 }
 
@@ -85,7 +89,7 @@ async fn charge(
     let before = store::charged(&mut work, organization, hour).await?;
     let mut known = HashMap::new();
     for pinned in usage::pinned_prices(&mut work, organization, hour).await? {
-        let found = store::known(&mut work, organization, &pinned).await?;
+        let found = store::known(&mut work, organization, hour, &pinned).await?;
         known.insert(pinned, found);
     }
     let (mut charges, mut calls, mut cost) = (Charges::new(), 0, 0);
@@ -128,16 +132,20 @@ fn add(
     line: &MeteredLine,
     known: Option<&Known>,
 ) {
-    let mut items = items(line, known.and_then(|it| it.price.as_ref()));
-    if items.is_empty() {
+    let mut used = items(line, known.and_then(|it| it.price.as_ref()));
+    if used.is_empty() {
         if line.cost_nano == 0 {
             return;
         }
-        items.push((Class::Request, 1, String::new(), 1));
+        used.push((Class::Request, 1, String::new(), 1));
     }
-    let weights: Vec<_> = items.iter().map(|it| it.3).collect();
+    let published = known.and_then(|it| it.published.as_ref());
+    let published = published.map_or_else(Vec::new, |it| items(line, Some(it)));
+    let weights: Vec<_> = used.iter().map(|it| it.3).collect();
     let parts = largest_remainder(i128::from(line.cost_nano), &weights);
-    for ((class, count, unit_price, _), nanos) in items.into_iter().zip(parts) {
+    for ((class, count, unit_price, _), nanos) in used.into_iter().zip(parts) {
+        let others_pay = published.iter().find(|it| it.0 == class).map(|it| &it.2);
+        let published_price = others_pay.filter(|it| **it != unit_price).cloned();
         let kind = Kind {
             project,
             key,
@@ -147,6 +155,7 @@ fn add(
             is_own: known.is_some_and(|it| it.is_own),
             class: class.name(),
             unit_price,
+            published_price: published_price.unwrap_or_default(),
         };
         let sum = charges.entry(kind).or_default();
         sum.quantity = sum.quantity.saturating_add(i64::try_from(count).unwrap_or(i64::MAX));
@@ -214,7 +223,7 @@ mod tests {
         let each = |text| UnitPrice::per_million(text).unwrap();
         let rates =
             Rates { cached_input: Some(each("0.125")), ..Rates::of_text(each("1.25"), each("10")) };
-        Known { price: Some(Price::flat(rates).unwrap()), is_own: false }
+        Known { price: Some(Price::flat(rates).unwrap()), published: None, is_own: false }
     }
 
     #[test]
@@ -236,6 +245,21 @@ mod tests {
                 ("output", "0.00001", 100, 1_000_000)
             ]
         );
+    }
+
+    #[test]
+    fn what_everybody_else_pays_is_told_where_it_is_another_price() {
+        let each = |text| UnitPrice::per_million(text).unwrap();
+        let published = Price::flat(Rates::of_text(each("2"), each("10"))).unwrap();
+        let known = Known { published: Some(published), ..known() };
+        let usage = Usage { input: 1_000, cached_input: 800, output: 100, ..Usage::default() };
+        let mut charges = Charges::new();
+        let (project, key) = (ProjectId::generate(), ApiKeyId::generate());
+        add(&mut charges, project, key, &line(usage, 2_350_000), Some(&known));
+        let told: Vec<_> =
+            charges.keys().map(|it| (it.class, it.published_price.as_str())).collect();
+        // Output costs everybody the same.
+        assert_eq!(told, [("cached_input", "0.000002"), ("input", "0.000002"), ("output", "")]);
     }
 
     #[test]

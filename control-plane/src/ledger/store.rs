@@ -232,6 +232,7 @@ pub(super) async fn uncharged(
 pub(super) async fn known(
     conn: &mut PgConnection,
     organization: OrganizationId,
+    hour: OffsetDateTime,
     (upstream, model, revision): &Pinned,
 ) -> Result<Known, LedgerError> {
     let row = sqlx::query!(
@@ -239,18 +240,26 @@ pub(super) async fn known(
         SELECT EXISTS (SELECT FROM upstreams u
                         WHERE u.organization_id = $1 AND u.id = $2) AS "is_own!",
                (SELECT p.price::text FROM model_prices p
-                 WHERE p.upstream_id = $2 AND p.model = $3 AND p.revision = $4) AS price
+                 WHERE p.upstream_id = $2 AND p.model = $3 AND p.revision = $4) AS price,
+               -- As the hour began: what moves within one is told from the next on.
+               (SELECT o.price::text
+                  FROM model_prices p
+                  JOIN model_prices o ON (o.upstream_id, o.model) = (p.upstream_id, p.model)
+                 WHERE p.upstream_id = $2 AND p.model = $3 AND p.revision = $4
+                   AND p.book_id IS NOT NULL AND o.book_id IS NULL AND o.valid_from <= $5
+                 ORDER BY o.valid_from DESC, o.revision DESC LIMIT 1) AS published
         "#,
         organization as OrganizationId,
         *upstream as Option<UpstreamId>,
         model.as_str(),
         *revision,
+        hour,
     )
     .fetch_one(conn)
     .await?;
     // A price that cannot be read is one that is not known.
-    let price = row.price.and_then(|it| serde_json::from_str::<Price>(&it).ok());
-    Ok(Known { price, is_own: row.is_own })
+    let read = |it: Option<String>| it.and_then(|it| serde_json::from_str::<Price>(&it).ok());
+    Ok(Known { price: read(row.price), published: read(row.published), is_own: row.is_own })
 }
 
 /// What was charged of an hour so far.
@@ -262,11 +271,11 @@ pub(super) async fn charged(
     let rows = sqlx::query!(
         r#"
         SELECT project_id AS "project: ProjectId", key_id AS "key: ApiKeyId", provider, model,
-               usage_source, is_own, class, unit_price, sum(quantity)::bigint AS "quantity!",
-               sum(cost_nano)::bigint AS "nanos!"
+               usage_source, is_own, class, unit_price, published_price,
+               sum(quantity)::bigint AS "quantity!", sum(cost_nano)::bigint AS "nanos!"
           FROM charges
          WHERE organization_id = $1 AND hour = $2
-         GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+         GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
         "#,
         organization as OrganizationId,
         hour,
@@ -289,6 +298,7 @@ pub(super) async fn charged(
             is_own: row.is_own,
             class: named(&row.class).unwrap_or(Class::Request).name(),
             unit_price: row.unit_price,
+            published_price: row.published_price,
         };
         (kind, Sum { quantity: row.quantity, nanos: row.nanos })
     });
@@ -326,13 +336,15 @@ pub(super) async fn insert_charges(
     sqlx::query!(
         "INSERT INTO charges (organization_id, posting_id, place, hour, billing_month, project_id,
                               key_id, provider, model, usage_source, is_own, class, unit_price,
-                              quantity, cost_nano)
+                              published_price, quantity, cost_nano)
          SELECT $1, $2, t.place, $3, $4, t.project_id, t.key_id, t.provider, t.model,
-                t.usage_source, t.is_own, t.class, t.unit_price, t.quantity, t.cost_nano
+                t.usage_source, t.is_own, t.class, t.unit_price, t.published_price, t.quantity,
+                t.cost_nano
            FROM unnest($5::uuid[], $6::uuid[], $7::text[], $8::text[], $9::text[], $10::boolean[],
-                       $11::text[], $12::text[], $13::bigint[], $14::bigint[])
+                       $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[])
                 WITH ORDINALITY AS t (project_id, key_id, provider, model, usage_source, is_own,
-                                      class, unit_price, quantity, cost_nano, place)",
+                                      class, unit_price, published_price, quantity, cost_nano,
+                                      place)",
         organization as OrganizationId,
         posting as PostingId,
         hour,
@@ -345,6 +357,7 @@ pub(super) async fn insert_charges(
         &each(charges, |it, _| it.is_own),
         &each(charges, |it, _| it.class.to_owned()),
         &each(charges, |it, _| it.unit_price.clone()),
+        &each(charges, |it, _| it.published_price.clone()),
         &each(charges, |_, it| it.quantity),
         &each(charges, |_, it| it.nanos),
     )

@@ -22,6 +22,7 @@ use crate::{
 pub fn doors(doors: &mut Doors) {
     doors.get("/orgs", list);
     doors.post("/orgs", create);
+    doors.get("/start", start);
     doors.get("/orgs/new", new);
     doors.get("/orgs/{org}", overview);
     doors.get("/orgs/{org}/setup", first_steps);
@@ -135,6 +136,15 @@ struct SecurityForm {
 struct ConfirmForm {
     #[serde(default)]
     confirm: String,
+}
+
+/// Whoever signs in begins in their organization, and chooses only where there are several.
+async fn start(signed_in: SignedIn) -> Result<HttpResponse, Failure> {
+    let places = super::places(&signed_in.platform.db, signed_in.session.person).await?;
+    Ok(match places.as_slice() {
+        [only] if !only.is_archived => see_other(&only.home()),
+        _ => see_other("/orgs"),
+    })
 }
 
 async fn list(signed_in: SignedIn) -> Result<HttpResponse, Failure> {
@@ -340,4 +350,23 @@ fn has_second_factor<P>(grant: &Grant<P>) -> bool {
 async fn roles(grant: Grant<may::ViewOrganization>) -> Page<RolesPage> {
     let frame = grant.frame(Section::Roles);
     Page(RolesPage { frame, roles: Role::ALL, permissions: Permission::ALL })
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::PgPool;
+
+    use crate::{access::Role, testing::Fixture};
+
+    #[sqlx::test(migrations = "../migrations")]
+    async fn who_signs_in_begins_with_what_they_came_for(root: PgPool) {
+        let fixture = Fixture::new(root).await;
+        for (role, home) in [(Role::Billing, "/orgs/ours/invoices"), (Role::Viewer, "/orgs/ours")] {
+            let answer = fixture.browser(role).await.get("/start").await;
+            assert_eq!(answer.header("location"), home);
+        }
+        let browser = fixture.browser(Role::Developer).await;
+        browser.post("/orgs", &[("name", "Second")]).await;
+        assert_eq!(browser.get("/start").await.header("location"), "/orgs", "there are two");
+    }
 }

@@ -121,16 +121,24 @@ impl Books {
         .execute(&self.fixture.root)
         .await
         .unwrap();
+        // The database dates what is written to it itself, and these were written long ago.
+        let mut past = self.fixture.root.begin().await.unwrap();
+        sqlx::query("SET LOCAL session_replication_role = replica")
+            .execute(&mut *past)
+            .await
+            .unwrap();
         sqlx::query(
-            "INSERT INTO model_prices (organization_id, upstream_id, model, revision, price)
-             VALUES ($1, $2, 'gpt-5', 1, $3::text::jsonb)",
+            "INSERT INTO model_prices
+                    (organization_id, upstream_id, model, revision, price, created_at, valid_from)
+             VALUES ($1, $2, 'gpt-5', 1, $3::text::jsonb, '2020-01-01', '2020-01-01')",
         )
         .bind(organization)
         .bind(id)
         .bind(serde_json::to_string(&price()).unwrap())
-        .execute(&self.fixture.root)
+        .execute(&mut *past)
         .await
         .unwrap();
+        past.commit().await.unwrap();
     }
 
     async fn put_centers(&mut self, codes: &[&str]) {

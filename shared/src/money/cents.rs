@@ -67,7 +67,7 @@ fn half_even(amount: i128, unit: i128) -> i64 {
         std::cmp::Ordering::Equal => whole.rem_euclid(2),
         std::cmp::Ordering::Greater => 1,
     };
-    i64::try_from(whole + up).unwrap_or(if amount < 0 { i64::MIN } else { i64::MAX })
+    i64::try_from(whole + up).unwrap_or(if amount.is_negative() { i64::MIN } else { i64::MAX })
 }
 
 /// Parts a total among exact amounts that it was rounded from, so that the parts add up to it
@@ -222,12 +222,27 @@ mod tests {
     fn amounts_are_said_to_people_and_to_programs() {
         assert_eq!(Cents(123_456_789).to_string(), "$1,234,567.89");
         assert_eq!(Cents(-5).to_string(), "\u{2212}$0.05");
+        assert_eq!(Cents(0).to_string(), "$0.00");
+        assert_eq!(Cents(12_345).to_string(), "$123.45");
         assert_eq!(Cents(-5).exact(), "-0.05");
         assert_eq!("12.5".parse(), Ok(Cents(1_250)));
         assert!("0.001".parse::<Cents>().is_err());
         let json = serde_json::to_string(&Cents(-1_205)).unwrap();
         assert_eq!(json, "\"-12.05\"");
         assert_eq!(serde_json::from_str::<Cents>(&json).unwrap(), Cents(-1_205));
+    }
+
+    #[test]
+    fn what_is_taken_off_is_less() {
+        assert_eq!(Cents(5) - Cents(3), Cents(2));
+        assert_eq!(Cents(i64::MIN) - Cents(1), Cents(i64::MIN));
+    }
+
+    #[test]
+    fn a_total_that_is_of_other_amounts_is_parted_too() {
+        assert_eq!(apportion(Cents(5), &[0]), [Cents(5)]);
+        assert_eq!(apportion(Cents(-5), &[0, 30_000_000]), [Cents(-8), Cents(3)]);
+        assert_eq!(apportion(Cents(5), &[]), []);
     }
 
     fn amounts() -> impl Strategy<Value = Vec<i128>> {

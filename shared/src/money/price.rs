@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Class, ContextTier, Pico, Rates, Schedule, UnitPrice, decimal, rates::twice};
+use super::{Class, ContextTier, Money, Pico, Rates, Schedule, UnitPrice, decimal, rates::twice};
 use crate::usage::{MOST_PIECES, MOST_TOKENS, Usage};
 
 /// What the vendor's tier of service of that name costs, like `priority` or `flex`.
@@ -213,8 +213,18 @@ impl Item {
         decimal::written(times, Self::PLACES)
     }
 
+    /// What so many cost at what [`unit_price`](Self::unit_price) wrote, rounded up to the
+    /// nano-dollar. Nothing where that is no price, or more than can be counted.
+    pub fn cost_at(unit_price: &str, count: u64) -> Option<Money> {
+        let each = decimal::read(unit_price, Self::PLACES).ok()?;
+        let exact = i128::from(each) * i128::from(count);
+        let nanos = exact / Self::TO_A_NANO + i128::from(exact % Self::TO_A_NANO != 0);
+        i64::try_from(nanos).ok().map(Money::from_nanos)
+    }
+
     /// Of a dollar: those of pico-dollars, and those of a multiplier.
     const PLACES: u32 = 16;
+    const TO_A_NANO: i128 = 10_000_000;
 }
 
 /// A price, and which one it was.
@@ -260,10 +270,29 @@ mod tests {
     #[test]
     fn an_item_weighs_what_it_costs() {
         let rate = UnitPrice::per_million("1.25").unwrap();
-        for (multiplier_bp, weight) in [(10_000, 5_000_000), (5_000, 2_500_000), (3, 1_500)] {
+        for (multiplier_bp, weight, unit_price) in [
+            (10_000, 5_000_000, "0.00000125"),
+            (5_000, 2_500_000, "0.000000625"),
+            (3, 1_500, "0.000000000375"),
+        ] {
             let item = Item { class: Class::Input, count: 4, rate, multiplier_bp };
             assert_eq!(item.weight(), weight, "{multiplier_bp}");
+            assert_eq!(item.unit_price(), unit_price, "{multiplier_bp}");
         }
+    }
+
+    #[test]
+    fn what_many_cost_is_rounded_up_once() {
+        let cost = |each, count| Item::cost_at(each, count).map(Money::nanos);
+        assert_eq!(cost("0.00000125", 1_000), Some(1_250_000));
+        // 1.25 nano-dollars each.
+        for (count, nanos) in [(0, 0), (1, 2), (3, 4), (4, 5), (5, 7)] {
+            assert_eq!(cost("0.00000000125", count), Some(nanos), "{count}");
+        }
+        assert_eq!(cost("0.0000000000000001", 1), Some(1));
+        assert_eq!(cost("0.00", u64::MAX), Some(0));
+        assert_eq!(cost("2.00", u64::MAX), None);
+        assert_eq!(cost("", 1), None);
     }
 
     fn usage(json: Value) -> Usage {

@@ -80,6 +80,7 @@ fn made(
             is_own: *is_own,
             class: ["input", "cached_input", "output"][*class].to_owned(),
             unit_price: "0.00000125".to_owned(),
+            published_price: String::new(),
             quantity: *quantity,
             nanos: *nanos,
         });

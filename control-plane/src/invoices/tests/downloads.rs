@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use actix_web::http::{Method, StatusCode};
 use serde_json::Value;
+use shared::money::Item;
 
 use super::*;
 use crate::{
@@ -109,6 +110,15 @@ pub(super) fn conforms(text: &str, due: Cents) {
             assert_eq!(frequency, "Usage-Based");
             row[at("ConsumedQuantity")].parse::<i64>().unwrap();
             serde_json::from_str::<Value>(&row[at("Tags")]).unwrap();
+            let (list, contracted) = (&row[at("ListUnitPrice")], &row[at("ContractedUnitPrice")]);
+            assert!(!list.is_empty() && !contracted.is_empty(), "{row:?}");
+            if list == contracted {
+                assert_eq!(row[at("ListCost")], row[at("ContractedCost")]);
+            } else {
+                let quantity = row[at("PricingQuantity")].parse().unwrap();
+                let cost = Item::cost_at(list, quantity).unwrap();
+                assert_eq!(nanos(&row[at("ListCost")]), cost.nanos().into(), "{row:?}");
+            }
         }
     }
     assert_eq!(column(text, "BilledCost"), due.nanos(), "what is billed is what is to be paid");

@@ -158,6 +158,8 @@ fn adds_up(told: &Told) {
     let focus = files::focus(told);
     assert_eq!(downloads::column(&focus, "BilledCost"), document.due.nanos());
     downloads::conforms(&focus, document.due);
+    // The contract of the month's second half is dearer than what everybody else pays.
+    assert!(downloads::column(&focus, "ListCost") < downloads::column(&focus, "ContractedCost"));
     let simple = files::simple(told);
     assert_eq!(downloads::column(&simple, "amount_usd"), document.due.nanos());
 }
