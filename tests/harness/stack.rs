@@ -173,9 +173,9 @@ impl Stack {
         sqlx::query(
             r#"WITH auto AS (INSERT INTO policies (id, name, version)
                              VALUES ($1, 'auto', 1) RETURNING id)
-               INSERT INTO policy_versions (policy_id, version, name, tiers, note)
-               SELECT id, 1, 'auto',
-                      '[{"targets": [{"model": "sim-small", "provider": null, "weight": 1}]}]', ''
+               INSERT INTO policy_versions (policy_id, version, name, document, note)
+               SELECT id, 1, 'auto', '{"otherwise": {"tiers": [{"targets": [
+                      {"model": "sim-small", "provider": null, "weight": 1}]}]}}', ''
                  FROM auto"#,
         )
         .bind(PolicyId::generate())

@@ -496,8 +496,8 @@ async fn put_upstream(root: &PgPool, tenant: &Tenant, things: &Things) {
          VALUES ($1, $2, $3, 'walk', 'unopenable') ON CONFLICT DO NOTHING",
         "INSERT INTO policies (organization_id, id, name, version)
          VALUES ($1, $4, 'auto', 1) ON CONFLICT DO NOTHING",
-        "INSERT INTO policy_versions (organization_id, policy_id, version, name, tiers, note)
-         VALUES ($1, $4, 1, 'auto', '[]', '') ON CONFLICT DO NOTHING",
+        "INSERT INTO policy_versions (organization_id, policy_id, version, name, document, note)
+         VALUES ($1, $4, 1, 'auto', '{\"otherwise\": {}}', '') ON CONFLICT DO NOTHING",
         "INSERT INTO budgets (organization_id, id, name, scope, period, time_zone, cap_requests,
                               is_hard, thresholds, on_tight, alert_roles)
          VALUES ($1, $5, 'walk', 'organization', 'month', 'UTC', 5, true, '{}', 'deny', '{}')

@@ -7,7 +7,9 @@ use secrecy::SecretString;
 use shared::{
     money::{PinnedPrice, Price, Rates, UnitPrice},
     reach::Reach,
-    snapshot::{Capability, Modality, Model, Target, Tier},
+    snapshot::{
+        Assurances, Capability, Choice, Document, Modality, Model, Rule, Strategy, Target, Tier,
+    },
 };
 use url::Url;
 
@@ -48,6 +50,8 @@ pub fn simulated(base: &Url) -> Result<Declared, DemoError> {
         vendor: "simulator".to_owned(),
         name: "Simulator".to_owned(),
         base_url: format!("{}/v1", base.as_str().trim_end_matches('/')),
+        // It keeps nothing, and cannot learn.
+        assurances: Assurances { zero_retention: true, no_training: true },
         ..Draft::default()
     };
     Ok(Declared {
@@ -90,22 +94,34 @@ pub fn auto() -> Result<policies::Draft, DemoError> {
     policy("auto", "Small first", &[&[("sim-small", 1)], &[("sim-large", 1)]])
 }
 
-/// A trial of the large model, with a tenth of the calls.
+/// A trial of the large model, with a tenth of the calls; and for code, the cheapest that can do
+/// what code takes.
 pub fn support_chat() -> Result<policies::Draft, DemoError> {
     let note = "A tenth of the calls tries the large model";
-    policy("support-chat", note, &[&[("sim-small", 9), ("sim-large", 1)], &[("sim-slow", 1)]])
+    let tiers: &[&[(&str, u16)]] = &[&[("sim-small", 9), ("sim-large", 1)], &[("sim-slow", 1)]];
+    let mut draft = policy("support-chat", note, tiers)?;
+    let code = tier(&&[("sim-reasoning", 1), ("sim-large", 1)][..]);
+    draft.document.rules.push(Rule {
+        name: "Code".to_owned(),
+        when: "task == 'code' && request.input_tokens > 200".to_owned(),
+        choose: Choice { strategy: Strategy::Cheapest, tiers: vec![code], ..Choice::default() },
+    });
+    Ok(draft)
 }
 
-fn policy(name: &str, note: &str, tiers: &[&[(&str, u16)]]) -> Result<policies::Draft, DemoError> {
+fn tier(targets: &&[(&str, u16)]) -> Tier {
     let target = |(model, weight): &(&str, u16)| Target {
         model: (*model).to_owned(),
         provider: None,
         weight: *weight,
     };
-    let tier = |it: &&[(&str, u16)]| Tier { targets: it.iter().map(target).collect() };
+    Tier { targets: targets.iter().map(target).collect() }
+}
+
+fn policy(name: &str, note: &str, tiers: &[&[(&str, u16)]]) -> Result<policies::Draft, DemoError> {
     Ok(policies::Draft {
         name: name.parse()?,
-        tiers: tiers.iter().map(tier).collect(),
+        document: Document::of_tiers(tiers.iter().map(tier).collect()),
         note: note.to_owned(),
     })
 }

@@ -19,6 +19,7 @@ pub fn doors(doors: &mut Doors) {
     doors.get("/docs", index);
     doors.get("/docs/api", api);
     doors.get("/docs/api/{tag}", api_group);
+    doors.get("/docs/routing", routing);
     doors.get("/docs/errors", errors);
     doors.get("/docs/errors/{code}", error);
     doors.get("/openapi.json", document);
@@ -34,6 +35,12 @@ struct LandingPage {
 #[derive(Template)]
 #[template(path = "docs/index.html")]
 struct DocsPage {
+    frame: Frame,
+}
+
+#[derive(Template)]
+#[template(path = "docs/routing.html")]
+struct RoutingPage {
     frame: Frame,
 }
 
@@ -88,6 +95,10 @@ async fn landing(visitor: Visitor) -> HttpResponse {
 
 async fn index(visitor: Visitor) -> impl Responder {
     Page(DocsPage { frame: visitor.frame() })
+}
+
+async fn routing(visitor: Visitor) -> impl Responder {
+    Page(RoutingPage { frame: visitor.frame() })
 }
 
 async fn api(visitor: Visitor) -> impl Responder {
@@ -153,6 +164,9 @@ mod tests {
         for path in ["/", "/docs", "/docs/api", "/docs/errors", "/openapi.json", "/styleguide"] {
             assert_eq!(browser.get(path).await.status, StatusCode::OK, "{path}");
         }
+        browser.get("/docs/routing").await.says(StatusCode::OK, "budget.used_percent");
+        let schema = browser.get("/schemas/policy.json").await;
+        schema.says(StatusCode::OK, "zero_retention");
         browser.get("/docs").await.says(StatusCode::OK, "curl http://127.0.0.1:7401/v1/models");
         let reference = browser.get("/docs/api").await;
         reference.says(StatusCode::OK, "/api/v1/orgs/{org}/cost-centers/{center}");

@@ -213,6 +213,22 @@ pub async fn revoke_owned_by(work: &mut Work, person: PersonId) -> Result<u64, K
     Ok(count)
 }
 
+/// A key in use that may ask for some models only.
+#[derive(Clone, Debug)]
+pub struct Restricted {
+    pub id: ApiKeyId,
+    pub name: String,
+    pub project: String,
+    /// Of models and policies.
+    pub models: Vec<String>,
+}
+
+/// By project and name.
+pub async fn restricted(work: &mut Work) -> Result<Vec<Restricted>, KeyError> {
+    let organization = work.organization;
+    Ok(store::restricted(work, organization).await?)
+}
+
 /// Projects that a key can be for.
 pub(crate) async fn projects(work: &mut Work) -> Result<Vec<ProjectChoice>, KeyError> {
     let organization = work.organization;

@@ -11,7 +11,8 @@ use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 
 use super::{
-    ApiKey, Filter, KeyName, Mode, NewApiKey, ProjectChoice, Status, Suspension, Terms, Which,
+    ApiKey, Filter, KeyName, Mode, NewApiKey, ProjectChoice, Restricted, Status, Suspension, Terms,
+    Which,
 };
 use crate::web::Span;
 
@@ -384,4 +385,26 @@ pub(super) async fn place(
     sqlx::query_scalar!("SELECT app.place_of_key($1, $2)", key as ApiKeyId, person as PersonId,)
         .fetch_one(conn)
         .await
+}
+
+pub(super) async fn restricted(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+) -> Result<Vec<Restricted>, sqlx::Error> {
+    sqlx::query_as!(
+        Restricted,
+        r#"
+        SELECT k.id AS "id: ApiKeyId", k.name, p.name AS project, k.allowed_models AS "models!"
+          FROM api_keys k
+          JOIN projects p ON (p.organization_id, p.id) = (k.organization_id, k.project_id)
+         WHERE k.organization_id = $1 AND k.allowed_models IS NOT NULL
+           AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
+           AND p.archived_at IS NULL
+         ORDER BY p.name, k.name, k.id
+         LIMIT 5000
+        "#,
+        organization as OrganizationId,
+    )
+    .fetch_all(conn)
+    .await
 }

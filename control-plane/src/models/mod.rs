@@ -9,7 +9,7 @@ mod web;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use shared::snapshot::{Capability, Modality};
+use shared::snapshot::{Capability, Document, Modality};
 
 use crate::{
     access::{Doors, Work},
@@ -98,7 +98,8 @@ pub async fn list(work: &mut Work, query: &ModelQuery) -> Result<Vec<CatalogueMo
 async fn aliases(work: &mut Work) -> Result<BTreeMap<String, Vec<String>>, PolicyError> {
     let mut aliases = BTreeMap::<_, Vec<_>>::new();
     for policy in policies::list(work).await?.into_iter().filter(|it| !it.is_archived()) {
-        if let [tier] = policy.tiers.as_slice()
+        if policy.document == Document::of_tiers(policy.tiers.clone())
+            && let [tier] = policy.tiers.as_slice()
             && let [target] = tier.targets.as_slice()
         {
             aliases.entry(target.model.clone()).or_default().push(policy.name);

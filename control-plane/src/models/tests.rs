@@ -22,8 +22,8 @@ async fn scene(root: PgPool) -> Fixture {
     put(&mut work, sealer, &acme).await.unwrap();
     let alias = policies::Draft {
         name: "fast".parse().unwrap(),
-        tiers: serde_json::from_str(
-            r#"[{"targets": [{"model": "small", "provider": null, "weight": 1}]}]"#,
+        document: serde_json::from_str(
+            r#"{"otherwise": {"tiers": [{"targets": [{"model": "small"}]}]}}"#,
         )
         .unwrap(),
         note: String::new(),
@@ -86,7 +86,7 @@ async fn an_own_model_is_switched_off_where_it_is_listed(root: PgPool) {
     admin.get("/orgs/ours/models").await.says(StatusCode::OK, "Enable small");
     let mut work = fixture.work(Role::Admin).await;
     let served = upstreams::served(&mut work).await.unwrap();
-    assert_eq!(served.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["large"]);
+    assert_eq!(served.iter().map(|it| it.model.name.as_str()).collect::<Vec<_>>(), ["large"]);
 }
 
 #[sqlx::test(migrations = "../migrations")]

@@ -1,12 +1,20 @@
 //! Routing policies: names that callers ask for instead of a model, and where they lead.
 //!
-//! One target is an alias; several in a tier share the calls by their weights; a tier is
-//! left for the next when all its targets have failed. Each change is a version of its
-//! own, which stays: going back is a new version that says what an old one said. A policy
-//! leads to models, never to another policy.
+//! What a policy says is a document: rules, each with a condition and a choice of models, and what
+//! is chosen where none holds. A choice of one target is an alias; several in a tier share the
+//! calls by their weights; a tier is left for the next when all its targets have failed.
+//!
+//! Nothing takes effect silently: a document is drafted, checked and published, at once or to some
+//! calls first. Each that is published is a version of its own, which stays: going back is a new
+//! version that says what an old one said. A policy leads to models, never to another policy.
 
 mod api;
 mod check;
+mod drafts;
+mod error;
+mod publish;
+mod schema;
+mod stages;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -15,17 +23,20 @@ mod web;
 use std::{fmt, str::FromStr};
 
 use serde::{Serialize, Serializer};
-use serde_json::json;
 use shared::{
-    failure::{Classified, Code, Kind, Problem, code},
     ids::PolicyId,
-    snapshot::{self, Tier},
+    snapshot::{self, Document, StagedBy, Tier},
 };
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-pub use check::{Flaw, Known};
-
+pub use self::{
+    check::{Flaw, Flaws, Known, Stranded, StrandedKey},
+    drafts::{SavedDraft, discard, draft_of, save},
+    error::PolicyError,
+    publish::{How, Publication, Stranding, change, create, publish, roll_back, stranding},
+    stages::{finish, raise, withdraw},
+};
 use crate::{
     access::{Doors, Grant, Work},
     audit::{self, Entry},
@@ -33,6 +44,7 @@ use crate::{
 };
 
 pub fn doors(doors: &mut Doors) {
+    schema::doors(doors);
     web::doors(doors);
     api::doors(doors);
 }
@@ -73,9 +85,13 @@ pub struct Policy {
     /// Whether it is the platform's, for everybody to use and no organization to change.
     pub is_platforms: bool,
     pub name: String,
-    /// Grows by one with each change.
+    /// Grows with each change.
     pub version: i32,
+    pub document: Document,
+    /// What of the document holds where none of its rules does.
     pub tiers: Vec<Tier>,
+    /// The version that some of the calls get, where one is tried.
+    pub staged: Option<Stage>,
     #[serde(with = "time::serde::rfc3339")]
     #[schema(value_type = String, format = DateTime)]
     pub changed_at: OffsetDateTime,
@@ -90,11 +106,22 @@ impl Policy {
     }
 }
 
+/// A version that some of the calls get before all do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Stage {
+    pub version: i32,
+    pub percent: u8,
+    pub by: StagedBy,
+    pub document: Document,
+}
+
 /// What a policy was from some moment on.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Version {
     pub version: i32,
     pub name: String,
+    pub document: Document,
+    /// What of the document holds where none of its rules does.
     pub tiers: Vec<Tier>,
     /// Why it was made, if whoever made it said so.
     pub note: String,
@@ -109,7 +136,7 @@ pub struct Version {
 #[derive(Clone, Debug)]
 pub struct Draft {
     pub name: PolicyName,
-    pub tiers: Vec<Tier>,
+    pub document: Document,
     pub note: String,
 }
 
@@ -139,60 +166,8 @@ pub async fn known(work: &mut Work) -> Result<Known, PolicyError> {
     Ok(Known { models, policies: live.map(|it| it.name).collect() })
 }
 
-pub async fn create(work: &mut Work, draft: &Draft) -> Result<PolicyId, PolicyError> {
-    let organization = work.organization;
-    if store::count(work, organization).await? >= MOST {
-        return Err(PolicyError::TooMany);
-    }
-    check_tiers(work, &draft.tiers).await?;
-    let policy = PolicyId::generate();
-    store::insert(work, organization, policy, &draft.name).await?;
-    put_version(work, policy, 1, draft).await?;
-    let entry = Entry::new("policy.created", policy, &draft.name);
-    audit::record(work, entry.after(json!({ "version": 1, "tiers": draft.tiers }))).await?;
-    Ok(policy)
-}
-
 /// More than anybody keeps apart.
 const MOST: i64 = 200;
-
-/// Makes the next version, if it differs. `expected` is the version that whoever changes
-/// it has seen, where they have.
-pub async fn change(
-    work: &mut Work,
-    policy: PolicyId,
-    draft: &Draft,
-    expected: Option<i32>,
-) -> Result<(), PolicyError> {
-    let before = find_to_change(work, policy).await?;
-    if expected.is_some_and(|it| it != before.version) {
-        return Err(PolicyError::Outdated);
-    }
-    if before.name == draft.name.0 && before.tiers == draft.tiers {
-        return Ok(());
-    }
-    check_tiers(work, &draft.tiers).await?;
-    let version = before.version + 1;
-    let organization = work.organization;
-    store::update(work, organization, policy, &draft.name, version).await?;
-    put_version(work, policy, version, draft).await?;
-    let entry = Entry::new("policy.changed", policy, &draft.name)
-        .before(json!({
-            "name": before.name, "version": before.version, "tiers": before.tiers,
-        }))
-        .after(json!({ "name": draft.name, "version": version, "tiers": draft.tiers }));
-    audit::record(work, entry).await?;
-    Ok(())
-}
-
-/// Makes a new version that says what an old one said.
-pub async fn roll_back(work: &mut Work, policy: PolicyId, to: i32) -> Result<(), PolicyError> {
-    let all = versions(work, policy).await?;
-    let old = all.into_iter().find(|it| it.version == to).ok_or(PolicyError::NoVersion)?;
-    let note = format!("Back to version {to}");
-    let draft = Draft { name: old.name.parse()?, tiers: old.tiers, note };
-    change(work, policy, &draft, None).await
-}
 
 pub async fn archive(work: &mut Work, policy: PolicyId) -> Result<(), PolicyError> {
     set_archived(work, policy, true, "policy.archived").await
@@ -245,21 +220,6 @@ pub async fn published(
     store::published(conn, only).await
 }
 
-async fn put_version(
-    work: &mut Work,
-    policy: PolicyId,
-    version: i32,
-    draft: &Draft,
-) -> Result<(), sqlx::Error> {
-    let (organization, by) = (work.organization, work.actor.person());
-    store::insert_version(work, organization, policy, version, draft, by).await
-}
-
-async fn check_tiers(work: &mut Work, tiers: &[Tier]) -> Result<(), PolicyError> {
-    let flaws = check::flaws(tiers, &known(work).await?);
-    if flaws.is_empty() { Ok(()) } else { Err(PolicyError::Flawed(flaws)) }
-}
-
 async fn lock(work: &mut Work, policy: PolicyId) -> Result<Policy, PolicyError> {
     let organization = work.organization;
     store::lock(work, organization, policy).await?;
@@ -279,77 +239,4 @@ async fn commit<P>(grant: &Grant<P>, work: Work) -> Result<(), sqlx::Error> {
     work.commit().await?;
     grant.platform.nudges.snapshot.notify_one();
     Ok(())
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum PolicyError {
-    #[error("a policy's name has 1 to 128 letters, digits and signs, and no spaces or commas")]
-    BadName,
-    #[error("there is already a policy of that name")]
-    NameTaken,
-    #[error("you have {MOST} policies, which is the most")]
-    TooMany,
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Flawed(Vec<Flaw>),
-    #[error("somebody changed the policy meanwhile: look at it again")]
-    Outdated,
-    #[error("the platform's policies are changed by its operators")]
-    Platforms,
-    #[error("there is no such policy")]
-    NotFound,
-    #[error("the policy has no such version")]
-    NoVersion,
-    #[error("the policy is archived: restore it first")]
-    Archived,
-    #[error(transparent)]
-    Upstream(#[from] upstreams::UpstreamError),
-    #[error("the store of policies failed")]
-    Store(#[from] sqlx::Error),
-}
-
-impl Classified for PolicyError {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::BadName | Self::Flawed(_) | Self::NoVersion => Kind::Invalid,
-            Self::NameTaken | Self::TooMany | Self::Outdated | Self::Archived => Kind::Conflict,
-            Self::Platforms => Kind::Forbidden,
-            Self::NotFound => Kind::NotFound,
-            Self::Upstream(error) => error.kind(),
-            Self::Store(error) => error.kind(),
-        }
-    }
-
-    fn code(&self) -> Code {
-        match self {
-            Self::NameTaken => code::NAME_TAKEN,
-            Self::Archived => code::ARCHIVED,
-            Self::Upstream(error) => error.code(),
-            Self::BadName
-            | Self::TooMany
-            | Self::Flawed(_)
-            | Self::Outdated
-            | Self::Platforms
-            | Self::NotFound
-            | Self::NoVersion
-            | Self::Store(_) => self.kind().code(),
-        }
-    }
-
-    fn problems(&self) -> Vec<Problem> {
-        let field = match self {
-            Self::BadName | Self::NameTaken | Self::TooMany => "name",
-            Self::Flawed(flaws) => {
-                let problem = |it: &Flaw| Problem { field: "tiers", message: it.to_string() };
-                return flaws.iter().map(problem).collect();
-            }
-            Self::NoVersion => "version",
-            Self::Outdated
-            | Self::Platforms
-            | Self::NotFound
-            | Self::Archived
-            | Self::Upstream(_)
-            | Self::Store(_) => return Vec::new(),
-        };
-        vec![Problem { field, message: self.to_string() }]
-    }
 }

@@ -1,7 +1,13 @@
 //! Policies as the application sees them, and through their pages and the API.
 
+mod drafting;
+
 use actix_web::http::{Method, StatusCode};
-use shared::snapshot::{Document, Target};
+use serde_json::json;
+use shared::{
+    failure::{Classified, Kind},
+    snapshot::{Document, Target},
+};
 use sqlx::PgPool;
 
 use super::*;
@@ -19,7 +25,7 @@ fn draft(name: &str, tiers: &[&[Target]]) -> Draft {
     let tier = |it: &&[Target]| Tier { targets: it.to_vec() };
     Draft {
         name: name.parse().unwrap(),
-        tiers: tiers.iter().map(tier).collect(),
+        document: Document::of_tiers(tiers.iter().map(tier).collect()),
         note: String::new(),
     }
 }
@@ -35,9 +41,9 @@ async fn scene(root: PgPool) -> Fixture {
     fixture
 }
 
-async fn versions_of(work: &mut Work, policy: PolicyId) -> Vec<(i32, Vec<Tier>)> {
+async fn versions_of(work: &mut Work, policy: PolicyId) -> Vec<(i32, Document)> {
     let all = versions(work, policy).await.unwrap();
-    all.into_iter().map(|it| (it.version, it.tiers)).collect()
+    all.into_iter().map(|it| (it.version, it.document)).collect()
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -47,14 +53,14 @@ async fn each_change_is_a_version_and_going_back_is_one_too(root: PgPool) {
     let one = draft("auto", &[&[target("small", 1)]]);
     let two = draft("auto", &[&[target("small", 3), target("large", 1)]]);
     let policy = create(&mut work, &one).await.unwrap();
-    change(&mut work, policy, &one, None).await.unwrap();
-    change(&mut work, policy, &two, Some(1)).await.unwrap();
-    let late = change(&mut work, policy, &one, Some(1)).await.unwrap_err();
+    change(&mut work, policy, &one, None, Stranding::Refuse).await.unwrap();
+    change(&mut work, policy, &two, Some(1), Stranding::Refuse).await.unwrap();
+    let late = change(&mut work, policy, &one, Some(1), Stranding::Refuse).await.unwrap_err();
     assert!(matches!(late, PolicyError::Outdated));
     roll_back(&mut work, policy, 1).await.unwrap();
     assert!(matches!(roll_back(&mut work, policy, 9).await, Err(PolicyError::NoVersion)));
 
-    let (first, second) = (one.tiers, two.tiers);
+    let (first, second) = (one.document, two.document);
     let expected = [(3, first.clone()), (2, second), (1, first.clone())];
     assert_eq!(versions_of(&mut work, policy).await, expected);
     let told = published(&mut work, None).await.unwrap();
@@ -63,13 +69,13 @@ async fn each_change_is_a_version_and_going_back_is_one_too(root: PgPool) {
         organization: Some(work.organization),
         name: "auto".to_owned(),
         version: 3,
-        document: Document::of_tiers(first),
+        document: first,
         staged: None,
     };
     assert_eq!(told, [expected]);
     assert!(published(&mut work, Some(&[PolicyId::generate()])).await.unwrap().is_empty());
     // What was, stays: the application may not rewrite it.
-    let rewritten = sqlx::query("UPDATE policy_versions SET tiers = '[]'").execute(&mut *work);
+    let rewritten = sqlx::query("UPDATE policy_versions SET document = '{}'").execute(&mut *work);
     assert!(rewritten.await.is_err());
 }
 
@@ -177,11 +183,17 @@ async fn a_policy_is_made_and_changed_in_a_form(root: PgPool) {
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.body);
     let path = answer.location.unwrap();
     admin.get(&path).await.says(StatusCode::OK, "small; then large");
-    admin.get(&format!("{path}/edit")).await.says(StatusCode::OK, "Save as a new version");
+    admin.get(&format!("{path}/edit")).await.says(StatusCode::OK, "Save draft");
     let mut changed = form([row("1", "large", "1"), row("1", "", "1")]);
     changed.push(("seen", "1"));
     let answer = admin.post(&path, &changed).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.body);
+    // Nothing took effect yet.
+    let page = admin.get(&path).await;
+    page.says(StatusCode::OK, "small; then large");
+    page.says(StatusCode::OK, "Not in force");
+    let published = admin.post(&format!("{path}/publish"), &[("note", "large now")]).await;
+    assert_eq!(published.status, StatusCode::SEE_OTHER, "{}", published.body);
     let late = admin.post(&path, &changed).await;
     assert_eq!(late.status, StatusCode::CONFLICT, "{}", late.body);
     let back = admin.post(&format!("{path}/roll-back"), &[("version", "1")]).await;

@@ -1,14 +1,28 @@
 //! The pages of routing policies.
 
+mod diff;
+mod publishing;
 mod rows;
+mod sentences;
 
 use actix_web::{HttpResponse, web::Path};
 use askama::Template;
 use serde::Deserialize;
-use shared::{failure::Classified, ids::PolicyId, snapshot::Tier};
+use shared::{
+    failure::Classified,
+    ids::PolicyId,
+    snapshot::{Choice, Document, StagedBy, Tier},
+};
 
-use self::rows::{PolicyForm, Row};
-use super::{Policy, PolicyError, archive, commit, known, restore, roll_back, versions};
+use self::{
+    publishing::DraftView,
+    rows::{GOALS, PolicyForm, Row, STRATEGIES},
+    sentences::{sentence, share},
+};
+use super::{
+    Known, Policy, PolicyError, archive, commit, draft_of, known, restore, roll_back, save,
+    versions,
+};
 use crate::{
     access::{Doors, Grant, Permission, may},
     web::{
@@ -24,6 +38,7 @@ pub fn doors(doors: &mut Doors) {
     doors.get("/orgs/{org}/policies/{policy}/edit", edit);
     doors.post("/orgs/{org}/policies/{policy}", change);
     doors.post("/orgs/{org}/policies/{policy}/roll-back", go_back);
+    publishing::doors(doors);
     doors.post("/orgs/{org}/policies/{policy}/archive", put_away);
     doors.post("/orgs/{org}/policies/{policy}/restore", bring_back);
 }
@@ -41,11 +56,26 @@ struct PoliciesPage {
 struct PolicyPage {
     frame: Frame,
     line: Line,
-    tiers: Vec<TierView>,
+    choices: Vec<ChoiceView>,
+    draft: Option<DraftView>,
     versions: Vec<VersionLine>,
     /// Whether a model has the policy's name, which callers then no longer reach by it.
     hides_model: bool,
     may_change: bool,
+}
+
+impl PolicyPage {
+    /// What the version says that some of the calls get.
+    fn staged_sentence(&self) -> String {
+        self.line.policy.staged.as_ref().map(|it| sentence(&it.document)).unwrap_or_default()
+    }
+
+    fn staged_of(&self) -> &'static str {
+        match self.line.policy.staged.as_ref().map(|it| it.by) {
+            Some(StagedBy::Calls) => "calls",
+            Some(StagedBy::Keys) | None => "keys",
+        }
+    }
 }
 
 #[derive(Template)]
@@ -56,6 +86,10 @@ struct PolicyFormPage {
     policy: Option<Policy>,
     form: PolicyForm,
     rows: Vec<Row>,
+    /// What the form does not show, and keeps.
+    rules: Vec<String>,
+    strategies: [(&'static str, &'static str); 8],
+    goals: [(&'static str, &'static str); 4],
     models: Vec<String>,
     providers: Vec<String>,
     problems: Problems,
@@ -71,7 +105,7 @@ struct Line {
 impl Line {
     fn of(policy: Policy, zone: &str) -> Self {
         let changed = Moment::new(policy.changed_at, zone);
-        Self { sentence: sentence(&policy.tiers), policy, changed }
+        Self { sentence: sentence(&policy.document), policy, changed }
     }
 }
 
@@ -82,10 +116,63 @@ struct VersionLine {
     by: String,
     created: Moment,
     is_current: bool,
+    is_staged: bool,
+}
+
+/// What is chosen for some calls, or for all that are left.
+struct ChoiceView {
+    /// Empty for what is chosen otherwise.
+    name: String,
+    /// For which calls, in words, and as it is written.
+    condition: String,
+    when: String,
+    strategy: &'static str,
+    sentence: String,
+    is_weighted: bool,
+    constraints: Vec<String>,
+    tiers: Vec<TierView>,
+}
+
+impl ChoiceView {
+    fn all_of(document: &Document, known: &Known) -> Vec<Self> {
+        let rules = document.rules.iter().map(|it| Self {
+            name: it.name.clone(),
+            condition: sentences::condition(&it.when),
+            when: it.when.clone(),
+            ..Self::of(&it.choose, known)
+        });
+        rules.chain([Self::of(&document.otherwise, known)]).collect()
+    }
+
+    fn of(choice: &Choice, known: &Known) -> Self {
+        Self {
+            name: String::new(),
+            condition: String::new(),
+            when: String::new(),
+            strategy: choice.strategy.name(),
+            sentence: sentences::choice(choice),
+            is_weighted: choice.strategy == shared::snapshot::Strategy::Weighted,
+            constraints: sentences::constraints(&choice.constraints),
+            tiers: choice.tiers.iter().map(|it| TierView::of(it, known)).collect(),
+        }
+    }
 }
 
 struct TierView {
     targets: Vec<TargetView>,
+}
+
+impl TierView {
+    fn of(tier: &Tier, known: &Known) -> Self {
+        let target = |it: &shared::snapshot::Target| TargetView {
+            model: it.model.clone(),
+            provider: it.provider.clone().unwrap_or_default(),
+            weight: it.weight,
+            share: share(it.weight, &tier.targets),
+            is_served: known.is_served(it),
+        };
+        Self { targets: tier.targets.iter().map(target).collect() }
+    }
 }
 
 struct TargetView {
@@ -98,33 +185,20 @@ struct TargetView {
     is_served: bool,
 }
 
-/// Where a policy leads, in words: `sim-small 80 %, sim-large 20 %; then sim-slow`.
-fn sentence(tiers: &[Tier]) -> String {
-    let tier = |tier: &Tier| {
-        let targets: Vec<_> = match tier.targets.as_slice() {
-            [only] => vec![only.model.clone()],
-            several => several
-                .iter()
-                .map(|it| format!("{} {} %", it.model, share(it.weight, several)))
-                .collect(),
-        };
-        targets.join(", ")
-    };
-    tiers.iter().map(tier).collect::<Vec<_>>().join("; then ")
-}
-
-fn share(weight: u16, targets: &[shared::snapshot::Target]) -> u32 {
-    let total: u32 = targets.iter().map(|it| u32::from(it.weight)).sum();
-    // To the nearest whole percent.
-    (u32::from(weight) * 200 + total).checked_div(total * 2).unwrap_or(0)
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewQuery {
     /// The model that the new policy leads to.
     #[serde(default)]
     model: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EditQuery {
+    /// `document` for its text.
+    #[serde(default)]
+    view: String,
 }
 
 #[derive(Deserialize)]
@@ -183,34 +257,32 @@ async fn show(
     let policy = super::find(&mut work, policy_in(&path.1)?).await?;
     let versions = versions(&mut work, policy.id).await?;
     let known = known(&mut work).await?;
-    let tier = |tier: &Tier| TierView {
-        targets: tier
-            .targets
-            .iter()
-            .map(|it| TargetView {
-                model: it.model.clone(),
-                provider: it.provider.clone().unwrap_or_default(),
-                weight: it.weight,
-                share: share(it.weight, &tier.targets),
-                is_served: known.is_served(it),
-            })
-            .collect(),
+    let may_change = !policy.is_platforms && grant.may(Permission::ManagePolicies);
+    let draft = match may_change && !policy.is_archived() {
+        true => draft_of(&mut work, policy.id).await?,
+        false => None,
+    };
+    let draft = match draft {
+        Some(draft) => Some(DraftView::of(&mut work, &policy, draft, grant.zone()).await?),
+        None => None,
     };
     let zone = grant.zone();
     let version = |it: super::Version| VersionLine {
         is_current: it.version == policy.version,
+        is_staged: policy.staged.as_ref().is_some_and(|stage| stage.version == it.version),
         version: it.version,
-        sentence: sentence(&it.tiers),
+        sentence: sentence(&it.document),
         note: it.note,
         by: it.created_by.unwrap_or_else(|| "Turnpike or a service".to_owned()),
         created: Moment::new(it.created_at, zone),
     };
     Ok(Page(PolicyPage {
         frame: grant.frame(Section::Policies),
-        tiers: policy.tiers.iter().map(tier).collect(),
+        choices: ChoiceView::all_of(&policy.document, &known),
+        draft,
         versions: versions.into_iter().map(version).collect(),
         hides_model: known.is_model(&policy.name),
-        may_change: !policy.is_platforms && grant.may(Permission::ManagePolicies),
+        may_change,
         line: Line::of(policy, zone),
     }))
 }
@@ -218,17 +290,25 @@ async fn show(
 async fn edit(
     grant: Grant<may::ManagePolicies>,
     path: Path<(String, String)>,
+    query: Search<EditQuery>,
 ) -> Result<Page<PolicyFormPage>, Failure> {
     let mut work = grant.begin().await?;
     let policy = super::find(&mut work, policy_in(&path.1)?).await?;
-    drop(work);
     if policy.is_platforms {
         return Err(PolicyError::Platforms.into());
     }
-    let form = PolicyForm::of(&policy);
+    let draft = draft_of(&mut work, policy.id).await?;
+    drop(work);
+    let mut form = match &draft {
+        Some(it) => PolicyForm::of(&it.name, &it.document, policy.version),
+        None => PolicyForm::of(&policy.name, &policy.document, policy.version),
+    };
+    form.note = draft.map(|it| it.note).unwrap_or_default();
+    form.view = query.0.view;
     Ok(Page(form_page(&grant, Some(policy), form, None, Problems::none()).await?))
 }
 
+/// Keeps what was typed as a draft: calls follow it when it is published.
 async fn change(
     grant: Grant<may::ManagePolicies>,
     path: Path<(String, String)>,
@@ -245,10 +325,10 @@ async fn change(
             return Ok(Page(page.await?).again());
         }
     };
-    match super::change(&mut work, id, &draft, form.seen()).await {
+    match save(&mut work, id, &draft, form.seen()).await {
         Ok(()) => {
-            commit(&grant, work).await?;
-            Ok(back(&grant, id, "Policy saved: calls follow it within a second"))
+            work.commit().await?;
+            Ok(back(&grant, id, "Draft saved: look at what changes, then publish it"))
         }
         Err(error) => {
             drop(work);
@@ -304,8 +384,11 @@ async fn refused<P>(
     if problems.is_empty() {
         return Err(error.into());
     }
-    let rows =
-        if let PolicyError::Flawed(flaws) = &error { Some(form.rows_with(flaws)) } else { None };
+    let rows = if let PolicyError::Flawed(flaws) = &error {
+        Some(form.rows_with(&flaws.list))
+    } else {
+        None
+    };
     Ok(Page(form_page(grant, policy, form, rows, problems).await?).again())
 }
 
@@ -323,12 +406,16 @@ async fn form_page<P>(
         all.dedup();
         all
     };
+    let kept = serde_json::from_str::<Document>(&form.document).unwrap_or_default();
     Ok(PolicyFormPage {
         frame: grant.frame(Section::Policies),
         policy,
+        rules: kept.rules.iter().map(|it| sentences::rule(&it.when, &it.choose)).collect(),
+        strategies: STRATEGIES,
+        goals: GOALS,
         rows: rows.unwrap_or_else(|| form.rows()),
         form,
-        models: distinct(known.models.iter().map(|it| it.name.clone()).collect()),
+        models: distinct(known.models.iter().map(|it| it.model.name.clone()).collect()),
         providers: distinct(known.models.into_iter().map(|it| it.vendor).collect()),
         problems,
     })
@@ -341,25 +428,4 @@ pub(super) fn policy_in(text: &str) -> Result<PolicyId, PolicyError> {
 
 fn back<P>(grant: &Grant<P>, policy: PolicyId, notice: &str) -> HttpResponse {
     see_other_saying(&grant.path(&format!("/policies/{policy}")), notice)
-}
-
-#[cfg(test)]
-mod tests {
-    use shared::snapshot::Target;
-
-    use super::*;
-
-    #[test]
-    fn a_policy_is_told_in_a_sentence() {
-        let target =
-            |model: &str, weight| Target { model: model.to_owned(), provider: None, weight };
-        let tier = |targets: Vec<Target>| Tier { targets };
-        assert_eq!(sentence(&[tier(vec![target("small", 7)])]), "small");
-        let split = tier(vec![target("small", 2), target("large", 1)]);
-        assert_eq!(
-            sentence(&[split, tier(vec![target("slow", 1)])]),
-            "small 67 %, large 33 %; then slow"
-        );
-        assert_eq!(share(0, &[target("small", 0)]), 0);
-    }
 }

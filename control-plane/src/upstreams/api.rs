@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use shared::{
     ids::UpstreamId,
     money::Price,
-    snapshot::{Dialect, Model},
+    snapshot::{Assurances, Dialect, Model},
     vendors,
 };
 use utoipa::ToSchema;
@@ -93,6 +93,8 @@ struct NewUpstreamBody {
     base_url: Option<String>,
     region: Option<String>,
     timeouts: Option<TimeoutsBody>,
+    /// What its contract assures. What is left out is not assured.
+    assurances: Option<Assurances>,
     /// The vendor's key. Kept sealed, for this address alone, and never told again.
     secret: Option<String>,
     /// Those that we know of the vendor when left out.
@@ -135,6 +137,8 @@ struct UpstreamChange {
     region: Option<Option<String>>,
     /// All three at once.
     timeouts: Option<TimeoutsBody>,
+    /// Both at once.
+    assurances: Option<Assurances>,
     /// Of the platform's provider, for the organization alone.
     enabled: Option<bool>,
     archived: Option<bool>,
@@ -148,6 +152,7 @@ impl UpstreamChange {
             || self.base_url.is_some()
             || self.region.is_some()
             || self.timeouts.is_some()
+            || self.assurances.is_some()
     }
 
     fn draft(&self, before: &Upstream) -> Draft {
@@ -158,6 +163,7 @@ impl UpstreamChange {
             base_url: self.base_url.clone().unwrap_or(kept.base_url),
             region: self.region.clone().map_or(kept.region, |it| it.unwrap_or_default()),
             timeouts: self.timeouts.as_ref().map_or(kept.timeouts, TimeoutsBody::typed),
+            assurances: self.assurances.unwrap_or(kept.assurances),
             vendor: kept.vendor,
         }
     }
@@ -241,6 +247,7 @@ async fn create(
         base_url: body.base_url.unwrap_or_default(),
         region: body.region.unwrap_or_default(),
         timeouts: body.timeouts.as_ref().map(TimeoutsBody::typed).unwrap_or_default(),
+        assurances: body.assurances.unwrap_or_default(),
     };
     let secret = body.secret.unwrap_or_default();
     let secret = match vendors::find(&body.vendor) {

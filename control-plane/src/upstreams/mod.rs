@@ -29,7 +29,7 @@ use shared::{
     failure::{Classified, Code, Kind, Problem, code},
     ids::{OrganizationId, UpstreamId},
     seal::{CannotOpen, Sealer},
-    snapshot::{Dialect, Model, Timeouts},
+    snapshot::{Assurances, Dialect, Model, Timeouts},
 };
 use subtle::ConstantTimeEq;
 use time::OffsetDateTime;
@@ -69,6 +69,7 @@ pub struct Upstream {
     pub base_url: String,
     pub region: Option<String>,
     pub timeouts: Timeouts,
+    pub assurances: Assurances,
     /// Whether the organization's calls may go there.
     pub enabled: bool,
     /// What keeps them from it, where they may not.
@@ -117,17 +118,26 @@ pub async fn find(work: &mut Work, upstream: UpstreamId) -> Result<Upstream, Ups
     store::find(work, organization, upstream).await?.ok_or(UpstreamError::NotFound)
 }
 
-/// A model that can be called somewhere, and whose it is there.
+/// A model that can be called somewhere, and what is known of that place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Served {
-    pub name: String,
+    /// With what the organization pays.
+    pub model: Model,
     pub vendor: String,
+    pub region: Option<String>,
+    pub assurances: Assurances,
 }
 
 /// Everything that the organization can call.
 pub async fn served(work: &mut Work) -> Result<Vec<Served>, UpstreamError> {
-    let organization = work.organization;
-    Ok(store::served(work, organization).await?)
+    let enabled = catalogue(work).await?.into_iter().filter(|it| it.offered.enabled);
+    let served = enabled.map(|it| Served {
+        model: it.offered.model,
+        vendor: it.vendor,
+        region: it.region,
+        assurances: it.assurances,
+    });
+    Ok(served.collect())
 }
 
 /// A model in the catalogue: at one of the places that serve it.
@@ -137,6 +147,7 @@ pub struct CatalogueModel {
     pub provider_name: String,
     pub vendor: String,
     pub region: Option<String>,
+    pub assurances: Assurances,
     pub is_platforms: bool,
     #[serde(flatten)]
     pub offered: OfferedModel,
@@ -218,7 +229,7 @@ fn told(upstream: &Upstream) -> serde_json::Value {
     json!({
         "vendor": upstream.vendor, "name": upstream.name, "dialect": upstream.dialect,
         "base_url": upstream.base_url, "region": upstream.region,
-        "timeouts": upstream.timeouts,
+        "timeouts": upstream.timeouts, "assurances": upstream.assurances,
     })
 }
 
@@ -285,8 +296,8 @@ pub async fn timeouts(work: &mut Work, name: &UpstreamName) -> Result<Timeouts, 
 }
 
 /// Makes the upstream of that name what is declared. Does nothing where nothing is
-/// different, and removes no model, nor changes what one costs: somebody may have said so by
-/// hand.
+/// different, and removes no model nor assurance, nor changes what a model costs: somebody may
+/// have said so by hand.
 pub async fn put(
     work: &mut Work,
     sealer: &Sealer,
@@ -298,7 +309,12 @@ pub async fn put(
     let upstream = match there {
         None => add(work, place, models).await?,
         Some(upstream) => {
-            change(work, upstream, place).await?;
+            let kept = find(work, upstream).await?.assurances;
+            let assurances = Assurances {
+                zero_retention: kept.zero_retention || place.assurances.zero_retention,
+                no_training: kept.no_training || place.assurances.no_training,
+            };
+            change(work, upstream, &Place { assurances, ..place.clone() }).await?;
             for model in models {
                 models::add_missing(work, upstream, model).await?;
                 models::price_unpriced(work, upstream, model).await?;

@@ -191,6 +191,9 @@ pub(super) fn checked(model: Model) -> Result<Model, Problems> {
     if model.successor.as_ref().is_some_and(|it| !is_name(it)) {
         problems.add("successor", NAME);
     }
+    if model.quantization.as_ref().is_some_and(|it| !is_quantization(it)) {
+        problems.add("quantization", "a quantization has 1 to 16 small letters and digits");
+    }
     problems.check()?;
     let mut model = model;
     for list in [&mut model.input, &mut model.output] {
@@ -200,6 +203,11 @@ pub(super) fn checked(model: Model) -> Result<Model, Problems> {
     model.capabilities.sort_unstable();
     model.capabilities.dedup();
     Ok(model)
+}
+
+fn is_quantization(text: &str) -> bool {
+    (1..=16).contains(&text.len())
+        && text.bytes().all(|it| matches!(it, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
 }
 
 const LONGEST: u32 = 100_000_000;
@@ -237,6 +245,7 @@ mod tests {
         check(|it| it.output.clear(), "output");
         check(|it| it.deprecated_on = Some("31.1.2027".to_owned()), "deprecated_on");
         check(|it| it.successor = Some(String::new()), "successor");
+        check(|it| it.quantization = Some("FP 8".to_owned()), "quantization");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Serialize, Serializer};
 use shared::{
     reach::NotPermitted,
-    snapshot::{Dialect, Timeouts},
+    snapshot::{Assurances, Dialect, Timeouts},
     vendors::{self, Vendor},
 };
 use url::Url;
@@ -28,6 +28,7 @@ pub struct Place {
     pub base_url: BaseUrl,
     pub region: Option<Region>,
     pub timeouts: Timeouts,
+    pub assurances: Assurances,
 }
 
 /// A place as somebody typed it. What is left empty of a vendor that we know is what we
@@ -40,6 +41,7 @@ pub struct Draft {
     pub base_url: String,
     pub region: String,
     pub timeouts: TypedTimeouts,
+    pub assurances: Assurances,
 }
 
 /// Each in seconds, or empty for what the proxies were configured with.
@@ -111,6 +113,7 @@ impl Draft {
             base_url: upstream.base_url.clone(),
             region: upstream.region.clone().unwrap_or_default(),
             timeouts: TypedTimeouts::of(upstream.timeouts),
+            assurances: upstream.assurances,
         }
     }
 
@@ -135,7 +138,8 @@ impl Draft {
         problems.check()?;
         match (vendor, name, base_url, region) {
             (Some(vendor), Some(name), Some(base_url), Some(region)) => {
-                Ok(Place { vendor, name, dialect, base_url, region, timeouts })
+                let assurances = self.assurances;
+                Ok(Place { vendor, name, dialect, base_url, region, timeouts, assurances })
             }
             _ => Err(problems),
         }

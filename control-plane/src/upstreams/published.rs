@@ -34,6 +34,8 @@ pub(super) struct Row {
     pub first_byte_seconds: Option<i32>,
     pub idle_seconds: Option<i32>,
     pub total_seconds: Option<i32>,
+    pub zero_retention: bool,
+    pub no_training: bool,
 }
 
 /// Of columns that hold no negative ones.
@@ -66,7 +68,7 @@ fn upstream(row: Row) -> Option<Upstream> {
         region: row.region,
         credentials: credentials.map(credential).collect(),
         models: models.ok()?,
-        assurances: Assurances::default(),
+        assurances: Assurances { zero_retention: row.zero_retention, no_training: row.no_training },
         timeouts: timeouts(row.first_byte_seconds, row.idle_seconds, row.total_seconds),
     })
 }

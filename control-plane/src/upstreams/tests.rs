@@ -269,7 +269,7 @@ async fn what_is_the_platforms_is_disabled_for_one_organization(root: PgPool) {
     let scene = Scene::new(root).await;
     let platforms = of_the_platform(&scene.fixture, "one").await;
     let names = async |work: &mut Work| -> Vec<String> {
-        served(work).await.unwrap().into_iter().map(|it| it.name + "@" + &it.vendor).collect()
+        served(work).await.unwrap().into_iter().map(|it| it.model.name + "@" + &it.vendor).collect()
     };
     let disabled_by = async |work: &mut Work| -> Vec<_> {
         let all = catalogue(work).await.unwrap().into_iter();

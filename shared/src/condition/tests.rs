@@ -185,13 +185,10 @@ fn what_is_not_true_or_false_or_not_of_a_kind_is_refused_beforehand() {
 #[test]
 fn what_cannot_be_read_says_where() {
     for (text, expected) in [("task ==", 7), ("task = 'code'", 5), ("'code", 0), ("a b", 2)] {
-        match Condition::parse(text).unwrap_err() {
-            BadCondition::Unreadable { at, why } => {
-                assert!(!why.is_empty(), "{text}");
-                assert!(at.abs_diff(expected) <= 1, "{text}: {at}: {why}");
-            }
-            other => panic!("{text}: {other}"),
-        }
+        let refused = Condition::parse(text).unwrap_err();
+        let BadCondition::Unreadable { at, why } = refused else { panic!("{text}: {refused}") };
+        assert!(!why.is_empty(), "{text}");
+        assert!(at.abs_diff(expected) <= 1, "{text}: {at}: {why}");
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) use self::{
         count_trial, credentials, delete_credential, drop_credentials, insert_credential,
         note_result, replace_secret, sealed, secret, update_credential,
     },
-    models::{catalogue, delete_model, disable, first_model, models, put_model, served, want},
+    models::{catalogue, delete_model, disable, first_model, models, put_model, want},
     places::{
         count, find, insert, list, lock, named, published, set_archived, set_enabled, update,
     },

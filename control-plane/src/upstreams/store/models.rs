@@ -2,11 +2,11 @@
 
 use shared::{
     ids::{OrganizationId, UpstreamId},
-    snapshot::Model,
+    snapshot::{Assurances, Model},
 };
 use sqlx::{PgConnection, types::Json};
 
-use crate::upstreams::{CatalogueModel, DisabledBy, OfferedModel, Served};
+use crate::upstreams::{CatalogueModel, DisabledBy, OfferedModel};
 
 pub(in crate::upstreams) async fn models(
     conn: &mut PgConnection,
@@ -84,23 +84,25 @@ pub(in crate::upstreams) async fn put_model(
         INSERT INTO upstream_models (organization_id, upstream_id, name, upstream_name,
                                      display_name, context_length, max_output_tokens,
                                      capabilities, input, output, deprecated_on, successor,
-                                     enabled, position)
+                                     quantization, enabled, position)
         SELECT nullif($1, '00000000-0000-0000-0000-000000000000'::uuid), $2, m.name,
                m.upstream_name, m.display_name, m.context_length, m.max_output_tokens,
-               m.capabilities, m.input, m.output, m.deprecated_on, m.successor, $4,
+               m.capabilities, m.input, m.output, m.deprecated_on, m.successor,
+               m.quantization, $4,
                (SELECT coalesce(max(position), 0) + 1 FROM upstream_models
                  WHERE owner = $1 AND upstream_id = $2)
           FROM jsonb_to_record($3) AS m (
                name text, upstream_name text, display_name text, context_length integer,
                max_output_tokens integer, capabilities text[], input text[], output text[],
-               deprecated_on date, successor text)
+               deprecated_on date, successor text, quantization text)
         ON CONFLICT (owner, upstream_id, name) DO UPDATE
            SET upstream_name = excluded.upstream_name, display_name = excluded.display_name,
                context_length = excluded.context_length,
                max_output_tokens = excluded.max_output_tokens,
                capabilities = excluded.capabilities, input = excluded.input,
                output = excluded.output, deprecated_on = excluded.deprecated_on,
-               successor = excluded.successor, enabled = excluded.enabled
+               successor = excluded.successor, quantization = excluded.quantization,
+               enabled = excluded.enabled
         "#,
         owner as OrganizationId,
         id as UpstreamId,
@@ -130,28 +132,6 @@ pub(in crate::upstreams) async fn delete_model(
     Ok(gone.rows_affected() > 0)
 }
 
-pub(in crate::upstreams) async fn served(
-    conn: &mut PgConnection,
-    owner: OrganizationId,
-) -> Result<Vec<Served>, sqlx::Error> {
-    sqlx::query_as!(
-        Served,
-        "SELECT DISTINCT m.name, u.vendor
-           FROM upstream_models m
-           JOIN upstreams u ON (u.owner, u.id) = (m.owner, m.upstream_id)
-          WHERE (u.owner = $1 OR u.organization_id IS NULL)
-            AND u.enabled AND u.archived_at IS NULL AND m.enabled
-            AND NOT EXISTS (SELECT FROM disabled_models d
-                             WHERE d.organization_id = $1 AND d.upstream_id = u.id
-                               AND (d.model IS NULL OR d.model = m.name))
-          ORDER BY m.name, u.vendor
-          LIMIT 5000",
-        owner as OrganizationId,
-    )
-    .fetch_all(conn)
-    .await
-}
-
 pub(in crate::upstreams) async fn catalogue(
     conn: &mut PgConnection,
     owner: OrganizationId,
@@ -159,7 +139,7 @@ pub(in crate::upstreams) async fn catalogue(
     let rows = sqlx::query!(
         r#"
         SELECT u.id AS "provider: UpstreamId", u.name AS provider_name, u.vendor, u.region,
-               u.organization_id IS NULL AS "is_platforms!",
+               u.zero_retention, u.no_training, u.organization_id IS NULL AS "is_platforms!",
                app.offered_model(m, $1) AS "model!: Json<Model>", m.enabled,
                EXISTS (SELECT FROM disabled_models d
                         WHERE d.organization_id = $1 AND d.upstream_id = u.id
@@ -191,6 +171,10 @@ pub(in crate::upstreams) async fn catalogue(
             provider_name: row.provider_name,
             vendor: row.vendor,
             region: row.region,
+            assurances: Assurances {
+                zero_retention: row.zero_retention,
+                no_training: row.no_training,
+            },
             is_platforms: row.is_platforms,
             offered: OfferedModel { model: row.model.0, enabled: disabled_by.is_none() },
             disabled_by,

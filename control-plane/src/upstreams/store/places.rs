@@ -1,6 +1,9 @@
 //! Statements on upstreams themselves.
 
-use shared::ids::{CredentialId, OrganizationId, UpstreamId};
+use shared::{
+    ids::{CredentialId, OrganizationId, UpstreamId},
+    snapshot::Assurances,
+};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
@@ -23,6 +26,8 @@ struct Row {
     first_byte_seconds: Option<i32>,
     idle_seconds: Option<i32>,
     total_seconds: Option<i32>,
+    zero_retention: bool,
+    no_training: bool,
     enabled: bool,
     is_unwanted: bool,
     models: i64,
@@ -51,6 +56,7 @@ fn upstream(row: Row) -> Result<Upstream, sqlx::Error> {
         base_url: row.base_url,
         region: row.region,
         timeouts: timeouts(row.first_byte_seconds, row.idle_seconds, row.total_seconds),
+        assurances: Assurances { zero_retention: row.zero_retention, no_training: row.no_training },
         enabled: disabled_by.is_none(),
         disabled_by,
         models: row.models,
@@ -89,7 +95,8 @@ async fn rows(
         SELECT u.id AS "id: UpstreamId", u.organization_id IS NULL AS "is_platforms!",
                u.vendor, u.name, u.dialect,
                CASE WHEN u.owner = $1 THEN u.base_url ELSE '' END AS "base_url!",
-               u.region, u.first_byte_seconds, u.idle_seconds, u.total_seconds, u.enabled,
+               u.region, u.first_byte_seconds, u.idle_seconds, u.total_seconds,
+               u.zero_retention, u.no_training, u.enabled,
                EXISTS (SELECT FROM disabled_models d
                         WHERE d.organization_id = $1 AND d.upstream_id = u.id
                           AND d.model IS NULL) AS "is_unwanted!",
@@ -176,9 +183,10 @@ pub(in crate::upstreams) async fn insert(
 ) -> Result<(), UpstreamError> {
     sqlx::query!(
         "INSERT INTO upstreams (organization_id, id, vendor, name, dialect, base_url, region,
-                                first_byte_seconds, idle_seconds, total_seconds)
+                                first_byte_seconds, idle_seconds, total_seconds,
+                                zero_retention, no_training)
          VALUES (nullif($1, '00000000-0000-0000-0000-000000000000'::uuid), $2, $3, $4, $5, $6, $7,
-                 $8, $9, $10)",
+                 $8, $9, $10, $11, $12)",
         owner as OrganizationId,
         id as UpstreamId,
         place.vendor.as_str(),
@@ -189,6 +197,8 @@ pub(in crate::upstreams) async fn insert(
         column(place.timeouts.first_byte_seconds),
         column(place.timeouts.idle_seconds),
         column(place.timeouts.total_seconds),
+        place.assurances.zero_retention,
+        place.assurances.no_training,
     )
     .execute(conn)
     .await
@@ -204,7 +214,8 @@ pub(in crate::upstreams) async fn update(
 ) -> Result<(), UpstreamError> {
     sqlx::query!(
         "UPDATE upstreams SET vendor = $3, name = $4, dialect = $5, base_url = $6, region = $7,
-                first_byte_seconds = $8, idle_seconds = $9, total_seconds = $10
+                first_byte_seconds = $8, idle_seconds = $9, total_seconds = $10,
+                zero_retention = $11, no_training = $12
           WHERE owner = $1 AND id = $2",
         owner as OrganizationId,
         id as UpstreamId,
@@ -216,6 +227,8 @@ pub(in crate::upstreams) async fn update(
         column(place.timeouts.first_byte_seconds),
         column(place.timeouts.idle_seconds),
         column(place.timeouts.total_seconds),
+        place.assurances.zero_retention,
+        place.assurances.no_training,
     )
     .execute(conn)
     .await
@@ -271,7 +284,8 @@ pub(in crate::upstreams) async fn published(
                vendor AS "vendor!", dialect AS "dialect!", base_url AS "base_url!", region,
                models AS "models!", credentials AS "credentials!: Vec<CredentialId>",
                weights AS "weights!", sealed_secrets AS "sealed_secrets!",
-               first_byte_seconds, idle_seconds, total_seconds
+               first_byte_seconds, idle_seconds, total_seconds,
+               zero_retention AS "zero_retention!", no_training AS "no_training!"
           FROM app.snapshot_upstreams($1)
         "#,
         only.as_deref(),

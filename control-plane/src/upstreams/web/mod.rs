@@ -12,6 +12,7 @@ pub(super) use credentials::credential_in;
 use serde::Deserialize;
 use shared::{
     ids::UpstreamId,
+    snapshot::Assurances,
     vendors::{self, Vendor},
 };
 
@@ -209,13 +210,16 @@ struct UpstreamForm {
     first_byte_seconds: String,
     idle_seconds: String,
     total_seconds: String,
+    zero_retention: bool,
+    no_training: bool,
     secret: String,
     models: Vec<String>,
 }
 
 impl UpstreamForm {
     fn of(upstream: &Upstream) -> Self {
-        let Draft { vendor, name, base_url, region, timeouts, .. } = Draft::of(upstream);
+        let Draft { vendor, name, base_url, region, timeouts, assurances, .. } =
+            Draft::of(upstream);
         Self {
             vendor,
             name,
@@ -224,6 +228,8 @@ impl UpstreamForm {
             first_byte_seconds: timeouts.first_byte,
             idle_seconds: timeouts.idle,
             total_seconds: timeouts.total,
+            zero_retention: assurances.zero_retention,
+            no_training: assurances.no_training,
             ..Self::default()
         }
     }
@@ -250,6 +256,10 @@ impl UpstreamForm {
                 first_byte: self.first_byte_seconds.clone(),
                 idle: self.idle_seconds.clone(),
                 total: self.total_seconds.clone(),
+            },
+            assurances: Assurances {
+                zero_retention: self.zero_retention,
+                no_training: self.no_training,
             },
         }
     }

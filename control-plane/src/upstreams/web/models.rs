@@ -85,6 +85,7 @@ struct ModelForm {
     output: Vec<String>,
     deprecated_on: String,
     successor: String,
+    quantization: String,
     enabled: bool,
     is_new: bool,
 }
@@ -120,6 +121,7 @@ impl ModelForm {
             output: modalities(&model.output),
             deprecated_on: model.deprecated_on.clone().unwrap_or_default(),
             successor: model.successor.clone().unwrap_or_default(),
+            quantization: model.quantization.clone().unwrap_or_default(),
             enabled: offered.enabled,
             is_new: false,
         }
@@ -151,7 +153,7 @@ impl ModelForm {
             successor: given(&self.successor),
             planned: Vec::new(),
             created: None,
-            quantization: None,
+            quantization: given(&self.quantization),
             price: None,
         });
         let (model, ()) = Problems::both(model, problems.check())?;
