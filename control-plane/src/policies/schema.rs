@@ -47,11 +47,12 @@ fn lead_to_definitions(it: &mut Value) {
     match it {
         Value::Object(all) => {
             for (name, value) in all.iter_mut() {
-                match value {
-                    Value::String(text) if name == "$ref" => {
-                        *text = text.replace("#/components/schemas/", "#/$defs/");
-                    }
-                    value => lead_to_definitions(value),
+                if name == "$ref"
+                    && let Value::String(text) = value
+                {
+                    *text = text.replace("#/components/schemas/", "#/$defs/");
+                } else {
+                    lead_to_definitions(value);
                 }
             }
         }
