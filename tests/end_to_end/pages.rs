@@ -53,8 +53,8 @@ async fn every_page_keeps_its_promises_to_everybody(root: PgPool) {
     }
     // The page of a code is seen on the way in only; the tests of codes see it. To a key's page
     // leads what a revoked one is answered with; the tests of keys follow it. From the payment
-    // provider people come back; the tests of payments do.
-    let on_the_way = ["/login/mfa", "/keys/{key}", "/orgs/{org}/billing/card"];
+    // provider people come back; the tests of payments do. Where people begin is a page elsewhere.
+    let on_the_way = ["/start", "/login/mfa", "/keys/{key}", "/orgs/{org}/billing/card"];
     for door in pages().iter().filter(|it| !on_the_way.contains(&it.path)) {
         if !visited.iter().any(|it| is_at(door, it)) {
             wrong.push(format!("nobody ever came to {}", door.path));

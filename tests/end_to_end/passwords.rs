@@ -71,7 +71,7 @@ async fn a_new_password_does_not_get_around_the_second_factor(root: PgPool) {
     let mut browser = stack.browser();
     browser.fill(&link, &link, &[("password", NEW)]).await;
     let answer = sign_in(&mut browser, &ada.email, NEW).await;
-    assert_eq!(answer.location().as_deref(), Some("/login/mfa?next=%2Forgs"), "{answer:?}");
+    assert_eq!(answer.location().as_deref(), Some("/login/mfa?next=%2Fstart"), "{answer:?}");
     assert_eq!(browser.get("/account").await.status, StatusCode::SEE_OTHER);
     let code = one_time_code(&enrolled.seed, 1);
     let answer = browser.fill("/login/mfa", "/login/mfa", &[("code", &code)]).await;

@@ -40,7 +40,7 @@ pub async fn enrolled(ada: &mut Person) -> Enrolled {
 async fn show(stack: &Stack, ada: &Person, code: &str) -> StatusCode {
     let mut browser = stack.browser();
     let answer = sign_in(&mut browser, &ada.email, &ada.password).await;
-    assert_eq!(answer.location().as_deref(), Some("/login/mfa?next=%2Forgs"), "{answer:?}");
+    assert_eq!(answer.location().as_deref(), Some("/login/mfa?next=%2Fstart"), "{answer:?}");
     assert_eq!(browser.get("/account").await.status, StatusCode::SEE_OTHER, "not yet");
     let answer = browser.fill("/login/mfa", "/login/mfa", &[("code", code)]).await;
     if answer.status == StatusCode::SEE_OTHER {

@@ -249,9 +249,14 @@ fn operation_id(method: &Method, path: &str) -> String {
 }
 
 /// What the operation is about: the first word after the organization, or the
-/// organization itself where that is a verb or there is none.
+/// organization itself where that is a verb or there is none. A provider's credentials and models
+/// are things of their own, or one page would have to tell of all three.
 fn tag(path: &str) -> &str {
     let after_organization = path.strip_prefix("/api/v1/orgs/{org}/");
-    let first = after_organization.and_then(|it| it.split('/').next());
-    first.filter(|it| !matches!(*it, "archive" | "restore")).unwrap_or("organization")
+    let mut words = after_organization.into_iter().flat_map(|it| it.split('/'));
+    match (words.next(), words.nth(1)) {
+        (Some("providers"), Some(part @ ("credentials" | "models"))) => part,
+        (None | Some("archive" | "restore"), _) => "organization",
+        (Some(first), _) => first,
+    }
 }
