@@ -76,7 +76,14 @@ fn model((name, input, output): (&str, &str, &str)) -> Result<Model, DemoError> 
     let each = |text| UnitPrice::per_million(text).map_err(|_| DemoError::Incomplete);
     let rates = Rates::of_text(each(input)?, each(output)?);
     let price = Price::flat(rates).map_err(|_| DemoError::Incomplete)?;
-    let mut capabilities = vec![Capability::Streaming, Capability::Tools, Capability::JsonSchema];
+    // The simulator answers calls of every form, whichever of its models is asked.
+    let mut capabilities = vec![
+        Capability::Streaming,
+        Capability::Tools,
+        Capability::JsonSchema,
+        Capability::Embeddings,
+        Capability::Moderation,
+    ];
     if name == "sim-reasoning" {
         capabilities.push(Capability::Reasoning);
     }
