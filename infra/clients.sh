@@ -13,6 +13,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 source infra/lib/say.sh
+source infra/lib/npm.sh
 source infra/lib/processes.sh
 
 readonly CLIENTS=tests/clients
@@ -112,7 +113,7 @@ install_javascript() { # NAME
   mkdir -p "$here"
   cp "$CLIENTS/$1"/* $CLIENTS/stack.mjs "$here/" || return 1
   cmp --quiet "$wanted" "$here/installed" && return 0
-  (cd "$here" && npm ci --no-audit --no-fund --loglevel=error) && cp "$wanted" "$here/installed" && return 0
+  npm_packages "$here" && cp "$wanted" "$here/installed" && return 0
   out_of_reach https://registry.npmjs.org/npm "$1"
 }
 

@@ -11,6 +11,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 source infra/lib/say.sh
+source infra/lib/npm.sh
 source infra/lib/test-stack.sh
 source infra/lib/changes.sh
 
@@ -140,7 +141,7 @@ with_programs() { # COMMAND...
 
 browser_tests() {
   [[ -e tests/browser/package.json ]] || return 0
-  step 'packages for the browser tests' npm_ci
+  step 'packages for the browser tests' browser_packages
   step 'browser tests' with_programs node_test
 }
 
@@ -154,9 +155,10 @@ fuzzing() {
   ((outcome == 0)) || say '*** Fuzzing found something, or could not run: see above. ***'
 }
 
-npm_ci() {
-  # Our browser is the distribution's; nothing may be fetched beside the packages.
-  (cd tests/browser && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --no-audit --no-fund --loglevel=error)
+# Our browser is the distribution's; nothing may be fetched beside the packages.
+browser_packages() {
+  local -x PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1
+  npm_packages tests/browser
 }
 
 node_test() {
