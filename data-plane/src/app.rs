@@ -117,7 +117,7 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
     let place = config.state_dir.as_deref().map(own_place).transpose()?;
     let egress = Egress::new(config.reach.clone(), &config.timeouts);
     let sealer = config.credential_key.sealer("credentials");
-    let catalog = Arc::new(Catalog::new(Opener { sealer, egress: egress.clone() }));
+    let catalog = Arc::new(Catalog::new(Opener::new(sealer, egress.clone())));
     let metrics = Arc::new(Metrics::new()?);
     let places = Places { last_used: source.last_used.clone() };
     let counters = source.events.clone();

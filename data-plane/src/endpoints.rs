@@ -89,6 +89,12 @@ impl Form {
         }
     }
 
+    /// As the request log calls it.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Chat, Self::Completions, Self::Embeddings, Self::Moderations];
+        all.into_iter().find(|it| it.scope().name() == name)
+    }
+
     /// What a key has to be for.
     pub const fn scope(self) -> Scope {
         match self {

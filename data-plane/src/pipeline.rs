@@ -33,7 +33,7 @@ use crate::{
     receive::{Limits, NotReceived, Sending, receive},
     refusals::Refusals,
     refused::{Pages, Refused},
-    route::{Plan, Sight, route},
+    route::{self, Dice, Plan, Sight, route},
 };
 
 /// What every request needs, shared by all workers.
@@ -68,7 +68,7 @@ pub async fn ask(
     let body = gateway.calling.unless_leaving(receive(&gateway.limits, memory, sending)).await;
     let ask = parsed(form, body.unwrap_or(Err(NotReceived::Leaving))?, knock)?;
     story.asks(&ask.model);
-    let mut plan = gateway.route(caller, ask)?;
+    let mut plan = gateway.route(caller, ask, &mut route::dice(story.request()))?;
     story.routed(&plan.decision);
     gateway.admit(&mut plan, seat, story).await?;
     story.intends(plan.candidates.first())?;
@@ -96,7 +96,7 @@ pub async fn quote(
     let (of_organization, of_project) = gateway.limits(&caller.key);
     let asked = asked(&caller.key, (&of_organization, &of_project), 0);
     let _permit = budgets::admit_question(&gateway.meter, asked).await?;
-    let Plan { ask, candidates, .. } = gateway.route(caller, ask)?;
+    let Plan { ask, candidates, .. } = gateway.route(caller, ask, &mut fastrand::Rng::new())?;
     let borne = (organization, bearings);
     Ok(Answer::Json(budgets::quote(&gateway.meter, &ask, candidates, borne).await))
 }
@@ -115,7 +115,7 @@ pub async fn decide(
     let (of_organization, of_project) = gateway.limits(&caller.key);
     let asked = asked(&caller.key, (&of_organization, &of_project), 0);
     let _permit = budgets::admit_question(&gateway.meter, asked).await?;
-    let plan = gateway.route(caller, ask)?;
+    let plan = gateway.route(caller, ask, &mut fastrand::Rng::new())?;
     let mut told = plan.decision.told();
     told["object"] = "route".into();
     Ok(Answer::Json(serde_json::to_vec(&told).unwrap_or_default()))
@@ -200,14 +200,14 @@ impl Gateway {
         Ok(())
     }
 
-    fn route(&self, caller: Caller, ask: Ask) -> Result<Plan, Refused> {
-        let (now_ms, mut dice) = (self.meter.clock().now_ms(), fastrand::Rng::new());
+    fn route(&self, caller: Caller, ask: Ask, dice: &mut dyn Dice) -> Result<Plan, Refused> {
+        let now_ms = self.meter.clock().now_ms();
         self.with_snapshot(|snapshot| {
             let key = caller.key.clone();
             let used = || self.meter.used_percent(&bearings(snapshot, &key, now_ms));
             let live = &self.calling.live;
             let sight = Sight { snapshot, live, now_ms, budget_used_percent: &used };
-            let plan = route(sight, caller, ask, &mut dice)?;
+            let plan = route(sight, caller, ask, dice)?;
             self.metrics.rules_not_evaluated.inc_by(plan.decision.not_evaluated.into());
             Ok(plan)
         })

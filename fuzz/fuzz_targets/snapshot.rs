@@ -73,7 +73,7 @@ fn nothing_is_made_of(bytes: &[u8]) {
 
 fn catalog() -> Catalog {
     let egress = Egress::new(Reach::default(), &Timeouts::default());
-    Catalog::new(Opener { sealer: MASTER.sealer("credentials"), egress })
+    Catalog::new(Opener::new(MASTER.sealer("credentials"), egress))
 }
 
 /// What a publisher knows of what it has published.

@@ -34,6 +34,13 @@ pub struct Features {
     pub words: u32,
 }
 
+impl Features {
+    /// Of no words.
+    pub fn blank(language: Language) -> Self {
+        Self { grams: Vec::new(), numbers: [0.0; NUMERIC], language, words: 0 }
+    }
+}
+
 /// What is needed to look: made once, then shared.
 #[derive(Clone)]
 pub struct Extractor {

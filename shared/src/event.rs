@@ -155,7 +155,7 @@ pub struct PolicyVersion {
     pub version: u32,
 }
 
-/// How a call was routed: 2 KB at most, and no word of its prompt.
+/// How a call was routed: 4 KB at most, and no word of its prompt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Decision {
     /// How a policy chose.
@@ -186,6 +186,71 @@ pub struct Decision {
     /// How many more there were.
     #[serde(default)]
     pub left_out: u32,
+    /// What a policy decided it by, so that the same can be decided again, and by another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Box<Inputs>>,
+}
+
+/// What a policy's decision was made of beside the snapshot, the key and the places' pulses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Inputs {
+    /// When, by the proxy's clock, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// Which snapshot the proxy served.
+    pub revision: i64,
+    /// What the call asks for beyond an answer, a bit for each.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub needs: u16,
+    /// In tokens, roughly.
+    pub input: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_cap: Option<u64>,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub choices: u32,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub contexts: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallbacks: Vec<String>,
+    /// What the caller wished of who answers, as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wishes: Option<String>,
+    /// What the user's last turn is like, where that was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Turn>,
+    /// What a rule asked for. What none asks for is not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_used_percent: Option<u64>,
+}
+
+/// What was found of a user's last turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Turn {
+    #[schema(value_type = String)]
+    pub task: Word,
+    #[schema(value_type = String)]
+    pub language: Word,
+    /// By how much more of all models answer such a prompt well than usually do, in millionths.
+    pub ease: i32,
+    /// In tokens, roughly.
+    pub tokens: u64,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_one(it: &u32) -> bool {
+    *it == 1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(it: &u16) -> bool {
+    *it == 0
 }
 
 /// A place that was considered.
@@ -194,13 +259,17 @@ pub struct Weighed {
     pub model: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
+    /// Where it is, of one that could answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub upstream: Option<UpstreamId>,
     /// Why it could not answer, like `tools`; nothing of one that could.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub why: Option<Word>,
-    /// How good its answer was expected to be.
+    /// How good its answer was expected to be, in millionths.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quality_per_mille: Option<u16>,
+    pub quality_ppm: Option<u32>,
     /// What it was expected to cost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<i64>)]
@@ -208,6 +277,40 @@ pub struct Weighed {
     /// How long it was expected to take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<u32>,
+    /// How it did, where that was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pulse: Option<Pulse>,
+}
+
+/// How a model at an upstream did lately, as a proxy saw it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Pulse {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_ms: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_ms: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_per_second: Option<u32>,
+    #[serde(default)]
+    pub failures_per_mille: u32,
+    #[serde(default)]
+    pub in_flight: u32,
+}
+
+impl Pulse {
+    /// How long an answer of so many tokens is likely to take. Who fails takes longer, for
+    /// another is asked then.
+    pub fn expected_ms(&self, output: u64) -> Option<u32> {
+        let writing = self.tokens_per_second.filter(|it| *it > 0);
+        let writing = writing.map(|it| output.saturating_mul(1_000) / u64::from(it));
+        let whole = match (self.first_ms, writing, self.total_ms) {
+            (Some(first), writing, _) => u64::from(first) + writing.unwrap_or(0),
+            (None, Some(writing), Some(_)) => writing,
+            (None, _, total) => u64::from(total?),
+        };
+        let kept = 1_000 - u64::from(self.failures_per_mille.min(900));
+        Some(u32::try_from(whole.saturating_mul(1_000) / kept).unwrap_or(u32::MAX))
+    }
 }
 
 /// A model at the place that served it.

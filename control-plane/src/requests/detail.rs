@@ -84,11 +84,11 @@ struct Candidate {
 
 impl Candidate {
     fn of((at, it): (usize, &Weighed)) -> Self {
-        let percent = |it: u16| format!("{}.{} %", it / 10, it % 10);
+        let percent = |ppm: u32| format!("{}.{} %", ppm / 10_000, ppm / 1_000 % 10);
         Self {
             model: it.model.clone(),
             provider: it.provider.clone().unwrap_or_default(),
-            quality: it.quality_per_mille.map(percent).unwrap_or_default(),
+            quality: it.quality_ppm.map(percent).unwrap_or_default(),
             cost: it.cost.map(|it| it.to_string()).unwrap_or_default(),
             time: it.latency_ms.map(took).unwrap_or_default(),
             verdict: match &it.why {

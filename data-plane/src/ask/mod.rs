@@ -97,6 +97,22 @@ pub struct Outline {
     pub asked_at: u64,
 }
 
+impl Outline {
+    /// How many tokens a choice may have, by the caller's word and ours.
+    pub fn cap(&self, most: Option<u64>) -> Option<u64> {
+        [self.output_cap, most].into_iter().flatten().min()
+    }
+
+    /// How long all choices together will be, roughly.
+    pub fn estimated_output(&self, most: Option<u64>) -> u64 {
+        if !self.form.writes() {
+            return 0;
+        }
+        let usual = UNCAPPED_OUTPUT.min(most.unwrap_or(u64::MAX));
+        self.cap(None).map_or(usual, |it| it.min(usual)).saturating_mul(self.choices.into())
+    }
+}
+
 impl Deref for Ask {
     type Target = Outline;
 
@@ -239,23 +255,9 @@ impl Ask {
         self.input
     }
 
-    /// How many tokens a choice may have, by the caller's word and ours.
-    pub fn cap(&self, most: Option<u64>) -> Option<u64> {
-        [self.output_cap, most].into_iter().flatten().min()
-    }
-
     /// How many tokens a text will be, roughly.
     pub fn estimated(text: &str) -> u64 {
         estimate::tokens(text.as_bytes())
-    }
-
-    /// How long all choices together will be, roughly.
-    pub fn estimated_output(&self, most: Option<u64>) -> u64 {
-        if !self.form.writes() {
-            return 0;
-        }
-        let usual = UNCAPPED_OUTPUT.min(most.unwrap_or(u64::MAX));
-        self.cap(None).map_or(usual, |it| it.min(usual)).saturating_mul(self.choices.into())
     }
 
     /// What of the body matters for how much the call can cost at most.

@@ -32,6 +32,42 @@ pub struct Needs {
 }
 
 impl Needs {
+    /// As they are kept, a bit for each. The order of what there is stays as it is.
+    pub fn bits(&self) -> u16 {
+        let all = self.all().into_iter().enumerate();
+        all.fold(0, |bits, (at, is_asked)| bits | u16::from(*is_asked) << at)
+    }
+
+    pub fn of_bits(bits: u16) -> Self {
+        let mut needs = Self::default();
+        for (at, it) in needs.all_mut().into_iter().enumerate() {
+            *it = bits >> at & 1 == 1;
+        }
+        needs
+    }
+
+    const fn all(&self) -> [&bool; 9] {
+        let Self { tools, parallel_tools, json_schema, json, reasoning, .. } = self;
+        let Self { logprobs, images, audio, files, .. } = self;
+        [tools, parallel_tools, json_schema, json, reasoning, logprobs, images, audio, files]
+    }
+
+    const fn all_mut(&mut self) -> [&mut bool; 9] {
+        let Self {
+            tools,
+            parallel_tools,
+            json_schema,
+            json,
+            reasoning,
+            logprobs,
+            images,
+            audio,
+            files,
+            turn: _,
+        } = self;
+        [tools, parallel_tools, json_schema, json, reasoning, logprobs, images, audio, files]
+    }
+
     pub(super) fn of(form: Form, text: &str) -> Self {
         let mut needs = Self::default();
         for member in Members::of(text, members::beginning(text)) {
@@ -195,6 +231,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_kept_of_needs_are_all_of_them(bits in 0_u16..1 << 9) {
+            prop_assert_eq!(Needs::of_bits(bits).bits(), bits);
+        }
+    }
 
     fn needs(body: &str) -> Needs {
         Needs { turn: None, ..Needs::of(Form::Chat, body) }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use shared::money::{Money, UnitPrice};
 
 use super::{
@@ -15,7 +15,7 @@ const MOST_NAMES: usize = 64;
 const LONGEST_NAME: usize = 200;
 
 /// What is best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sort {
     Price,
     Throughput,
@@ -23,7 +23,7 @@ pub enum Sort {
 }
 
 /// By default nothing is wished.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wishes {
     /// Providers that are asked before others,
     pub order: Vec<String>,
@@ -58,6 +58,14 @@ pub(super) const KNOWN: &str = "order, only, ignore, allow_fallbacks, require_pa
      preferred_max_latency";
 
 impl Wishes {
+    /// As they are kept; nothing where nothing is wished.
+    pub fn written(&self) -> Option<String> {
+        if *self == Self::default() {
+            return None;
+        }
+        serde_json::to_string(self).ok()
+    }
+
     /// Of the body's `provider`, which begins at `start` of a text that is JSON.
     pub(super) fn read(&mut self, text: &str, start: usize) -> Result<(), NotAnAsk> {
         match text.as_bytes().get(start) {

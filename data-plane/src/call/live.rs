@@ -9,6 +9,7 @@ use std::{
 };
 
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
+pub use shared::event::Pulse;
 use shared::ids::UpstreamId;
 use tokio::time::Instant;
 
@@ -58,32 +59,6 @@ struct Seen {
     failures: Mean,
     in_flight: u32,
     last: Option<Instant>,
-}
-
-/// What was seen of a model at an upstream, as it stands now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pulse {
-    pub first_ms: Option<u32>,
-    pub total_ms: Option<u32>,
-    pub tokens_per_second: Option<u32>,
-    pub failures_per_mille: u32,
-    pub in_flight: u32,
-}
-
-impl Pulse {
-    /// How long an answer of so many tokens is likely to take. Who fails takes longer, for
-    /// another is asked then.
-    pub fn expected_ms(&self, output: u64) -> Option<u32> {
-        let writing = self.tokens_per_second.filter(|it| *it > 0);
-        let writing = writing.map(|it| output.saturating_mul(1_000) / u64::from(it));
-        let whole = match (self.first_ms, writing, self.total_ms) {
-            (Some(first), writing, _) => u64::from(first) + writing.unwrap_or(0),
-            (None, Some(writing), Some(_)) => writing,
-            (None, _, total) => u64::from(total?),
-        };
-        let kept = 1_000 - u64::from(self.failures_per_mille.min(900));
-        Some(u32::try_from(whole.saturating_mul(1_000) / kept).unwrap_or(u32::MAX))
-    }
 }
 
 /// The highest of late.

@@ -23,13 +23,15 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use secrecy::SecretString;
 use shared::{
     keys::KeyHash,
-    seal::Sealer,
+    seal::{CannotOpen, Sealer},
     snapshot::{self as published, Genuine, Key},
 };
 use time::OffsetDateTime;
 use tokio::sync::watch;
+use url::Url;
 
 pub use self::{
     policies::{Policy, Version},
@@ -37,7 +39,7 @@ pub use self::{
     snapshot::{Quarantined, Shut, Snapshot},
     upstreams::{Candidate, Credential, Model, Upstream},
 };
-use crate::egress::Egress;
+use crate::egress::{Egress, NotPermitted};
 
 /// The present snapshot, and the only way to a newer one.
 pub struct Catalog {
@@ -48,10 +50,29 @@ pub struct Catalog {
     opener: Opener,
 }
 
-/// What it takes to turn a published upstream into one that can be called.
-pub struct Opener {
-    pub sealer: Sealer,
-    pub egress: Egress,
+/// What it takes to turn a published upstream into one that can be called, or only decided about.
+pub struct Opener(Option<(Sealer, Egress)>);
+
+impl Opener {
+    pub const fn new(sealer: Sealer, egress: Egress) -> Self {
+        Self(Some((sealer, egress)))
+    }
+
+    /// Opens no secret: nothing that it makes can be called.
+    pub const fn deciding() -> Self {
+        Self(None)
+    }
+
+    fn permits(&self, address: &Url) -> Result<(), NotPermitted> {
+        self.0.as_ref().map_or(Ok(()), |(_, egress)| egress.permits(address))
+    }
+
+    fn open(&self, sealed: &[u8], purpose: &str) -> Result<SecretString, CannotOpen> {
+        match &self.0 {
+            Some((sealer, _)) => sealer.open_text(sealed, purpose),
+            None => Ok(SecretString::from("sealed")),
+        }
+    }
 }
 
 /// A secret of a key: the key's present one, or for a while the one before it.

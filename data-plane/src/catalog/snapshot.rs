@@ -8,7 +8,7 @@ use std::{
 
 use serde::de::DeserializeOwned;
 use shared::{
-    ids::{OrganizationId, PolicyId, PriceBookId, ProjectId, UpstreamId},
+    ids::{ApiKeyId, OrganizationId, PolicyId, PriceBookId, ProjectId, UpstreamId},
     keys::KeyHash,
     money::PinnedPrice,
     snapshot::{
@@ -313,6 +313,20 @@ impl Snapshot {
         self.taken_at = OffsetDateTime::from_unix_timestamp_nanos(at).unwrap_or(self.taken_at);
         self.resume();
         Ok(())
+    }
+
+    /// Records as they were published, to decide by: nothing in it can be called.
+    pub fn deciding(revision: i64, records: &[(RecordId, String)]) -> Self {
+        let changes: Vec<_> = records.iter().map(|(id, it)| Change::put(*id, it)).collect();
+        Self::of_image(revision, OffsetDateTime::UNIX_EPOCH, &changes, &Opener::deciding())
+    }
+
+    /// A key, whatever its secret is.
+    pub fn key(&self, id: ApiKeyId) -> Option<&Arc<Key>> {
+        match &self.held.get(&RecordId { entity: Entity::Key, id: id.uuid() })?.made {
+            Made::Key(key) => Some(key),
+            _ => None,
+        }
     }
 
     /// What an image without a signature says.

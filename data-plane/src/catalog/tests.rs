@@ -89,7 +89,7 @@ impl Fixture {
 
     pub fn catalog(&self) -> Catalog {
         let sealer = self.master.sealer("credentials");
-        Catalog::new(Opener { sealer, egress: Egress::new(Reach::default(), &Timeouts::default()) })
+        Catalog::new(Opener::new(sealer, Egress::new(Reach::default(), &Timeouts::default())))
     }
 }
 

@@ -159,7 +159,7 @@ pub(super) fn open(
     opener: &Opener,
 ) -> Result<(Vec<Arc<Model>>, Vec<Named>), Unusable> {
     let address: Url = published.base_url.parse().map_err(|_| Unusable::BadAddress)?;
-    opener.egress.permits(&address)?;
+    opener.permits(&address)?;
     fits_a_header(&published.provider)?;
     if !published.timeouts.are_in_range() {
         return Err(Unusable::BadTimeouts);
@@ -217,7 +217,7 @@ fn credential(
 ) -> Result<Credential, Unusable> {
     let published::Credential { id, weight, sealed_secret } = published;
     let purpose = published::Upstream::purpose(*id, upstream.organization, &upstream.base_url);
-    let secret = opener.sealer.open_text(sealed_secret, &purpose)?;
+    let secret = opener.open(sealed_secret, &purpose)?;
     let authorization = provider(upstream.dialect).authorization(&secret);
     let authorization = authorization.map_err(|_| Unusable::BadText)?;
     Ok(Credential { id: *id, weight: *weight, authorization })

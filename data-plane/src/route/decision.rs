@@ -7,13 +7,16 @@ use routing_engine::{Judged, Task};
 use serde_json::{Value, json};
 use shared::{event, money::Money, snapshot::Strategy};
 
-use super::{By, Known, Why};
-use crate::catalog::{Model, Policy};
+use super::{By, Known, Why, asked::millionths};
+use crate::{
+    call::Pulse,
+    catalog::{Model, Policy},
+};
 
 /// So many places are told of.
 const MOST_TOLD: usize = 16;
 /// As many bytes as an event has for it.
-const MOST_KEPT: usize = 2_048;
+const MOST_KEPT: usize = 4_096;
 
 /// Why the first who is asked is the first.
 #[derive(Clone, Debug)]
@@ -107,6 +110,8 @@ pub struct Decision {
     pub considered: Vec<Considered>,
     /// Rules of which nobody knows whether they hold, which therefore do not.
     pub not_evaluated: u32,
+    /// What a policy decided it by.
+    pub inputs: Option<event::Inputs>,
 }
 
 impl Decision {
@@ -194,11 +199,12 @@ impl Decision {
             reason: self.sentence(),
             candidates: Vec::new(),
             left_out: 0,
+            inputs: self.inputs.clone().map(Box::new),
         };
-        let mut room = MOST_KEPT.saturating_sub(kept.reason.len() + 256);
+        let mut room = MOST_KEPT.saturating_sub(kept.reason.len() + 512);
         for it in self.considered.iter().take(MOST_TOLD) {
             // The names, and what stands around them and the numbers.
-            let size = it.model().len() + it.provider().map_or(0, str::len) + 80;
+            let size = it.model().len() + it.provider().map_or(0, str::len) + 220;
             let Some(left) = room.checked_sub(size) else { break };
             room = left;
             kept.candidates.push(weighed(it));
@@ -225,17 +231,27 @@ fn candidate(it: &Considered) -> Value {
 }
 
 fn weighed(it: &Considered) -> event::Weighed {
+    let upstream = match &it.what {
+        What::Place(model) => Some(model.upstream.id),
+        What::Target { .. } => None,
+    };
     event::Weighed {
         model: it.model().to_owned(),
         provider: it.provider().map(str::to_owned),
+        upstream: upstream.filter(|_| it.why.is_none()),
         why: it.why.map(|it| event::Word::Borrowed(it.name())),
-        quality_per_mille: it.known.quality.map(per_mille),
+        quality_ppm: it.known.quality.map(ppm),
         cost: it.known.call_cost.map(money),
         latency_ms: it.known.expected_ms,
+        pulse: Some(it.known.pulse).filter(|it| *it != Pulse::default()),
     }
 }
 
-fn money(nanos: u64) -> Money {
+pub(super) fn ppm(quality: f32) -> u32 {
+    u32::try_from(millionths(quality)).unwrap_or(0)
+}
+
+pub(super) fn money(nanos: u64) -> Money {
     Money::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
 }
 

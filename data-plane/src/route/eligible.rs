@@ -12,8 +12,9 @@ use shared::{
     snapshot::{Capability, Constraints, Modality},
 };
 
+use super::Asked;
 use crate::{
-    ask::{Ask, Form, Needs, Wishes},
+    ask::{Form, Needs, Outline, Wishes},
     catalog::Model,
 };
 
@@ -201,14 +202,15 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    pub fn of(ask: &'a Ask) -> Self {
+    pub fn of(asked: &'a dyn Asked) -> Self {
+        let Outline { form, output_cap, contexts, .. } = *asked.outline();
         Self {
-            form: ask.form,
-            needs: ask.needs(),
-            wishes: &ask.wishes,
-            input: ask.estimated_input(),
-            cap: ask.output_cap,
-            contexts: ask.contexts,
+            form,
+            needs: asked.needs(),
+            wishes: asked.wishes(),
+            input: asked.input(),
+            cap: output_cap,
+            contexts,
         }
     }
 

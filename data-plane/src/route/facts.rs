@@ -9,42 +9,37 @@ use shared::{
 };
 use time::OffsetDateTime;
 
-use super::{Sight, eligible::Call, judging::Judging};
-use crate::{ask::Ask, authenticate::Caller};
+use super::{Asked, Sight, eligible::Call, judging::Judging};
+use crate::authenticate::Caller;
 
 pub(super) struct Facts<'a> {
     pub sight: Sight<'a>,
     pub caller: &'a Caller,
-    pub ask: &'a Ask,
+    pub asked: &'a dyn Asked,
     pub call: &'a Call<'a>,
     pub judging: &'a Judging<'a>,
-    metadata: OnceLock<BTreeMap<String, String>>,
-    user: OnceLock<String>,
+    pub found: &'a Found,
 }
 
-impl<'a> Facts<'a> {
-    pub fn of(
-        sight: Sight<'a>,
-        caller: &'a Caller,
-        call: &'a Call<'a>,
-        judging: &'a Judging<'a>,
-    ) -> Self {
-        let (metadata, user) = (OnceLock::new(), OnceLock::new());
-        Self { sight, caller, ask: judging.ask, call, judging, metadata, user }
-    }
+/// What conditions asked for that nobody else does.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub metadata: OnceLock<BTreeMap<String, String>>,
+    pub user: OnceLock<String>,
+    pub budget_used_percent: OnceLock<u64>,
 }
 
 impl condition::Facts for Facts<'_> {
     fn model(&self) -> &str {
-        &self.ask.model
+        &self.asked.outline().model
     }
 
     fn endpoint(&self) -> &str {
-        self.ask.form.scope().name()
+        self.call.form.scope().name()
     }
 
     fn is_stream(&self) -> bool {
-        self.ask.is_streaming
+        self.asked.outline().is_streaming
     }
 
     fn has_tools(&self) -> bool {
@@ -76,31 +71,31 @@ impl condition::Facts for Facts<'_> {
     }
 
     fn tags(&self) -> &BTreeMap<String, String> {
-        &self.ask.tags
+        self.asked.tags()
     }
 
     fn metadata(&self) -> &BTreeMap<String, String> {
-        self.metadata.get_or_init(|| self.ask.metadata())
+        self.found.metadata.get_or_init(|| self.asked.metadata())
     }
 
     fn user(&self) -> &str {
-        self.user.get_or_init(|| self.ask.user())
+        self.found.user.get_or_init(|| self.asked.user())
     }
 
     fn task(&self) -> &str {
-        self.judging.judged().task.name()
+        self.judging.seen().judged.task.name()
     }
 
     fn language(&self) -> &str {
-        self.judging.judged().language.code()
+        self.judging.seen().judged.language.code()
     }
 
     fn complexity(&self) -> f64 {
-        self.judging.judged().complexity().into()
+        self.judging.seen().judged.complexity().into()
     }
 
     fn budget_used_percent(&self) -> u64 {
-        (self.sight.budget_used_percent)()
+        *self.found.budget_used_percent.get_or_init(|| (self.sight.budget_used_percent)())
     }
 
     fn now(&self) -> OffsetDateTime {

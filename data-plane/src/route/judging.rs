@@ -2,45 +2,45 @@
 
 use std::sync::OnceLock;
 
-use routing_engine::{Judged, Task, Turn};
+use routing_engine::{Judged, Task};
 
-use crate::ask::{Ask, Needs};
+use super::asked::Asked;
+use crate::ask::Needs;
 
 pub(super) struct Judging<'a> {
-    pub ask: &'a Ask,
+    asked: &'a dyn Asked,
     needs: Needs,
     /// What the call is for, where the name that it asks for says so.
     task: Option<Task>,
-    seen: OnceLock<(Judged, u64)>,
+    seen: OnceLock<Seen>,
+}
+
+pub(super) struct Seen {
+    pub judged: Judged,
+    /// How many the turn will be, roughly.
+    pub tokens: u64,
 }
 
 impl<'a> Judging<'a> {
-    pub fn of(ask: &'a Ask, needs: Needs, task: Option<Task>) -> Self {
-        Self { ask, needs, task, seen: OnceLock::new() }
+    pub fn of(asked: &'a dyn Asked, needs: Needs, task: Option<Task>) -> Self {
+        Self { asked, needs, task, seen: OnceLock::new() }
     }
 
-    pub fn judged(&self) -> &Judged {
-        &self.seen().0
+    pub fn seen(&self) -> &Seen {
+        self.seen.get_or_init(|| {
+            let (judged, tokens) = self.asked.judged(&self.needs);
+            let task = self.task.unwrap_or(judged.task);
+            Seen { judged: Judged { task, ..judged }, tokens }
+        })
     }
 
-    /// How many tokens the turn will be, roughly.
-    pub fn tokens(&self) -> u64 {
-        self.seen().1
+    pub fn is_seen(&self) -> bool {
+        self.seen.get().is_some()
     }
 
     /// What it was taken for, if anybody had to know, and all that was found.
-    pub fn ends(self) -> (Option<Task>, Option<Judged>) {
-        let judged = self.seen.into_inner().map(|it| it.0);
-        (self.task.or(judged.as_ref().map(|it| it.task)), judged)
-    }
-
-    fn seen(&self) -> &(Judged, u64) {
-        self.seen.get_or_init(|| {
-            let (text, images) = self.ask.turn(&self.needs);
-            let wants_json = self.needs.json || self.needs.json_schema;
-            let judged = routing_engine::router().judge(&Turn { text: &text, images, wants_json });
-            let task = self.task.unwrap_or(judged.task);
-            (Judged { task, ..judged }, Ask::estimated(&text))
-        })
+    pub fn ends(self) -> (Option<Task>, Option<Seen>) {
+        let seen = self.seen.into_inner();
+        (self.task.or(seen.as_ref().map(|it| it.judged.task)), seen)
     }
 }

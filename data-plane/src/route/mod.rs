@@ -4,6 +4,7 @@
 //! asks for, or that a policy or the caller excludes, whichever name led to it; a policy leads to
 //! models and never to another policy, so that none goes in circles.
 
+mod asked;
 mod decision;
 mod draw;
 mod eligible;
@@ -11,13 +12,16 @@ mod facts;
 mod judging;
 mod names;
 mod no_route;
+mod replay;
 mod staged;
 mod strategy;
 
 use std::{cell::OnceCell, sync::Arc};
 
-use routing_engine::Task;
+use routing_engine::{Judged, Task};
 use shared::{
+    condition::Condition,
+    event::{Inputs, Turn, Word},
     ids::OrganizationId,
     money::PinnedPrice,
     snapshot::{Choice, Constraints, Rule, Strategy, Target},
@@ -26,31 +30,38 @@ use shared::{
 use tokio::time::Instant;
 
 pub use self::{
+    asked::{Asked, Health},
+    replay::{Lately, Outcome, Past, Placed, Unplayable, dice},
+};
+use self::{
+    asked::{millionths, whole},
+    eligible::{Call, Term},
+    facts::{Facts, Found},
+    judging::{Judging, Seen},
+    names::Name,
+    no_route::{MOST_ALTERNATIVES, shown},
+    strategy::Known,
+};
+pub use self::{
     decision::{Considered, Decision, Led, Reason, What},
     draw::Dice,
     eligible::Why,
     no_route::{Excluded, NoRoute},
     strategy::By,
 };
-use self::{
-    eligible::{Call, Term},
-    facts::Facts,
-    judging::Judging,
-    names::Name,
-    no_route::{MOST_ALTERNATIVES, shown},
-    strategy::Known,
-};
 use crate::{
-    ask::{Ask, Marks, Sort},
+    ask::{Ask, Marks, Sort, Wishes},
     authenticate::Caller,
     budgets::{Weight, not_priced},
-    call::{Live, Pulse},
+    call::Pulse,
     catalog::{Candidate, Model, Policy, Snapshot, Version, allows},
     nearest::{likest, nearest},
 };
 
 /// A call is tried at so many places at most.
 const MOST_CANDIDATES: usize = 16;
+/// Of so many calls of which nobody has to know what they are like, one is looked at.
+const LOOKED_AT: u64 = 8;
 /// So many that may not answer are remembered.
 const MOST_EXCLUDED: usize = 32;
 
@@ -68,7 +79,7 @@ pub struct Plan {
 #[derive(Clone, Copy)]
 pub struct Sight<'a> {
     pub snapshot: &'a Snapshot,
-    pub live: &'a Live,
+    pub live: &'a dyn Health,
     pub now_ms: i64,
     /// How much is used up of the budget of the call's that is used up most, as far as the proxy
     /// knows. Asked where a condition does.
@@ -81,29 +92,38 @@ pub fn route(
     ask: Ask,
     dice: &mut dyn Dice,
 ) -> Result<Plan, NoRoute> {
-    let (candidates, decision) = {
-        let mut routing = Routing::begin(sight, &caller, &ask, dice)?;
-        let first = routing.reach(&ask.model);
-        for name in &ask.fallbacks {
-            // What cannot be had is passed over: it is a fallback.
-            let _ = routing.reach(name);
-        }
-        routing.ends(first)?
-    };
+    let (candidates, decision) = decide(sight, &caller, &ask, dice)?;
     Ok(Plan { caller, ask, candidates, decision: Arc::new(decision) })
+}
+
+fn decide(
+    sight: Sight<'_>,
+    caller: &Caller,
+    asked: &dyn Asked,
+    dice: &mut dyn Dice,
+) -> Result<(Vec<Candidate>, Decision), NoRoute> {
+    let mut routing = Routing::begin(sight, caller, asked, dice)?;
+    let first = routing.reach(&asked.outline().model);
+    for name in &asked.outline().fallbacks {
+        // What cannot be had is passed over: it is a fallback.
+        let _ = routing.reach(name);
+    }
+    routing.ends(first)
 }
 
 /// A call on its way to a plan.
 struct Routing<'a> {
     sight: Sight<'a>,
     caller: &'a Caller,
-    ask: &'a Ask,
+    asked: &'a dyn Asked,
     call: Call<'a>,
     dice: &'a mut dyn Dice,
     now: Instant,
     marks: OnceCell<Marks>,
     /// What the prompt is like, if somebody had to know.
     judging: Judging<'a>,
+    /// And what conditions found out beside.
+    found: Found,
     not_evaluated: u32,
     /// The policy that the caller wishes to lead there as well.
     also: Option<&'a Choice>,
@@ -141,28 +161,29 @@ impl<'a> Routing<'a> {
     fn begin(
         sight: Sight<'a>,
         caller: &'a Caller,
-        ask: &'a Ask,
+        asked: &'a dyn Asked,
         dice: &'a mut dyn Dice,
     ) -> Result<Self, NoRoute> {
-        let call = Call::of(ask);
-        let task = named(sight.snapshot, caller.organization(), &ask.model).task;
-        let judging = Judging::of(ask, call.needs.clone(), task);
+        let call = Call::of(asked);
+        let task = named(sight.snapshot, caller.organization(), &asked.outline().model).task;
+        let judging = Judging::of(asked, call.needs.clone(), task);
         let mut routing = Self {
             sight,
             caller,
-            ask,
+            asked,
             call,
             dice,
             now: Instant::now(),
             marks: OnceCell::new(),
             judging,
+            found: Found::default(),
             not_evaluated: 0,
             also: None,
             candidates: Vec::new(),
             chosen: Vec::new(),
             excluded: Vec::new(),
         };
-        if let Some(name) = &ask.wishes.policy {
+        if let Some(name) = &asked.wishes().policy {
             let policy = sight.snapshot.policy(caller.organization(), name);
             let policy = policy.ok_or_else(|| NoRoute::NoPolicy { name: shown(name) })?;
             let version = staged::version(policy, caller.key.id, routing.dice);
@@ -255,20 +276,26 @@ impl<'a> Routing<'a> {
         if version.document.rules.is_empty() {
             return (None, &version.document.otherwise);
         }
-        let facts = Facts::of(self.sight, self.caller, &self.call, &self.judging);
-        for (rule, condition) in version.rules() {
-            match condition.holds(&facts) {
-                Ok(true) => return (Some(rule), &rule.choose),
-                Ok(false) => (),
-                Err(_) => self.not_evaluated += 1,
-            }
+        let Self { sight, caller, asked, call, judging, found, .. } = &*self;
+        let facts = Facts { sight: *sight, caller, asked: *asked, call, judging, found };
+        let mut not_evaluated = 0;
+        let mut holds = |condition: &Condition| {
+            condition.holds(&facts).unwrap_or_else(|_| {
+                not_evaluated += 1;
+                false
+            })
+        };
+        let held = version.rules().find(|(_, condition)| holds(condition)).map(|it| it.0);
+        self.not_evaluated += not_evaluated;
+        match held {
+            Some(rule) => (Some(rule), &rule.choose),
+            None => (None, &version.document.otherwise),
         }
-        (None, &version.document.otherwise)
     }
 
     /// What the caller wishes to be first.
     fn wished(&self) -> Option<By> {
-        self.ask.wishes.sort.map(|it| match it {
+        self.wishes().sort.map(|it| match it {
             Sort::Price => By::Cheapest,
             Sort::Throughput => By::Throughput,
             Sort::Latency => By::Latency,
@@ -348,12 +375,13 @@ impl<'a> Routing<'a> {
         model: &Arc<Model>,
         price: Option<&'a Arc<PinnedPrice>>,
     ) -> Option<Why> {
-        let most = self.ask.wishes.most_cost?;
-        let marks = self.marks.get_or_init(|| self.ask.marks());
+        let most = self.wishes().most_cost?;
+        let ask = self.asked.body()?;
+        let marks = self.marks.get_or_init(|| ask.marks());
         let credential = model.upstream.credentials.first()?.clone();
         let candidate = Candidate::new(model.clone(), credential, price.cloned());
-        let weight = Weight::of(self.ask, marks, &candidate);
-        let is_known = not_priced(self.ask, marks, &weight, &candidate).is_none();
+        let weight = Weight::of(ask, marks, &candidate);
+        let is_known = not_priced(ask, marks, &weight, &candidate).is_none();
         (!is_known || weight.cost > most).then_some(Why::Wish(Term::Cost))
     }
 
@@ -386,17 +414,21 @@ impl<'a> Routing<'a> {
         if matches!(by, By::Throughput | By::Latency) {
             return Known { pulse, ..Known::default() };
         }
-        let judged = self.judging.judged();
-        let output = self.expected_output(model, judged.task);
+        let seen = self.judging.seen();
+        let output = self.expected_output(model, seen.judged.task);
         let cost = |input| {
             let usage = Usage { input, output, ..Usage::default() };
             let nanos = price.map(|it| it.price.cost(&usage, None).to_money().nanos());
             nanos.and_then(|it| u64::try_from(it).ok())
         };
-        let router = routing_engine::router();
+        let expected = || {
+            let router = routing_engine::router();
+            let quality = router.quality(&seen.judged, &model.name, &model.standing, None);
+            whole(millionths(quality))
+        };
         Known {
-            quality: Some(router.quality(judged, &model.name, &model.standing, None)),
-            turn_cost: cost(self.judging.tokens()),
+            quality: Some(self.asked.expected(model).unwrap_or_else(expected)),
+            turn_cost: cost(seen.tokens),
             call_cost: cost(self.call.input),
             pulse,
             expected_ms: pulse.expected_ms(output),
@@ -405,22 +437,27 @@ impl<'a> Routing<'a> {
 
     /// How long all choices together are likely to be, in tokens.
     fn expected_output(&self, model: &Model, task: Task) -> u64 {
-        let most = Some(u64::from(model.max_output_tokens)).filter(|it| *it > 0);
+        let (outline, most) = (self.asked.outline(), Some(u64::from(model.max_output_tokens)));
+        let most = most.filter(|it| *it > 0);
         let Some(usual) = routing_engine::router().expected_output(task) else {
-            return self.ask.estimated_output(most);
+            return outline.estimated_output(most);
         };
-        let each = self.ask.cap(most).unwrap_or(u64::MAX).min(usual.into());
-        each.saturating_mul(self.ask.choices.into())
+        let each = outline.cap(most).unwrap_or(u64::MAX).min(usual.into());
+        each.saturating_mul(outline.choices.into())
+    }
+
+    fn wishes(&self) -> &'a Wishes {
+        self.asked.wishes()
     }
 
     /// Whom the caller names first, and whoever is as fast as they prefer, before the others.
     fn prefer(&self, places: &mut [Place<'a>]) {
-        let wishes = &self.ask.wishes;
+        let wishes = self.wishes();
         if wishes.least_throughput.is_some() || wishes.most_latency.is_some() {
-            places.sort_by_cached_key(|it| {
-                let pulse = self.sight.live.pulse(it.model, self.now);
-                self.is_slower_than_preferred(&pulse)
-            });
+            for it in places.iter_mut() {
+                it.known.pulse = self.sight.live.pulse(it.model, self.now);
+            }
+            places.sort_by_key(|it| self.is_slower_than_preferred(&it.known.pulse));
         }
         if !wishes.order.is_empty() {
             places.sort_by_key(|it| {
@@ -432,7 +469,7 @@ impl<'a> Routing<'a> {
     }
 
     fn is_slower_than_preferred(&self, pulse: &Pulse) -> bool {
-        let wishes = &self.ask.wishes;
+        let wishes = self.wishes();
         let (pace, first) = (pulse.tokens_per_second, pulse.first_ms.or(pulse.total_ms));
         let writes_slower = wishes.least_throughput.zip(pace).is_some_and(|(least, it)| it < least);
         let begins_later = wishes
@@ -468,12 +505,49 @@ impl<'a> Routing<'a> {
             Err(_) => Reason::Asked,
         };
         self.keep_to_the_first();
-        let asked = self.ask.model.clone();
+        let name = self.asked.outline().model.clone();
+        let inputs = matches!(reason, Reason::Policy(_)).then(|| self.inputs());
         let Self { mut candidates, chosen, excluded, judging, not_evaluated, .. } = self;
         keep_the_first(&mut candidates);
-        let (task, judged) = judging.ends();
+        let (task, seen) = judging.ends();
         let considered = chosen.into_iter().chain(excluded).collect();
-        Ok((candidates, Decision { asked, reason, task, judged, considered, not_evaluated }))
+        let judged = seen.map(|it| it.judged);
+        let decision =
+            Decision { asked: name, reason, task, judged, considered, not_evaluated, inputs };
+        Ok((candidates, decision))
+    }
+
+    /// What it takes to decide the same again.
+    fn inputs(&mut self) -> Inputs {
+        let looks = !self.judging.is_seen() && self.dice.below(LOOKED_AT) == 0;
+        let looked_at = looks.then(|| self.looked_at()).flatten();
+        let (outline, wishes, call) = (self.asked.outline(), self.wishes(), &self.call);
+        let seen = || {
+            let Seen { judged, tokens } = self.judging.seen();
+            turn(judged, *tokens)
+        };
+        Inputs {
+            at_ms: self.sight.now_ms,
+            revision: self.sight.snapshot.revision,
+            needs: call.needs.bits(),
+            input: call.input,
+            output_cap: call.cap,
+            choices: outline.choices,
+            contexts: call.contexts,
+            fallbacks: outline.fallbacks.clone(),
+            wishes: wishes.written(),
+            turn: self.judging.is_seen().then(seen).or(looked_at),
+            metadata: self.found.metadata.get().cloned(),
+            user: self.found.user.get().cloned(),
+            budget_used_percent: self.found.budget_used_percent.get().copied(),
+        }
+    }
+
+    /// The turn of a call of which nobody had to know what it is like: another policy may have to.
+    fn looked_at(&self) -> Option<Turn> {
+        let ask = self.asked.body().filter(|it| it.form.writes())?;
+        let (judged, tokens) = ask.judged(&self.call.needs);
+        Some(turn(&judged, tokens))
     }
 
     /// Names everything that any of the names led to.
@@ -497,7 +571,7 @@ impl<'a> Routing<'a> {
     /// Where the caller wants no fallbacks: the first place, and of those that are named in
     /// `order` the others that serve the same.
     fn keep_to_the_first(&mut self) {
-        let wishes = &self.ask.wishes;
+        let wishes = self.wishes();
         let first = self.candidates.first().filter(|_| wishes.no_fallbacks);
         let Some(first) = first.map(|it| it.model.clone()) else { return };
         let stays = |it: &Arc<Model>| match wishes.order.is_empty() {
@@ -506,6 +580,15 @@ impl<'a> Routing<'a> {
         };
         self.candidates.retain(|it| stays(&it.model));
         self.chosen.retain(|it| matches!(&it.what, What::Place(it) if stays(it)));
+    }
+}
+
+fn turn(judged: &Judged, tokens: u64) -> Turn {
+    Turn {
+        task: Word::Borrowed(judged.task.name()),
+        language: Word::Borrowed(judged.language.code()),
+        ease: millionths(judged.ease),
+        tokens,
     }
 }
 

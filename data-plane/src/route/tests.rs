@@ -11,11 +11,12 @@ use shared::{
 use super::{no_route::instead, *};
 use crate::{
     ask::Form,
-    call::LiveMetrics,
+    call::{Live, LiveMetrics},
     catalog::tests::{Fixture, key, snapshot},
 };
 
 mod engine;
+mod replay;
 
 /// Always draws the same, so that the order is that of the weights' first share.
 struct Loaded;

@@ -1,0 +1,297 @@
+//! Decides again what was decided before, of what was kept of it: by the same code, without a
+//! call. What the same policy decides is then what it decided; what another would have decided is
+//! what it says here.
+//!
+//! Always holds: the same call, kept, with the same records, has the same outcome. What was not
+//! kept is never made up: a decision that asks for it says that it did.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use routing_engine::{Judged, Language, Task};
+use shared::{
+    event::{self, Event, Pulse},
+    ids::{OrganizationId, RequestId, UpstreamId},
+    money::Money,
+    snapshot::Key,
+};
+use tokio::time::Instant;
+
+use super::{Asked, Health, NoRoute, Sight, What, decide, decision, whole};
+use crate::{
+    ask::{Ask, Form, Needs, Outline, Wishes},
+    authenticate::Caller,
+    catalog::{Model, Snapshot},
+};
+
+/// Chance for a call: the same whenever it is decided.
+pub fn dice(request: RequestId) -> fastrand::Rng {
+    let (high, low) = request.uuid().as_u64_pair();
+    fastrand::Rng::with_seed(high.rotate_left(32) ^ low)
+}
+
+/// A place, by its upstream and what callers call the model.
+type Place = (UpstreamId, String);
+
+/// A call that was decided before.
+#[derive(Debug)]
+pub struct Past {
+    request: RequestId,
+    caller: Caller,
+    outline: Outline,
+    wishes: Wishes,
+    tags: BTreeMap<String, String>,
+    inputs: event::Inputs,
+    places: HashMap<Place, (Option<f32>, Option<Pulse>)>,
+    /// Whether somebody asked for what was not kept.
+    lacks: AtomicBool,
+}
+
+/// Why a call cannot be decided again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unplayable {
+    #[error("no policy decided it, or what it decided by was not kept")]
+    NotKept,
+    #[error("what it might have cost at most decided, and is not kept")]
+    CostDecided,
+    #[error("what is kept of it cannot be read")]
+    Unreadable,
+}
+
+/// How places did lately, of those that a call did not look at.
+#[derive(Debug, Default)]
+pub struct Lately(HashMap<Place, Pulse>);
+
+/// What a decision came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// In the order in which they are asked; none where nobody can answer.
+    pub places: Vec<Placed>,
+    /// Those that cannot, and why, as they are told.
+    pub excluded: Vec<(String, Option<String>, &'static str)>,
+    pub rule: Option<String>,
+    pub version: Option<u32>,
+    pub not_evaluated: u32,
+    /// Something was asked for that was not kept, and taken for nothing.
+    pub lacks: bool,
+}
+
+/// A place in its order, and what was expected of it where that was known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placed {
+    pub upstream: UpstreamId,
+    pub model: String,
+    pub provider: String,
+    pub quality_ppm: Option<u32>,
+    pub cost: Option<Money>,
+    pub latency_ms: Option<u32>,
+}
+
+impl Past {
+    pub fn of(event: &Event, key: Arc<Key>) -> Result<Self, Unplayable> {
+        let decision = event.decision.as_ref().ok_or(Unplayable::NotKept)?;
+        let inputs = decision.inputs.as_deref().ok_or(Unplayable::NotKept)?.clone();
+        let wishes = inputs.wishes.as_deref().map(serde_json::from_str).transpose();
+        let wishes: Wishes = wishes.map_err(|_| Unplayable::Unreadable)?.unwrap_or_default();
+        if wishes.most_cost.is_some() {
+            return Err(Unplayable::CostDecided);
+        }
+        let outline = Outline {
+            form: Form::named(&event.endpoint).ok_or(Unplayable::Unreadable)?,
+            model: event.asked.clone(),
+            fallbacks: inputs.fallbacks.clone(),
+            is_streaming: event.stream,
+            wants_usage: false,
+            output_cap: inputs.output_cap,
+            choices: inputs.choices,
+            contexts: inputs.contexts,
+            service_tier: None,
+            is_base64: false,
+            asked_at: 0,
+        };
+        let known = |it: &event::Weighed| {
+            let quality = it.quality_ppm.and_then(|it| i32::try_from(it).ok()).map(whole);
+            Some(((it.upstream?, it.model.clone()), (quality, it.pulse)))
+        };
+        Ok(Self {
+            request: event.request,
+            caller: Caller { key },
+            outline,
+            wishes,
+            tags: event.tags.clone(),
+            places: decision.candidates.iter().filter_map(known).collect(),
+            inputs,
+            lacks: AtomicBool::new(false),
+        })
+    }
+
+    pub fn organization(&self) -> OrganizationId {
+        self.caller.organization()
+    }
+
+    pub fn inputs(&self) -> &event::Inputs {
+        &self.inputs
+    }
+
+    /// Decides it by what `snapshot` says.
+    pub fn again(&self, snapshot: &Snapshot, lately: &Lately) -> Outcome {
+        self.lacks.store(false, Ordering::Relaxed);
+        let used = || self.kept(self.inputs.budget_used_percent, 0);
+        let live = &Remembered { past: self, lately };
+        let now_ms = self.inputs.at_ms;
+        let sight = Sight { snapshot, live, now_ms, budget_used_percent: &used };
+        let outcome = decide(sight, &self.caller, self, &mut dice(self.request));
+        let mut outcome = match outcome {
+            Ok((_, decision)) => Outcome::of(&decision),
+            Err(why) => Outcome::nowhere(&why),
+        };
+        outcome.lacks = self.lacks.load(Ordering::Relaxed);
+        outcome
+    }
+
+    fn place(&self, model: &Model) -> Option<&(Option<f32>, Option<Pulse>)> {
+        self.places.get(&(model.upstream.id, model.name.clone()))
+    }
+
+    fn kept<T>(&self, it: Option<T>, otherwise: T) -> T {
+        it.unwrap_or_else(|| {
+            self.lacks.store(true, Ordering::Relaxed);
+            otherwise
+        })
+    }
+}
+
+impl Asked for Past {
+    fn outline(&self) -> &Outline {
+        &self.outline
+    }
+
+    fn wishes(&self) -> &Wishes {
+        &self.wishes
+    }
+
+    fn tags(&self) -> &BTreeMap<String, String> {
+        &self.tags
+    }
+
+    fn input(&self) -> u64 {
+        self.inputs.input
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::of_bits(self.inputs.needs)
+    }
+
+    fn metadata(&self) -> BTreeMap<String, String> {
+        self.kept(self.inputs.metadata.clone(), BTreeMap::new())
+    }
+
+    fn user(&self) -> String {
+        self.kept(self.inputs.user.clone(), String::new())
+    }
+
+    fn judged(&self, _: &Needs) -> (Judged, u64) {
+        let kept = self.inputs.turn.as_ref().and_then(|it| {
+            let (task, language) = (Task::named(&it.task)?, Language::from_code(&it.language)?);
+            Some((Judged::told(task, language, whole(it.ease)), it.tokens))
+        });
+        let nothing = (Judged::told(Task::Chat, Language::ENGLISH, 0.0), self.inputs.input);
+        self.kept(kept, nothing)
+    }
+
+    fn body(&self) -> Option<&Ask> {
+        None
+    }
+
+    fn expected(&self, model: &Model) -> Option<f32> {
+        self.place(model)?.0
+    }
+}
+
+/// How places did as the call remembers it, and others.
+struct Remembered<'a> {
+    past: &'a Past,
+    lately: &'a Lately,
+}
+
+impl Health for Remembered<'_> {
+    fn pulse(&self, model: &Model, _: Instant) -> Pulse {
+        let known = self.past.place(model).and_then(|it| it.1);
+        let lately = || self.lately.0.get(&(model.upstream.id, model.name.clone())).copied();
+        known.or_else(lately).unwrap_or_default()
+    }
+}
+
+impl Lately {
+    /// What a call saw, for those that come after it.
+    pub fn note(&mut self, past: &Past) {
+        let seen = past.places.iter().filter_map(|(place, it)| Some((place.clone(), it.1?)));
+        self.0.extend(seen);
+    }
+}
+
+impl Outcome {
+    pub(super) fn of(decision: &decision::Decision) -> Self {
+        let (mut places, mut excluded) = (Vec::new(), Vec::new());
+        for it in &decision.considered {
+            match (&it.what, it.why) {
+                (What::Place(model), None) => places.push(Placed {
+                    upstream: model.upstream.id,
+                    model: model.name.clone(),
+                    provider: model.upstream.provider.clone(),
+                    quality_ppm: it.known.quality.map(decision::ppm),
+                    cost: it.known.call_cost.map(decision::money),
+                    latency_ms: it.known.expected_ms,
+                }),
+                (_, why) => excluded.push((
+                    it.model().to_owned(),
+                    it.provider().map(str::to_owned),
+                    why.map_or("", super::Why::name),
+                )),
+            }
+        }
+        let led = decision.reason.policy();
+        Self {
+            places,
+            excluded,
+            rule: led.and_then(|it| it.rule.clone()),
+            version: led.map(|it| it.version),
+            not_evaluated: decision.not_evaluated,
+            lacks: false,
+        }
+    }
+
+    fn nowhere(why: &NoRoute) -> Self {
+        let excluded = match why {
+            NoRoute::Nowhere { excluded, .. } => excluded
+                .iter()
+                .map(|it| (it.model.clone(), it.provider.clone(), it.why.name()))
+                .collect(),
+            NoRoute::Unknown { .. }
+            | NoRoute::Disabled { .. }
+            | NoRoute::Shut { .. }
+            | NoRoute::NotAllowed { .. }
+            | NoRoute::NoPolicy { .. } => Vec::new(),
+        };
+        let (places, rule, version) = (Vec::new(), None, None);
+        Self { places, excluded, rule, version, not_evaluated: 0, lacks: false }
+    }
+
+    /// Whether they ask the same in the same order, and leave out the same for the same reasons.
+    pub fn is_that_of(&self, kept: &event::Decision) -> bool {
+        let said = kept.candidates.iter().map(|it| {
+            (it.model.as_str(), it.provider.as_deref(), it.why.as_deref().unwrap_or_default())
+        });
+        let asked =
+            self.places.iter().map(|it| (it.model.as_str(), Some(it.provider.as_str()), ""));
+        let left_out = self.excluded.iter().map(|it| (it.0.as_str(), it.1.as_deref(), it.2));
+        // Of a decision among very many the last were not kept.
+        let told = kept.candidates.len();
+        self.rule == kept.rule && asked.chain(left_out).take(told).eq(said)
+    }
+}

@@ -1,0 +1,232 @@
+//! What was decided is decided again of what was kept of it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use proptest::{prelude::*, strategy::Strategy as Values};
+use shared::{
+    event::{Event, Outcome as Ended, PolicyVersion, UsageSource},
+    ids::{ProxyId, RequestId},
+    snapshot::{Choice, Rule, Staged, StagedBy, Strategy},
+};
+
+use super::{
+    engine::{MODELS, PROVIDERS, constraints, places, policy, some_names},
+    *,
+};
+use crate::route::{Lately, Outcome, Past, Unplayable, dice};
+
+/// Conditions that ask for all that a call can be asked.
+const CONDITIONS: [&str; 8] = [
+    "task == 'code'",
+    "complexity > 0.5",
+    "language == 'en' && request.input_tokens < 40",
+    "metadata['tier'] == 'gold'",
+    "user == 'ann'",
+    "budget.used_percent > 50",
+    "'team' in tags && tags['team'] == 'search'",
+    "request.tools || request.stream",
+];
+const PROMPTS: [&str; 4] =
+    ["", "Write a Rust function that sorts.", "Bonjour, comment allez-vous ?", "7 * 8 = ?"];
+
+/// What is written down of a call that was routed so.
+fn kept(plan: &Plan, request: RequestId) -> Event {
+    let Plan { caller, ask, decision, .. } = plan;
+    let event = Event {
+        request,
+        proxy: ProxyId::generate(),
+        organization: caller.organization(),
+        project: caller.key.project,
+        key: caller.key.id,
+        endpoint: ask.form.scope().name().into(),
+        asked: ask.model.clone(),
+        policy: decision
+            .reason
+            .policy()
+            .map(|it| PolicyVersion { name: it.policy.name.clone(), version: it.version }),
+        reason: Some(decision.reason.name().into()),
+        decision: decision.kept().map(Box::new),
+        served: None,
+        attempts: Vec::new(),
+        outcome: Ended::Success,
+        status: 200,
+        error: None,
+        stream: ask.is_streaming,
+        usage: Usage::default(),
+        usage_source: UsageSource::None,
+        started_at: time::OffsetDateTime::UNIX_EPOCH,
+        first_byte_ms: None,
+        total_ms: 1,
+        client: None,
+        tags: ask.tags.clone(),
+        settlement: None,
+        billed_at_ms: 0,
+        lines: Vec::new(),
+        cost: shared::money::Money::ZERO,
+        counted: Vec::new(),
+        overrun: shared::money::Money::ZERO,
+    };
+    Event::decode(&event.encode()).unwrap()
+}
+
+/// Which models are at which provider.
+fn served() -> impl Values<Value = Vec<(Vec<shared::snapshot::Model>, usize)>> {
+    prop::collection::vec((prop::collection::vec(places(), 1..4), 0..3_usize), 1..6)
+}
+
+prop_compose! {
+    fn choices()(
+        strategy in prop::sample::select(Strategy::ALL.map(|it| it.0).to_vec()),
+        goal in prop::option::of(1..100_u8),
+        tiers in prop::collection::vec(some_names(&MODELS), 0..3),
+        constraints in constraints(),
+    ) -> Choice {
+        let tier = |names: Vec<String>| Tier {
+            targets: names.iter().enumerate()
+                .map(|(at, it)| Target { weight: at as u16 + 1, ..target(it) })
+                .collect(),
+        };
+        let goal = goal.map(shared::snapshot::Goal::QualityPercent);
+        Choice { strategy, goal, tiers: tiers.into_iter().map(tier).collect(), constraints }
+    }
+}
+
+prop_compose! {
+    fn documents()(
+        rules in prop::collection::vec((prop::sample::select(&CONDITIONS[..]), choices()), 0..3),
+        otherwise in choices(),
+    ) -> Document {
+        let rule = |(at, (when, choose)): (usize, (&str, Choice))| {
+            Rule { name: at.to_string(), when: when.into(), choose }
+        };
+        Document { rules: rules.into_iter().enumerate().map(rule).collect(), otherwise }
+    }
+}
+
+/// As a proxy saw them.
+fn seen(live: &Live, snapshot: &Snapshot, caller: &Caller, took: &[(u16, u16, bool)]) {
+    let begin = Instant::now();
+    for (model, (first, total, is_good)) in snapshot.places(caller.organization()).zip(took) {
+        let flow = live.flow(model, begin);
+        let mut flight = flow.sends(begin);
+        let began = begin + Duration::from_millis(u64::from(*first));
+        flight.begins(began);
+        flight.ends(40, began + Duration::from_millis(u64::from(*total)));
+        flow.judged(*is_good, began);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn what_was_decided_is_decided_again(
+        served in served(), document in documents(), tried in prop::option::of(documents()),
+        percent in 0..=100_u8, by_keys: bool, only in some_names(&PROVIDERS),
+        sort in prop::option::of(prop::sample::select(vec!["price", "throughput", "latency"])),
+        latency in prop::option::of(0.0..2.0_f64), prompt in prop::sample::select(&PROMPTS[..]),
+        [tools, stream, gold, ann, team]: [bool; 5], used in 0..100_u64,
+        cap in prop::option::of(1..500_u32), choices in 1..3_u32,
+        name in prop::sample::select(vec!["p", "p:floor", "p/code", "p/code:best", "p:fast"]),
+        took in prop::collection::vec((0..2_000_u16, 0..9_000_u16, any::<bool>()), 0..12),
+        allowed in prop::option::of(some_names(&["p", "gpt-4o", "gpt-4o-mini"])),
+    ) {
+        let mut fixture = Fixture::default();
+        for (mut models, provider) in served {
+            models.dedup_by(|one, other| one.name == other.name);
+            let upstream = fixture.upstream(None, &[]);
+            upstream.provider = PROVIDERS[provider].into();
+            upstream.models = models;
+        }
+        let by = if by_keys { StagedBy::Keys } else { StagedBy::Calls };
+        let staged = tried.map(|document| Staged { version: 9, document, percent, by });
+        fixture.policies = vec![Policy { staged, ..policy("p", document) }];
+        let mut body = json!({
+            "model": name, "models": ["gpt-4o"], "stream": stream, "n": choices,
+            "messages": [{ "role": "user", "content": prompt }],
+            "provider": { "only": only, "sort": sort, "preferred_max_latency": latency },
+            "metadata": { "tier": if gold { "gold" } else { "tin" } },
+        });
+        if tools { body["tools"] = json!([{ "type": "function" }]); }
+        if ann { body["user"] = "ann".into(); }
+        if let Some(cap) = cap { body["max_tokens"] = cap.into(); }
+        let mut ask = Ask::parse(Form::Chat, body.to_string().into()).unwrap();
+        if team { ask.tags = BTreeMap::from([("team".into(), "search".into())]); }
+        let mut key = key(&NewKey::generate(Brand::Live));
+        key.allowed_models = allowed;
+        let caller = Caller { key: Arc::new(key) };
+        let (snapshot, live, request) = (snapshot(&fixture), live(), RequestId::generate());
+        seen(&live, &snapshot, &caller, &took);
+        let budget = || used;
+        let sight =
+            Sight { snapshot: &snapshot, live: &live, now_ms: 7, budget_used_percent: &budget };
+        let key = caller.key.clone();
+        let Ok(plan) = route(sight, caller, ask, &mut dice(request)) else { return Ok(()) };
+        let event = kept(&plan, request);
+        let past = match Past::of(&event, key) {
+            Ok(past) => past,
+            Err(why) => {
+                prop_assert_eq!(why, Unplayable::NotKept);
+                prop_assert!(plan.decision.reason.policy().is_none());
+                return Ok(());
+            }
+        };
+        let again = past.again(&snapshot, &Lately::default());
+        prop_assert_eq!(&again, &Outcome::of(&plan.decision));
+        prop_assert!(again.is_that_of(event.decision.as_ref().unwrap()));
+    }
+}
+
+/// A call by a policy that takes its models as they stand.
+fn listed(request: RequestId) -> (Arc<Snapshot>, Plan) {
+    let ask = Ask::parse(Form::Chat, r#"{"model":"auto"}"#.into()).unwrap();
+    let snapshot = snapshot(&fixture());
+    let (live, used) = (live(), || 0);
+    let sight = Sight { snapshot: &snapshot, live: &live, now_ms: 0, budget_used_percent: &used };
+    let caller = Caller { key: Arc::new(key(&NewKey::generate(Brand::Live))) };
+    let plan = route(sight, caller, ask, &mut dice(request)).unwrap();
+    (snapshot, plan)
+}
+
+#[test]
+fn another_policy_says_what_it_lacks() {
+    let request = RequestId::generate();
+    let (_, plan) = listed(request);
+    let past = Past::of(&kept(&plan, request), plan.caller.key.clone()).unwrap();
+    let rule = |when: &str| {
+        let choose =
+            Choice { tiers: vec![Tier { targets: vec![target("claude")] }], ..Choice::default() };
+        Rule { name: "a".into(), when: when.into(), choose }
+    };
+    let decided = |when: &str| {
+        let mut fixture = fixture();
+        fixture.policies[0].document.rules = vec![rule(when)];
+        let outcome = past.again(&snapshot(&fixture), &Lately::default());
+        (outcome.places[0].model.clone(), outcome.rule, outcome.lacks)
+    };
+    let otherwise = ("gpt-5-mini".to_owned(), None);
+    assert_eq!(decided("request.tools"), (otherwise.0.clone(), None, false));
+    assert_eq!(decided("!request.tools"), ("claude".into(), Some("a".into()), false));
+    // Nobody asked for whom it was, and so nobody knows any more.
+    assert_eq!(decided("user == 'ann'"), (otherwise.0, otherwise.1, true));
+}
+
+#[test]
+fn what_cannot_be_decided_again_says_why() {
+    let request = RequestId::generate();
+    let (_, plan) = listed(request);
+    let key = plan.caller.key.clone();
+    let event = kept(&plan, request);
+    let check = |event: &Event, why| assert_eq!(Past::of(event, key.clone()).unwrap_err(), why);
+    check(&Event { decision: None, ..event.clone() }, Unplayable::NotKept);
+    let spoilt = |spoil: &dyn Fn(&mut shared::event::Inputs)| {
+        let mut event = event.clone();
+        spoil(event.decision.as_mut().unwrap().inputs.as_mut().unwrap());
+        event
+    };
+    check(&spoilt(&|it| it.wishes = Some("{".into())), Unplayable::Unreadable);
+    let dear =
+        crate::ask::Wishes { most_cost: Some(shared::money::Money::ZERO), ..Default::default() };
+    check(&spoilt(&|it| it.wishes = dear.written()), Unplayable::CostDecided);
+    check(&Event { endpoint: "dance".into(), ..event.clone() }, Unplayable::Unreadable);
+}
