@@ -33,7 +33,7 @@ use shared::{
 };
 use time::{Duration, OffsetDateTime};
 
-pub use self::published::published;
+pub use self::{published::published, spent::hours};
 use self::{caps::SaidCaps, live::SaidAmounts};
 use crate::{
     access::{Doors, Grant, Role, Work},

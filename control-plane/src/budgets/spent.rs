@@ -19,6 +19,17 @@ pub(super) async fn uncounted(
     usage::uncounted(conn, budget, instants(span), span.start_ms).await
 }
 
+/// What a budget's scope spent in a span, by the hour.
+pub async fn hours(
+    conn: &mut PgConnection,
+    budget: &Budget,
+    span: Span,
+) -> Result<Vec<(OffsetDateTime, Amounts)>, sqlx::Error> {
+    let spans = [instants(span)];
+    let hours = usage::by_hour(conn, budget.organization, budget.scope, &spans).await?;
+    Ok(hours.into_iter().next().unwrap_or_default())
+}
+
 /// A span as the database is asked for it. One that never ends does so in the year 9999.
 pub(super) fn instants(span: Span) -> Range<OffsetDateTime> {
     let at = |ms| OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);

@@ -11,8 +11,12 @@ use utoipa::ToSchema;
 
 use super::{
     Draft, How, Policy, PolicyError, PolicyName, Publication, SavedDraft, StrandedKey, Stranding,
-    Version, archive, commit, discard, draft_of, finish, known, publish, raise, restore, roll_back,
-    save, stranding, versions, web::policy_in, withdraw,
+    Version, archive, check_document, commit, discard, draft_of, finish, known, publish, raise,
+    restore, roll_back, save,
+    simulate::{self, Simulation, Trial, USUAL},
+    stranding, versions,
+    web::policy_in,
+    withdraw,
 };
 use crate::{
     access::{Doors, Grant, Work, may},
@@ -42,6 +46,12 @@ pub fn doors(doors: &mut Doors) {
     doors.api(Method::GET, draft, "Show a routing policy's draft", show_draft);
     doors.api(Method::PUT, draft, "Save a routing policy's draft", save_draft);
     doors.api(Method::DELETE, draft, "Discard a routing policy's draft", discard_draft);
+    doors.api(
+        Method::POST,
+        "/api/v1/orgs/{org}/policies/{policy}/simulate",
+        "Decide a routing policy's last calls again, by its draft or another document",
+        simulate,
+    );
     doors.api(
         Method::POST,
         "/api/v1/orgs/{org}/policies/{policy}/publish",
@@ -121,6 +131,18 @@ struct WholeDraft {
     draft: SavedDraft,
     /// The keys that it would leave without a model.
     stranded: Vec<StrandedKey>,
+}
+
+/// By what the calls are decided again: the draft, where nothing is said.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Try {
+    /// What another version said.
+    version: Option<i32>,
+    /// What the policy might say. Nothing of it is kept.
+    document: Option<Document>,
+    /// How many of the last calls, at most 5000; 1000 when left out.
+    calls: Option<u32>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -274,6 +296,29 @@ async fn discard_draft(
     discard(&mut work, policy).await?;
     work.commit().await?;
     Ok(Deleted)
+}
+
+async fn simulate(
+    grant: Grant<may::ManagePolicies>,
+    path: Path<(String, String)>,
+    input: Input<Try>,
+) -> Result<Json<Simulation>, Failure> {
+    let policy = policy_in(&path.1)?;
+    let Try { version, document, calls } = input.0;
+    let mut work = grant.begin().await?;
+    let trial = match (version, document) {
+        (None, None) => Trial::Draft,
+        (Some(version), None) => Trial::Version(version),
+        (None, Some(document)) => {
+            check_document(&mut work, &document).await?;
+            Trial::Document(document)
+        }
+        (Some(_), Some(_)) => {
+            let message = "say one of document and version".to_owned();
+            return Err(Problems::from(vec![Problem { field: "version", message }]).into());
+        }
+    };
+    Ok(Json(simulate::simulate(&mut work, policy, trial, calls.unwrap_or(USUAL)).await?))
 }
 
 async fn publish_draft(

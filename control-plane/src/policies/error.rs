@@ -3,7 +3,7 @@
 use shared::failure::{Classified, Code, Kind, Problem, code};
 
 use super::{Flaws, MOST, Stranded};
-use crate::{keys::KeyError, upstreams};
+use crate::{keys::KeyError, snapshots, upstreams};
 
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
@@ -38,6 +38,10 @@ pub enum PolicyError {
     NoVersion,
     #[error("the policy is archived: restore it first")]
     Archived,
+    #[error("the calls could not be decided again")]
+    NotSimulated,
+    #[error("what proxies are told could not be read")]
+    Snapshot(#[from] snapshots::SnapshotError),
     #[error(transparent)]
     Upstream(#[from] upstreams::UpstreamError),
     #[error(transparent)]
@@ -62,6 +66,8 @@ impl Classified for PolicyError {
             | Self::NoDraft
             | Self::NoStage => Kind::Conflict,
             Self::Platforms => Kind::Forbidden,
+            Self::NotSimulated => Kind::Internal,
+            Self::Snapshot(error) => error.kind(),
             Self::NotFound => Kind::NotFound,
             Self::Upstream(error) => error.kind(),
             Self::Key(error) => error.kind(),
@@ -87,6 +93,8 @@ impl Classified for PolicyError {
             | Self::StagedName
             | Self::NoDraft
             | Self::NoStage
+            | Self::NotSimulated
+            | Self::Snapshot(_)
             | Self::Store(_) => self.kind().code(),
         }
     }
@@ -104,6 +112,8 @@ impl Classified for PolicyError {
             | Self::Archived
             | Self::NoDraft
             | Self::NoStage
+            | Self::NotSimulated
+            | Self::Snapshot(_)
             | Self::Upstream(_)
             | Self::Key(_)
             | Self::Store(_) => return Vec::new(),

@@ -14,6 +14,7 @@ mod drafts;
 mod error;
 mod publish;
 mod schema;
+pub mod simulate;
 mod stages;
 mod store;
 #[cfg(test)]
@@ -34,7 +35,10 @@ pub use self::{
     check::{Flaw, Flaws, Known, Stranded, StrandedKey},
     drafts::{SavedDraft, discard, draft_of, save},
     error::PolicyError,
-    publish::{How, Publication, Stranding, change, create, publish, roll_back, stranding},
+    publish::{
+        How, Publication, Stranding, change, check as check_document, create, publish, roll_back,
+        stranding,
+    },
     stages::{finish, raise, withdraw},
 };
 use crate::{

@@ -167,7 +167,8 @@ async fn put(
     Ok(())
 }
 
-pub(super) async fn check(work: &mut Work, document: &Document) -> Result<(), PolicyError> {
+/// What is wrong with a document, if anything is.
+pub async fn check(work: &mut Work, document: &Document) -> Result<(), PolicyError> {
     let known = known(work).await?;
     check::flaws(document, &known).map_err(PolicyError::Flawed)
 }

@@ -4,6 +4,7 @@ mod diff;
 mod publishing;
 mod rows;
 mod sentences;
+mod simulating;
 
 use actix_web::{HttpResponse, web::Path};
 use askama::Template;
@@ -39,6 +40,7 @@ pub fn doors(doors: &mut Doors) {
     doors.post("/orgs/{org}/policies/{policy}", change);
     doors.post("/orgs/{org}/policies/{policy}/roll-back", go_back);
     publishing::doors(doors);
+    simulating::doors(doors);
     doors.post("/orgs/{org}/policies/{policy}/archive", put_away);
     doors.post("/orgs/{org}/policies/{policy}/restore", bring_back);
 }

@@ -64,6 +64,19 @@ async fn list(
     Ok(span.part(read, |it| it.event.request))
 }
 
+/// So many calls are looked through for those that a policy decided.
+pub const LOOKED_THROUGH: i64 = 50_000;
+
+/// The last calls that the policy called `policy` decided, the latest first.
+pub async fn decided_by(
+    work: &mut Work,
+    policy: &str,
+    most: i64,
+) -> Result<Vec<Event>, sqlx::Error> {
+    let organization = work.organization;
+    store::decided_by(work, organization, policy, (most, LOOKED_THROUGH)).await
+}
+
 async fn find(work: &mut Work, request: RequestId) -> Result<Request, RequestError> {
     let organization = work.organization;
     store::find(work, organization, request).await?.ok_or(RequestError::NotFound)

@@ -88,6 +88,32 @@ pub(super) async fn list(
     Ok(rows.into_iter().map(Request::from).collect())
 }
 
+/// The last calls that a policy decided, of the last `of` calls: the latest first.
+pub(super) async fn decided_by(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    policy: &str,
+    (most, of): (i64, i64),
+) -> Result<Vec<Event>, sqlx::Error> {
+    let rows = sqlx::query_scalar!(
+        r#"
+        SELECT event AS "event!: Json<Event>"
+          FROM (SELECT request_id, event FROM request_events
+                 WHERE organization_id = $1 ORDER BY request_id DESC LIMIT $4) AS latest
+         WHERE event -> 'policy' ->> 'name' = $2
+         ORDER BY request_id DESC
+         LIMIT $3
+        "#,
+        organization as OrganizationId,
+        policy,
+        most,
+        of,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|it| it.0).collect())
+}
+
 /// Where the log ends at present, in the order in which events came. Looks into the days
 /// since `day` and no further; of a day into the whole, for then one step in its index is
 /// enough.

@@ -74,6 +74,24 @@ async fn gather(
     })
 }
 
+/// What proxies are to hold of an organization, and of these keys of it: by what its calls are
+/// decided.
+pub async fn of_organization(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    keys: &[ApiKeyId],
+) -> Result<Vec<(RecordId, String)>, SnapshotError> {
+    let mut wanted = store::ids_of(conn, organization).await?;
+    wanted.push(RecordId { entity: Entity::Organization, id: organization.uuid() });
+    wanted.extend(keys.iter().map(|it| RecordId { entity: Entity::Key, id: it.uuid() }));
+    let mut gathered = gather(conn, Some(&wanted)).await?;
+    let books = gathered.tenants.iter().flat_map(|it| &it.books).map(|it| it.book);
+    let books: Vec<_> = books.collect();
+    gathered.books = upstreams::books::published(conn, Some(&books)).await?;
+    let records = gathered.records()?.into_iter().map(|it| (it.id, it.content));
+    Ok(records.collect())
+}
+
 /// Those of the records that are of one kind, by their ids.
 fn ids<T>(records: &[RecordId], entity: Entity, id: impl Fn(Uuid) -> T) -> Vec<T> {
     records.iter().filter(|it| it.entity == entity).map(|it| id(it.id)).collect()

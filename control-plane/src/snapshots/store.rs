@@ -3,11 +3,35 @@
 use ipnet::IpNet;
 use shared::{
     ids::{ApiKeyId, OrganizationId, ProjectId},
-    snapshot::{Key, Limits, Revoked, RevokedBy, Secret, SecretHash},
+    snapshot::{Entity, Key, Limits, RecordId, Revoked, RevokedBy, Secret, SecretHash},
 };
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+/// The records of an organization and of the platform that there is a bounded number of.
+pub(super) async fn ids_of(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+) -> Result<Vec<RecordId>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT 'upstream' AS "entity!", id AS "id!" FROM upstreams
+         WHERE organization_id = $1 OR organization_id IS NULL
+         UNION ALL
+        SELECT 'policy', id FROM policies WHERE organization_id = $1 OR organization_id IS NULL
+         UNION ALL
+        SELECT 'project', id FROM projects WHERE organization_id = $1
+         UNION ALL
+        SELECT 'budget', id FROM budgets WHERE organization_id = $1
+        "#,
+        organization as OrganizationId,
+    )
+    .fetch_all(conn)
+    .await?;
+    let record = |entity: &str, id| RecordId { entity: Entity::named(entity), id };
+    Ok(rows.into_iter().map(|row| record(&row.entity, row.id)).collect())
+}
 
 /// Every organization's keys that open something, or those of them that are wanted.
 pub(super) async fn keys(

@@ -247,7 +247,8 @@ fn weighed(it: &Considered) -> event::Weighed {
     }
 }
 
-pub(super) fn ppm(quality: f32) -> u32 {
+/// A likelihood in millionths.
+pub fn ppm(quality: f32) -> u32 {
     u32::try_from(millionths(quality)).unwrap_or(0)
 }
 

@@ -31,7 +31,7 @@ use tokio::time::Instant;
 
 pub use self::{
     asked::{Asked, Health},
-    replay::{Lately, Outcome, Past, Placed, Unplayable, dice},
+    replay::{Lately, Outcome, Past, Placed, Unplayable, Worth, dice},
 };
 use self::{
     asked::{millionths, whole},
@@ -43,7 +43,7 @@ use self::{
     strategy::Known,
 };
 pub use self::{
-    decision::{Considered, Decision, Led, Reason, What},
+    decision::{Considered, Decision, Led, Reason, What, ppm},
     draw::Dice,
     eligible::Why,
     no_route::{Excluded, NoRoute},

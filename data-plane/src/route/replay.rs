@@ -13,12 +13,13 @@ use std::{
     },
 };
 
-use routing_engine::{Judged, Language, Task};
+use routing_engine::{Judged, Language, Task, router};
 use shared::{
     event::{self, Event, Pulse},
     ids::{OrganizationId, RequestId, UpstreamId},
     money::Money,
     snapshot::Key,
+    usage::Usage,
 };
 use tokio::time::Instant;
 
@@ -47,6 +48,7 @@ pub struct Past {
     wishes: Wishes,
     tags: BTreeMap<String, String>,
     inputs: event::Inputs,
+    usage: Usage,
     places: HashMap<Place, (Option<f32>, Option<Pulse>)>,
     /// Whether somebody asked for what was not kept.
     lacks: AtomicBool,
@@ -66,6 +68,14 @@ pub enum Unplayable {
 /// How places did lately, of those that a call did not look at.
 #[derive(Debug, Default)]
 pub struct Lately(HashMap<Place, Pulse>);
+
+/// What a call comes to at a place, as far as that is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Worth {
+    pub quality: Option<f32>,
+    pub cost: Option<Money>,
+    pub latency_ms: Option<u32>,
+}
 
 /// What a decision came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,6 +134,7 @@ impl Past {
             outline,
             wishes,
             tags: event.tags.clone(),
+            usage: event.usage,
             places: decision.candidates.iter().filter_map(known).collect(),
             inputs,
             lacks: AtomicBool::new(false),
@@ -152,6 +163,31 @@ impl Past {
         };
         outcome.lacks = self.lacks.load(Ordering::Relaxed);
         outcome
+    }
+
+    /// What the call would have come to at a place that it is led to: with the tokens that it had,
+    /// at the price of then.
+    pub fn worth(&self, snapshot: &Snapshot, at: &Placed, lately: &Lately) -> Worth {
+        let organization = self.organization();
+        let model =
+            snapshot.serving(organization, &at.model).find(|it| it.upstream.id == at.upstream);
+        let Some(model) = model else { return Worth::default() };
+        let price = snapshot.price(organization, model, self.inputs.at_ms);
+        let judged = self.turn().map(|it| it.0);
+        let expected = |judged: Judged| router().quality(&judged, &model.name, &model.standing, None);
+        let pulse = Remembered { past: self, lately }.pulse(model, Instant::now());
+        Worth {
+            quality: self.expected(model).or_else(|| judged.map(expected)),
+            cost: price.map(|it| it.price.cost(&self.usage, None).to_money()),
+            latency_ms: pulse.expected_ms(self.usage.output),
+        }
+    }
+
+    /// What the user's last turn was like, where that was kept.
+    fn turn(&self) -> Option<(Judged, u64)> {
+        let it = self.inputs.turn.as_ref()?;
+        let (task, language) = (Task::named(&it.task)?, Language::from_code(&it.language)?);
+        Some((Judged::told(task, language, whole(it.ease)), it.tokens))
     }
 
     fn place(&self, model: &Model) -> Option<&(Option<f32>, Option<Pulse>)> {
@@ -196,12 +232,8 @@ impl Asked for Past {
     }
 
     fn judged(&self, _: &Needs) -> (Judged, u64) {
-        let kept = self.inputs.turn.as_ref().and_then(|it| {
-            let (task, language) = (Task::named(&it.task)?, Language::from_code(&it.language)?);
-            Some((Judged::told(task, language, whole(it.ease)), it.tokens))
-        });
         let nothing = (Judged::told(Task::Chat, Language::ENGLISH, 0.0), self.inputs.input);
-        self.kept(kept, nothing)
+        self.kept(self.turn(), nothing)
     }
 
     fn body(&self) -> Option<&Ask> {

@@ -1,0 +1,179 @@
+//! What a policy would have decided, had it been in force: the last calls that it led are decided
+//! again, by the version in force and by another, from what was kept of them. The code that
+//! decides is the proxies' own.
+//!
+//! Always holds: no call is made and nothing is changed; both versions are asked about the same
+//! calls, with the same models, prices and health; what is not known is not guessed, but told.
+
+mod caps;
+mod report;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use data_plane::{
+    catalog::Snapshot,
+    route::{Lately, Outcome, Past, Unplayable},
+};
+use serde_json::json;
+use shared::{
+    event::Event,
+    ids::{ApiKeyId, PolicyId},
+    money::Money,
+    snapshot::{Document, Entity, RecordId},
+};
+
+pub use self::report::{Place, Simulation, Sum};
+use super::{Policy, PolicyError, drafts::draft_of, find, versions};
+use crate::{access::Work, requests, snapshots};
+
+/// As many calls as are decided again unless somebody says how many,
+pub const USUAL: u32 = 1_000;
+/// and as many as may be.
+pub const MOST: u32 = 5_000;
+
+/// What is to be tried.
+#[derive(Clone, Debug)]
+pub enum Trial {
+    Draft,
+    Version(i32),
+    Document(Document),
+}
+
+/// Decides the last calls of a policy again, at most so many.
+pub async fn simulate(
+    work: &mut Work,
+    policy: PolicyId,
+    trial: Trial,
+    most: u32,
+) -> Result<Simulation, PolicyError> {
+    let policy = find(work, policy).await?;
+    if policy.is_archived() {
+        return Err(PolicyError::Archived);
+    }
+    let document = tried(work, &policy, trial).await?;
+    let most = most.clamp(1, MOST);
+    let mut events = requests::decided_by(work, &policy.name, most.into()).await?;
+    events.reverse();
+    let keys: BTreeSet<ApiKeyId> = events.iter().map(|it| it.key).collect();
+    let keys: Vec<_> = keys.into_iter().collect();
+    let organization = work.organization;
+    let records = snapshots::of_organization(work, organization, &keys).await?;
+    let present = Arc::new(Snapshot::deciding(0, &records));
+    let tried = Snapshot::deciding(0, &replaced(records, &policy, &document)?);
+    let decided = tokio::task::spawn_blocking({
+        let present = present.clone();
+        move || Decided::all(&present, &tried, events)
+    });
+    let decided = decided.await.map_err(|_| PolicyError::NotSimulated)?;
+    let refused = caps::refused(work, &present, &decided.calls).await?;
+    Ok(report::told(&policy, decided, refused))
+}
+
+async fn tried(work: &mut Work, policy: &Policy, trial: Trial) -> Result<Document, PolicyError> {
+    match trial {
+        Trial::Document(document) => Ok(document),
+        Trial::Draft => {
+            Ok(draft_of(work, policy.id).await?.ok_or(PolicyError::NoDraft)?.document)
+        }
+        Trial::Version(version) => {
+            let all = versions(work, policy.id).await?;
+            let found = all.into_iter().find(|it| it.version == version);
+            Ok(found.ok_or(PolicyError::NoVersion)?.document)
+        }
+    }
+}
+
+/// The records with another document of the policy, for all of its calls.
+fn replaced(
+    mut records: Vec<(RecordId, String)>,
+    policy: &Policy,
+    document: &Document,
+) -> Result<Vec<(RecordId, String)>, PolicyError> {
+    let id = RecordId { entity: Entity::Policy, id: policy.id.uuid() };
+    let found = records.iter_mut().find(|it| it.0 == id).ok_or(PolicyError::NotFound)?;
+    let mut record: serde_json::Map<_, _> =
+        serde_json::from_str(&found.1).map_err(|_| PolicyError::NotSimulated)?;
+    record.remove("staged");
+    record.insert("document".to_owned(), json!(document));
+    record.insert("version".to_owned(), json!(policy.version + 1));
+    found.1 = serde_json::Value::Object(record).to_string();
+    Ok(records)
+}
+
+/// Calls that were decided again.
+#[derive(Default)]
+struct Decided {
+    calls: Vec<Call>,
+    /// How many could not be, and why.
+    unplayable: BTreeMap<String, u32>,
+}
+
+/// One of them.
+struct Call {
+    event: Event,
+    /// Whether the version in force decided as it did when the call was made; none where another
+    /// version did.
+    is_as_it_was: Option<bool>,
+    before: Side,
+    after: Side,
+}
+
+/// What a version made of a call.
+struct Side {
+    outcome: Outcome,
+    cost: Option<Money>,
+    quality_ppm: Option<u32>,
+    latency_ms: Option<u32>,
+}
+
+impl Side {
+    fn of(past: &Past, snapshot: &Snapshot, lately: &Lately) -> Self {
+        let outcome = past.again(snapshot, lately);
+        let worth = outcome.places.first().map(|it| past.worth(snapshot, it, lately));
+        let worth = worth.unwrap_or_default();
+        Self {
+            outcome,
+            cost: worth.cost,
+            quality_ppm: worth.quality.map(data_plane::route::ppm),
+            latency_ms: worth.latency_ms,
+        }
+    }
+}
+
+impl Decided {
+    fn all(present: &Snapshot, tried: &Snapshot, events: Vec<Event>) -> Self {
+        let (mut decided, mut lately) = (Self::default(), Lately::default());
+        for event in events {
+            match again(present, tried, &event, &mut lately) {
+                Ok((is_as_it_was, before, after)) => {
+                    decided.calls.push(Call { event, is_as_it_was, before, after });
+                }
+                Err(why) => *decided.unplayable.entry(why).or_default() += 1,
+            }
+        }
+        decided
+    }
+}
+
+fn again(
+    present: &Snapshot,
+    tried: &Snapshot,
+    event: &Event,
+    lately: &mut Lately,
+) -> Result<(Option<bool>, Side, Side), String> {
+    let key = present.key(event.key).ok_or("its key opens nothing any more")?;
+    let past = Past::of(event, key.clone()).map_err(|why: Unplayable| why.to_string())?;
+    let before = Side::of(&past, present, lately);
+    let after = Side::of(&past, tried, lately);
+    lately.note(&past);
+    let version = event.policy.as_ref().map(|it| it.version);
+    let kept = event.decision.as_ref().filter(|_| before.outcome.version == version);
+    let is_as_it_was = kept.map(|it| before.outcome.is_that_of(it));
+    Ok((is_as_it_was, before, after))
+}
+
+#[cfg(test)]
+mod tests;
