@@ -33,8 +33,8 @@ use shared::{
 };
 use time::{Duration, OffsetDateTime};
 
-pub use self::{published::published, spent::hours};
 use self::{caps::SaidCaps, live::SaidAmounts};
+pub use self::{published::published, spent::hours};
 use crate::{
     access::{Doors, Grant, Role, Work},
     audit::{self, Entry},

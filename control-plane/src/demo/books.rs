@@ -4,7 +4,7 @@
 use shared::{
     counters::{Epoch, Shard},
     event::{Attempt, Event, Line, Outcome, Server, SettlementId, UsageSource},
-    ids::{ApiKeyId, CredentialId, OrganizationId, ProjectId, ProxyId, RequestId, UpstreamId},
+    ids::{ApiKeyId, CredentialId, OrganizationId, ProjectId, ProxyId, UpstreamId},
     money::{Cents, Money, PinnedPrice},
     snapshot::Model,
     usage::Usage,
@@ -12,13 +12,14 @@ use shared::{
 use sqlx::PgPool;
 use time::{Duration, OffsetDateTime};
 
-use super::DemoError;
+use super::{DemoError, led::Led, requests::id_at};
 use crate::{
     access::{Actor, Origin, Work},
     audit,
     billing::{self, Month, Seller, Settings, Terms},
     invoices, keys, ledger,
     ledger::credits::{self, CreditKind, NewCredit},
+    requests,
     upstreams::{self, models},
     usage,
     web::Span,
@@ -29,10 +30,13 @@ const EPOCH: Epoch = Epoch(0xdec0_de00_0000_0001);
 /// How many calls there were each day.
 const A_DAY: u32 = 24;
 
+/// The request log has those since then: it keeps none that are older.
+const LOGGED: Duration = Duration::days(27);
+
 /// A model that the simulator serves, with its price.
-struct Served {
-    upstream: UpstreamId,
-    model: Model,
+pub(super) struct Served {
+    pub upstream: UpstreamId,
+    pub model: Model,
     price: PinnedPrice,
 }
 
@@ -74,8 +78,11 @@ pub async fn keep(
     let now = OffsetDateTime::now_utc();
     let month = Month::at(now).previous();
     if !keys.is_empty() && !served.is_empty() {
-        let events = calls(organization, &keys, &served, month.starts_at(), now);
+        let led = Led::new(db, organization, &keys).await?;
+        let events = calls(organization, &keys, &served, &led, (month.starts_at(), now));
         tell(db, &events).await?;
+        let logged = events.into_iter().filter(|it| it.started_at > now - LOGGED);
+        requests::add(&mut *db.acquire().await?, logged.collect()).await?;
     }
     while ledger::charge_due(db).await? > 0 {}
     let mut tx = db.begin().await?;
@@ -121,8 +128,8 @@ fn calls(
     organization: OrganizationId,
     keys: &[(ProjectId, ApiKeyId)],
     served: &[Served],
-    from: OffsetDateTime,
-    now: OffsetDateTime,
+    led: &Led,
+    (from, now): (OffsetDateTime, OffsetDateTime),
 ) -> Vec<Event> {
     let proxy = ProxyId::generate();
     let until = ledger::charged_until(now);
@@ -148,7 +155,9 @@ fn calls(
             ..Usage::default()
         };
         let whose = (organization, project, key);
-        events.push(call(proxy, whose, it, usage, (at, turn.into())));
+        let event = call(proxy, whose, it, usage, (at, turn.into()));
+        // Two of three ask for the policy, and get what it says.
+        events.push(if turn % 3 > 0 { led.lead(event, served, turn) } else { event });
     }
 }
 
@@ -159,22 +168,9 @@ fn call(
     usage: Usage,
     (at, number): (OffsetDateTime, u64),
 ) -> Event {
-    let cost = it.price.price.cost(&usage, None);
-    let credential = CredentialId::generate();
     let name = &it.model.name;
-    let line = Line {
-        model: name.clone(),
-        upstream: it.upstream,
-        provider: "simulator".to_owned(),
-        credential,
-        usage,
-        source: UsageSource::Upstream,
-        service_tier: None,
-        price: Some(it.price.revision),
-        cost,
-    };
-    Event {
-        request: RequestId::generate(),
+    let event = Event {
+        request: id_at(at),
         proxy,
         organization,
         project,
@@ -184,20 +180,8 @@ fn call(
         policy: None,
         reason: Some("asked".into()),
         decision: None,
-        served: Some(Server {
-            model: name.clone(),
-            upstream_model: it.model.upstream_name.clone(),
-            upstream: it.upstream,
-            provider: "simulator".to_owned(),
-            credential,
-        }),
-        attempts: vec![Attempt {
-            provider: "simulator".to_owned(),
-            model: name.clone(),
-            outcome: "answered".into(),
-            status: Some(200),
-            took_ms: 800,
-        }],
+        served: None,
+        attempts: Vec::new(),
         outcome: Outcome::Success,
         status: 200,
         error: None,
@@ -211,14 +195,51 @@ fn call(
         tags: [("demo".to_owned(), "made up".to_owned())].into(),
         settlement: Some(SettlementId { epoch: EPOCH, number }),
         billed_at_ms: at.unix_timestamp() * 1_000,
-        lines: vec![line],
-        cost: cost.to_money(),
+        lines: Vec::new(),
+        cost: Money::ZERO,
         counted: Vec::new(),
         overrun: Money::ZERO,
+    };
+    it.serves(event)
+}
+
+impl Served {
+    /// The call as it is when this has answered it.
+    pub fn serves(&self, event: Event) -> Event {
+        let (usage, credential) = (event.usage, CredentialId::generate());
+        let (model, provider) = (self.model.name.clone(), "simulator".to_owned());
+        let cost = self.price.price.cost(&usage, None);
+        let line = Line {
+            model: model.clone(),
+            upstream: self.upstream,
+            provider: provider.clone(),
+            credential,
+            usage,
+            source: UsageSource::Upstream,
+            service_tier: None,
+            price: Some(self.price.revision),
+            cost,
+        };
+        let attempt = Attempt {
+            provider: provider.clone(),
+            model: model.clone(),
+            outcome: "answered".into(),
+            status: Some(200),
+            took_ms: event.total_ms,
+        };
+        let upstream_model = self.model.upstream_name.clone();
+        let upstream = self.upstream;
+        Event {
+            served: Some(Server { model, upstream_model, upstream, provider, credential }),
+            attempts: vec![attempt],
+            lines: vec![line],
+            cost: cost.to_money(),
+            ..event
+        }
     }
 }
 
-/// Into the meter, as the ingester does it. The request log keeps no such old calls.
+/// Into the meter, as the ingester does it.
 async fn tell(db: &PgPool, events: &[Event]) -> Result<(), DemoError> {
     let mut tx = db.begin().await?;
     for part in events.chunks(500) {

@@ -8,7 +8,8 @@ use shared::{
     money::{PinnedPrice, Price, Rates, UnitPrice},
     reach::Reach,
     snapshot::{
-        Assurances, Capability, Choice, Document, Modality, Model, Rule, Strategy, Target, Tier,
+        Assurances, Capability, Choice, Document, Goal, Modality, Model, Rule, Strategy, Target,
+        Tier,
     },
 };
 use url::Url;
@@ -101,17 +102,37 @@ pub fn auto() -> Result<policies::Draft, DemoError> {
     policy("auto", "Small first", &[&[("sim-small", 1)], &[("sim-large", 1)]])
 }
 
+pub const SUPPORT_CHAT: &str = "support-chat";
+
 /// A trial of the large model, with a tenth of the calls; and for code, the cheapest that can do
 /// what code takes.
 pub fn support_chat() -> Result<policies::Draft, DemoError> {
     let note = "A tenth of the calls tries the large model";
     let tiers: &[&[(&str, u16)]] = &[&[("sim-small", 9), ("sim-large", 1)], &[("sim-slow", 1)]];
-    let mut draft = policy("support-chat", note, tiers)?;
+    let mut draft = policy(SUPPORT_CHAT, note, tiers)?;
     let code = tier(&&[("sim-reasoning", 1), ("sim-large", 1)][..]);
     draft.document.rules.push(Rule {
         name: "Code".to_owned(),
         when: "task == 'code' && request.input_tokens > 200".to_owned(),
         choose: Choice { strategy: Strategy::Cheapest, tiers: vec![code], ..Choice::default() },
+    });
+    Ok(draft)
+}
+
+/// What somebody would have it say: whoever is good enough for the question at hand, as cheap as
+/// it gets.
+pub fn support_chat_next() -> Result<policies::Draft, DemoError> {
+    let note = "The cheapest model that will do for each question";
+    let tiers: &[&[(&str, u16)]] = &[&[("sim-small", 1), ("sim-reasoning", 1), ("sim-large", 1)]];
+    let mut draft = policy(SUPPORT_CHAT, note, tiers)?;
+    let otherwise = &mut draft.document.otherwise;
+    otherwise.strategy = Strategy::Auto;
+    otherwise.goal = Some(Goal::QualityPercent(80));
+    let best = tier(&&[("sim-reasoning", 1), ("sim-large", 1)][..]);
+    draft.document.rules.push(Rule {
+        name: "Code and mathematics".to_owned(),
+        when: "task in ['code', 'math_reasoning']".to_owned(),
+        choose: Choice { strategy: Strategy::Best, tiers: vec![best], ..Choice::default() },
     });
     Ok(draft)
 }

@@ -143,7 +143,7 @@ fn attempt(
 }
 
 /// Ids say when a call began.
-fn id_at(at: OffsetDateTime) -> RequestId {
+pub(super) fn id_at(at: OffsetDateTime) -> RequestId {
     let seconds = u64::try_from(at.unix_timestamp()).unwrap_or_default();
     let instant = Timestamp::from_unix(NoContext, seconds, at.nanosecond());
     RequestId::from_uuid(Uuid::new_v7(instant))

@@ -206,6 +206,12 @@ pub async fn ensure(work: &mut Work, draft: &Draft) -> Result<PolicyId, PolicyEr
     }
 }
 
+/// The organization's own policy of a name.
+pub async fn named(work: &mut Work, name: &str) -> Result<Option<PolicyId>, PolicyError> {
+    let organization = work.organization;
+    Ok(store::named(work, organization, &name.parse()?).await?)
+}
+
 /// A name to ask for in examples: the one that our docs use, or a model's.
 pub async fn example(work: &mut Work) -> Result<Option<String>, PolicyError> {
     const USUAL: &str = "auto";

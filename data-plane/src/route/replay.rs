@@ -174,7 +174,8 @@ impl Past {
         let Some(model) = model else { return Worth::default() };
         let price = snapshot.price(organization, model, self.inputs.at_ms);
         let judged = self.turn().map(|it| it.0);
-        let expected = |judged: Judged| router().quality(&judged, &model.name, &model.standing, None);
+        let expected =
+            |judged: Judged| router().quality(&judged, &model.name, &model.standing, None);
         let pulse = Remembered { past: self, lately }.pulse(model, Instant::now());
         Worth {
             quality: self.expected(model).or_else(|| judged.map(expected)),

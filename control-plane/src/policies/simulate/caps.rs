@@ -79,9 +79,11 @@ fn windows(snapshot: &Snapshot, calls: &[Call]) -> BTreeMap<(BudgetId, i64), Win
                 continue;
             }
             let span = budget.period.span_at(&budget.zone, at);
-            let window = windows
-                .entry((budget.id, span.start_ms))
-                .or_insert_with(|| Window { budget, span, calls: Vec::new() });
+            let window = windows.entry((budget.id, span.start_ms)).or_insert_with(|| Window {
+                budget,
+                span,
+                calls: Vec::new(),
+            });
             window.calls.push(Counted::of(number, call, &bearing));
         }
     }

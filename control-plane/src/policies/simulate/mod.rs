@@ -75,9 +75,7 @@ pub async fn simulate(
 async fn tried(work: &mut Work, policy: &Policy, trial: Trial) -> Result<Document, PolicyError> {
     match trial {
         Trial::Document(document) => Ok(document),
-        Trial::Draft => {
-            Ok(draft_of(work, policy.id).await?.ok_or(PolicyError::NoDraft)?.document)
-        }
+        Trial::Draft => Ok(draft_of(work, policy.id).await?.ok_or(PolicyError::NoDraft)?.document),
         Trial::Version(version) => {
             let all = versions(work, policy.id).await?;
             let found = all.into_iter().find(|it| it.version == version);

@@ -120,7 +120,8 @@ async fn show(
 
 fn figures(simulation: &Simulation) -> Vec<Figure> {
     let Simulation { before, after, calls, .. } = simulation;
-    let of = |known: u32| format!("{} of {} calls", grouped(known.into()), grouped((*calls).into()));
+    let of =
+        |known: u32| format!("{} of {} calls", grouped(known.into()), grouped((*calls).into()));
     let mut figures = Vec::new();
     if before.priced > 0 {
         figures.push(Figure {
@@ -239,6 +240,9 @@ mod tests {
         assert_eq!(told(1_000_000_000, 1_001_000_000), "+$0.001 (+0.1 %)");
         assert_eq!(told(0, 5_000_000_000), "+$5.00");
         assert_eq!(told(7, 7), "the same");
-        assert_eq!((signed(-7), signed(12), tenths(987)), ("−0.7".into(), "+1.2".into(), "98.7 %".into()));
+        assert_eq!(
+            (signed(-7), signed(12), tenths(987)),
+            ("−0.7".into(), "+1.2".into(), "98.7 %".into())
+        );
     }
 }
