@@ -78,7 +78,7 @@ async fn a_draft_says_what_it_changes(root: PgPool) {
         choose: pinned("sim-small").otherwise,
     }];
     let asks = tried(&fixture, policy, Trial::Document(asks), 1_000).await;
-    assert_eq!((asks.unknown, asks.not_evaluated), (asks.calls, asks.calls));
+    assert_eq!((asks.unknown, asks.after.unanswered), (asks.calls, 0));
 
     let cheap = Document {
         rules: Vec::new(),
