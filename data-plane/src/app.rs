@@ -31,7 +31,7 @@ use crate::{
     admit::Room,
     authenticate::TrustedProxies,
     budgets::Meter,
-    call::Calling,
+    call::{Calling, Neighbours},
     catalog::{
         Catalog, Opener,
         feed::{Feed, FeedError, Proxy, Rest, Source},
@@ -78,6 +78,7 @@ pub struct Running {
     feed: Arc<Feed>,
     redis: Pool,
     places: Places,
+    neighbours: Neighbours,
     /// The last to go: whoever starts after us finds all that we wrote.
     _place: Option<OwnPlace>,
 }
@@ -120,8 +121,9 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
     let catalog = Arc::new(Catalog::new(Opener::new(sealer, egress.clone())));
     let metrics = Arc::new(Metrics::new()?);
     let places = Places { last_used: source.last_used.clone() };
-    let counters = source.events.clone();
+    let (counters, pulses) = (source.events.clone(), source.pulses.clone());
     let proxy = Proxy::of(&config);
+    let name = proxy.name.clone();
     let feed = Arc::new(Feed::new(source, proxy, catalog.clone(), metrics.clone())?);
     let redis = feed.pool();
     feed.catch_up().await;
@@ -137,6 +139,8 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
         address: listens_at.clone(),
         breakers: calling.left_alone(),
     });
+    let neighbours = Neighbours { redis: redis.clone(), place: pulses, name };
+    neighbours.clone().start(&supervisor, gateway.calling.clone());
     gateway.last_used.clone().start(&supervisor, redis.clone(), places.last_used.clone());
     gateway.meter.limiter.clone().start(&supervisor);
     gateway.meter.clone().start(&supervisor);
@@ -161,6 +165,7 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
         feed,
         redis,
         places,
+        neighbours,
         _place: place,
     })
 }
@@ -193,6 +198,9 @@ impl Running {
         self.gateway.meter.departs().await;
         self.gateway.refusals.sum_up();
         self.feed.end().await;
+        if let Err(error) = self.neighbours.leave().await {
+            warn!(%error, "could not say that nothing is seen any more");
+        }
         if let Err(error) = self.gateway.last_used.carry(&self.redis, &self.places.last_used).await
         {
             warn!(%error, "could not tell when keys were last used");

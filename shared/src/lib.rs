@@ -11,6 +11,7 @@ pub mod json;
 pub mod keys;
 pub mod money;
 mod networks;
+pub mod pulses;
 pub mod random;
 pub mod reach;
 pub mod seal;

@@ -97,9 +97,13 @@ fn model((name, input, output): (&str, &str, &str)) -> Result<Model, DemoError> 
     })
 }
 
-/// The name that our examples use: the small model, and the large one where that fails.
+/// The name that our examples use: of those that will do for a question, the cheapest.
 pub fn auto() -> Result<policies::Draft, DemoError> {
-    policy("auto", "Small first", &[&[("sim-small", 1)], &[("sim-large", 1)]])
+    let tiers: &[&[(&str, u16)]] = &[&[("sim-small", 1), ("sim-reasoning", 1), ("sim-large", 1)]];
+    let mut draft = policy("auto", "The cheapest that will do", tiers)?;
+    let otherwise = &mut draft.document.otherwise;
+    (otherwise.strategy, otherwise.goal) = (Strategy::Auto, Some(Goal::QualityPercent(80)));
+    Ok(draft)
 }
 
 pub const SUPPORT_CHAT: &str = "support-chat";
@@ -126,8 +130,7 @@ pub fn support_chat_next() -> Result<policies::Draft, DemoError> {
     let tiers: &[&[(&str, u16)]] = &[&[("sim-small", 1), ("sim-reasoning", 1), ("sim-large", 1)]];
     let mut draft = policy(SUPPORT_CHAT, note, tiers)?;
     let otherwise = &mut draft.document.otherwise;
-    otherwise.strategy = Strategy::Auto;
-    otherwise.goal = Some(Goal::QualityPercent(80));
+    (otherwise.strategy, otherwise.goal) = (Strategy::Auto, Some(Goal::QualityPercent(80)));
     let best = tier(&&[("sim-reasoning", 1), ("sim-large", 1)][..]);
     draft.document.rules.push(Rule {
         name: "Code and mathematics".to_owned(),

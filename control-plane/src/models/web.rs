@@ -38,6 +38,8 @@ struct ModelsPage {
 /// A model as the page shows it.
 struct Line {
     it: CatalogueModel,
+    /// How it does, in words, as far as it was asked of late.
+    lately: String,
     capabilities: String,
     reads: String,
     aliases: String,
@@ -144,7 +146,13 @@ async fn show(
     let span = search.span();
     let part = span.of(found, place);
     let may_switch = grant.may(Permission::ManageModels);
+    let pulses = upstreams::pulses::lately(&grant.platform.redis).await;
+    let lately = |it: &CatalogueModel| {
+        let pulse = pulses.get(&(it.provider, it.offered.model.name.clone()))?;
+        Some(upstreams::pulses::in_words(&upstreams::pulses::shown(*pulse, it.is_platforms)))
+    };
     let line = |it: CatalogueModel| Line {
+        lately: lately(&it).unwrap_or_default(),
         capabilities: titles(&words::CAPABILITIES, &it.offered.model.capabilities),
         reads: titles(&words::MODALITIES, &it.offered.model.input),
         aliases: aliases.get(&it.offered.model.name).map(|it| it.join(", ")).unwrap_or_default(),

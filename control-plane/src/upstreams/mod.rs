@@ -16,6 +16,7 @@ pub mod models;
 mod place;
 pub mod prices;
 mod published;
+pub mod pulses;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;

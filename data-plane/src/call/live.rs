@@ -1,6 +1,7 @@
 //! How models at upstreams have done lately: how long until they begin and until they end, how
 //! fast they write, how often they fail, and how many calls are with them. A proxy knows what it
-//! has seen itself, and forgets what is old: whoever was slow is tried again some time.
+//! has seen itself, and forgets what is old: whoever was slow is tried again some time. Of what it has not asked itself it
+//! knows what other proxies told, and it does without where they tell nothing.
 
 use std::{
     collections::HashMap,
@@ -8,9 +9,10 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 pub use shared::event::Pulse;
-use shared::ids::UpstreamId;
+use shared::{ids::UpstreamId, pulses};
 use tokio::time::Instant;
 
 use crate::catalog::Model;
@@ -21,6 +23,8 @@ const PEAK: Duration = Duration::from_secs(10);
 const FRESH: Duration = Duration::from_secs(60);
 /// and half as much after each time that long.
 const HALF_LIFE: Duration = Duration::from_secs(300);
+/// Others are told of what was asked within so long.
+const TOLD: Duration = Duration::from_secs(300);
 /// How much a new one counts in a mean.
 const WEIGHT: f64 = 0.1;
 /// Flows that nothing was seen of for so long are forgotten,
@@ -32,6 +36,8 @@ const MANY: usize = 4_096;
 #[derive(Debug)]
 pub struct Live {
     flows: RwLock<Flows>,
+    /// What other proxies see.
+    others: ArcSwap<HashMap<UpstreamId, HashMap<String, Pulse>>>,
     metrics: LiveMetrics,
 }
 
@@ -157,6 +163,13 @@ impl Flow {
         }
     }
 
+    /// When anything was seen of it, and what, where that was not long ago.
+    fn lately(&self, now: Instant) -> Option<(Instant, Pulse)> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = seen.last.filter(|it| now.saturating_duration_since(*it) <= TOLD)?;
+        Some((last, seen.pulse(now)))
+    }
+
     fn is_old(&self, now: Instant) -> bool {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let last = seen.last.is_none_or(|it| now.saturating_duration_since(it) > KEPT);
@@ -179,14 +192,44 @@ impl Seen {
 impl Live {
     pub fn new(metrics: &LiveMetrics) -> Self {
         let flows = RwLock::new(Flows { most: MANY, ..Flows::default() });
-        Self { flows, metrics: metrics.clone() }
+        Self { flows, others: ArcSwap::default(), metrics: metrics.clone() }
     }
 
-    /// What was seen of a model; nothing at all of one that was never asked.
+    /// What was seen of a model, here or elsewhere; nothing at all of one that was never asked.
     pub fn pulse(&self, model: &Model, now: Instant) -> Pulse {
         let flows = self.flows.read().unwrap_or_else(PoisonError::into_inner);
         let flow = flows.all.get(&model.upstream.id).and_then(|it| it.get(&model.name));
-        flow.map_or_else(Pulse::default, |it| it.pulse(now))
+        let own = flow.map_or_else(Pulse::default, |it| it.pulse(now));
+        drop(flows);
+        let others = self.others.load();
+        let others = others.get(&model.upstream.id).and_then(|it| it.get(&model.name));
+        others.map_or(own, |others| pulses::beside(own, *others))
+    }
+
+    /// What we saw of those that were asked not long ago, the last first.
+    pub fn seen(&self, now: Instant) -> Vec<pulses::Flow> {
+        let flows = self.flows.read().unwrap_or_else(PoisonError::into_inner);
+        let all = flows.all.iter().flat_map(|(upstream, there)| {
+            there.iter().map(move |(model, flow)| (*upstream, model, flow))
+        });
+        let mut seen: Vec<_> = all
+            .filter_map(|(upstream, model, flow)| {
+                let (last, pulse) = flow.lately(now)?;
+                Some((last, pulses::Flow { upstream, model: model.clone(), pulse }))
+            })
+            .collect();
+        drop(flows);
+        seen.sort_unstable_by_key(|(last, _)| std::cmp::Reverse(*last));
+        seen.into_iter().take(pulses::MOST).map(|it| it.1).collect()
+    }
+
+    /// What all others see, in the place of what they saw before.
+    pub fn hears(&self, others: HashMap<pulses::At, Pulse>) {
+        let mut heard: HashMap<UpstreamId, HashMap<String, Pulse>> = HashMap::new();
+        for ((upstream, model), pulse) in others {
+            heard.entry(upstream).or_default().insert(model, pulse);
+        }
+        self.others.store(heard.into());
     }
 
     pub fn flow(&self, model: &Model, now: Instant) -> Arc<Flow> {
@@ -378,6 +421,33 @@ mod tests {
         }
         let pulse = live.pulse(&model, now);
         assert_eq!((pulse.failures_per_mille, pulse.expected_ms(7)), (521, Some(2_087)));
+    }
+
+    #[test]
+    fn what_others_saw_is_known_where_we_saw_nothing() {
+        let (live, model, now) = (live(), model(), Instant::now());
+        let told = Pulse { total_ms: Some(700), in_flight: 4, ..Pulse::default() };
+        let others = |pulse| HashMap::from([((model.upstream.id, model.name.clone()), pulse)]);
+        live.hears(others(told));
+        assert_eq!(live.pulse(&model, now), told);
+        let flow = live.flow(&model, now);
+        flow.sends(now).ends(0, now + ms(100));
+        let pulse = live.pulse(&model, now + ms(100));
+        assert_eq!((pulse.total_ms, pulse.in_flight), (Some(100), 4));
+        live.hears(HashMap::new());
+        assert_eq!(live.pulse(&model, now + ms(100)).in_flight, 0);
+    }
+
+    #[test]
+    fn what_was_seen_not_long_ago_is_told() {
+        let (live, now) = (live(), Instant::now());
+        let (early, late) = (model(), model());
+        live.flow(&early, now).judged(true, now);
+        live.flow(&late, now + ms(1)).judged(false, now + ms(1));
+        let told = |at| -> Vec<_> { live.seen(at).into_iter().map(|it| it.upstream).collect() };
+        assert_eq!(told(now + ms(2)), [late.upstream.id, early.upstream.id]);
+        assert_eq!(told(now + TOLD + ms(1)), [late.upstream.id]);
+        assert_eq!(live.seen(now + ms(2))[0].pulse.failures_per_mille, 1_000);
     }
 
     #[test]

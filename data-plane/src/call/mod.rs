@@ -13,6 +13,7 @@ mod failure;
 mod fate;
 mod live;
 mod metrics;
+mod neighbours;
 mod paced;
 mod relay;
 mod retries;
@@ -44,6 +45,7 @@ pub use self::{
     fate::Fate,
     live::{Flight, Live, LiveMetrics, Pulse},
     metrics::CallMetrics,
+    neighbours::Neighbours,
     paced::{Pace, Paced, Piece},
     relay::Relay,
     timer::Timer,

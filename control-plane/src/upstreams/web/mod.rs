@@ -11,6 +11,7 @@ use askama::Template;
 pub(super) use credentials::credential_in;
 use serde::Deserialize;
 use shared::{
+    event::Pulse,
     ids::UpstreamId,
     snapshot::Assurances,
     vendors::{self, Vendor},
@@ -18,7 +19,7 @@ use shared::{
 
 use super::{
     Connection, Credential, DisabledBy, Draft, NewCredential, OfferedModel, TypedTimeouts,
-    Upstream, UpstreamError, archive, commit, known_models, restore, set_enabled, words,
+    Upstream, UpstreamError, archive, commit, known_models, pulses, restore, set_enabled, words,
 };
 use crate::{
     access::{Doors, Grant, Permission, may},
@@ -174,17 +175,20 @@ impl CredentialLine {
 struct ModelLine {
     offered: OfferedModel,
     capabilities: String,
+    /// How it does, in words, as far as it was asked of late.
+    lately: String,
 }
 
 impl ModelLine {
-    fn of(offered: OfferedModel) -> Self {
+    fn of(offered: OfferedModel, pulse: Option<Pulse>) -> Self {
         let titles: Vec<_> = offered
             .model
             .capabilities
             .iter()
             .map(|it| words::title_of(&words::CAPABILITIES, it))
             .collect();
-        Self { capabilities: titles.join(", "), offered }
+        let lately = pulse.map(|it| pulses::in_words(&it)).unwrap_or_default();
+        Self { capabilities: titles.join(", "), lately, offered }
     }
 
     /// As the page that changes it is asked for.
@@ -461,6 +465,12 @@ async fn page<P>(
     let known = super::models::missing(&upstream.vendor, &models);
     let span = Span::short(after);
     let part = span.of(models, |it| it.model.name.clone());
+    let seen = pulses::lately(&grant.platform.redis).await;
+    let line = |it: OfferedModel| {
+        let pulse = seen.get(&(id, it.model.name.clone()));
+        let pulse = pulse.map(|it| pulses::shown(*it, upstream.is_platforms));
+        ModelLine::of(it, pulse)
+    };
     Ok(UpstreamPage {
         frame: grant.frame(Section::Providers),
         dialect: words::title_of(&words::DIALECTS, &upstream.dialect),
@@ -472,7 +482,7 @@ async fn page<P>(
             })
             .collect(),
         missing: known.into_iter().map(|it| it.name).collect(),
-        models: part.items.into_iter().map(ModelLine::of).collect(),
+        models: part.items.into_iter().map(line).collect(),
         pager: Pager::new(&grant.path(&format!("/providers/{id}")), span.after, part.next),
         may_change: upstream.is_ours() && grant.may(Permission::ManageProviders),
         may_switch: grant.may(Permission::ManageProviders)

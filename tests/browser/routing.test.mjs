@@ -1,0 +1,120 @@
+// How calls are routed, and why, as people see it, with JavaScript and without.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { MODES, check, open, signIn, skip, started } from './browser.mjs';
+import { eventually } from './stack.mjs';
+
+let stack, browser;
+started(skip, (its) => ({ stack, browser } = its));
+
+const PROMPT = 'Write a Rust function that merges two sorted lists, and test it with cargo.';
+
+const press = async (page, role, name) => {
+  await page.getByRole(role, { name, exact: true }).first().click();
+  await page.waitForLoadState();
+};
+
+async function home(page) {
+  await signIn(page, stack.logins.owner);
+  await page.goto('/orgs');
+  return page.locator('main a[href^="/orgs/"]:not([href="/orgs/new"])').first().getAttribute('href');
+}
+
+async function makeKey(page, base, name) {
+  await page.goto(`${base}/keys/new`);
+  await page.fill('[name=name]', name);
+  await page.locator('main form button[type=submit]').last().click();
+  await page.waitForSelector('#secret');
+  return (await page.locator('#secret').textContent()).trim();
+}
+
+const ask = (secret, model, path = 'chat/completions') =>
+  fetch(`${stack.data}/v1/${path}`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ model, max_tokens: 60, messages: [{ role: 'user', content: PROMPT }] }),
+  });
+
+for (const javaScriptEnabled of [true, false]) {
+  const mark = javaScriptEnabled ? 'on' : 'off';
+
+  test(`the same prompt by auto, by a policy and pinned says why, JavaScript ${mark}`, { skip, timeout: 180_000 }, async () => {
+    const page = await open(browser, stack, { javaScriptEnabled });
+    const inspect = async () => { if (javaScriptEnabled) await check(page); };
+    const base = await home(page);
+    const secret = await makeKey(page, base, `why-${mark}`);
+    await eventually('the key to reach the data plane', async () => (await ask(secret, 'auto')).ok);
+    for (const [model, reason] of [
+      ['auto', /Policy auto@\d+: sim-\w+ at simulator is the cheapest that is expected to be 80 % as good as the best, for code \(en\)/],
+      ['support-chat', /Policy support-chat@\d+: sim-\w+ at simulator is drawn by its weight/],
+      ['sim-large', /Asked for by name|sim-large at simulator serves the model that was asked for|asked for/],
+    ]) {
+      const answer = await ask(secret, model);
+      assert.equal(answer.status, 200, await answer.clone().text());
+      await answer.text();
+      const request = answer.headers.get('x-request-id');
+      await eventually(`request ${request} to be in the log`, async () => {
+        const shown = await page.goto(`${base}/requests/${request}`);
+        return shown.ok();
+      });
+      assert.match(await page.textContent('main'), reason);
+      await inspect();
+      // The same is told without making a call.
+      const dry = await (await ask(secret, model, 'route/chat/completions')).json();
+      assert.equal(dry.object, 'route');
+      assert.ok(dry.candidates.length >= 1 && dry.reason.length > 0, JSON.stringify(dry));
+    }
+  });
+
+  test(`a draft is tried on the month, published and taken back, JavaScript ${mark}`, { skip, timeout: 180_000 }, async () => {
+    const page = await open(browser, stack, { javaScriptEnabled });
+    const inspect = async () => { if (javaScriptEnabled) await check(page); };
+    const base = await home(page);
+    const secret = await makeKey(page, base, `draft-${mark}`);
+    const version = async () => {
+      const answer = await ask(secret, 'support-chat');
+      await answer.text();
+      return answer.ok && answer.headers.get('x-turnpike-policy');
+    };
+    const before = await eventually('the key to reach the data plane', version);
+    await page.goto(`${base}/policies`);
+    await press(page, 'link', 'support-chat');
+    const policy = new URL(page.url()).pathname;
+    if (!(await page.getByText('Not in force').count())) {
+      // Whoever came first published the demo's draft and took it back: its version is tried.
+      await press(page, 'link', 'Try version 2 on the last calls');
+    } else {
+      await press(page, 'link', 'Try it on the last calls');
+    }
+    const shown = await page.textContent('main');
+    assert.match(shown, /would have decided/);
+    assert.match(shown, /Who is asked first/);
+    const [, same, of] = /decides (\d+) of the (\d+) calls that it led/.exec(shown.replace(/\s+/g, ' '));
+    assert.ok(of === '0' || same === of, `${same} of ${of} are decided as they were`);
+    await inspect();
+    await page.goto(policy);
+    if (await page.getByText('Not in force').count()) {
+      await press(page, 'button', 'Publish draft');
+      await eventually('calls to follow the draft', async () => (await version()) === 'support-chat@2');
+      await page.goto(policy);
+      await inspect();
+      await press(page, 'button', 'Go back to version 1');
+      await eventually('calls to follow what was', async () => (await version()) === 'support-chat@3');
+    } else {
+      assert.match(before, /^support-chat@[13]$/);
+    }
+  });
+}
+
+test('what a draft comes to is to be read on every screen', { skip, timeout: 120_000 }, async () => {
+  for (const mode of Object.values(MODES)) {
+    const page = await open(browser, stack, mode);
+    const base = await home(page);
+    await page.goto(`${base}/policies`);
+    await press(page, 'link', 'support-chat');
+    await page.goto(`${new URL(page.url()).pathname}/simulate?version=2`);
+    assert.match(await page.textContent('main'), /would have decided/);
+    await check(page);
+    await page.context().close();
+  }
+});
