@@ -60,7 +60,7 @@ for (const javaScriptEnabled of [true, false]) {
       assert.match(await page.textContent('main'), reason);
       await inspect();
       // The same is told without making a call.
-      const dry = await (await ask(secret, model, 'route/chat/completions')).json();
+      const dry = await (await ask(secret, model, 'route')).json();
       assert.equal(dry.object, 'route');
       assert.ok(dry.candidates.length >= 1 && dry.reason.length > 0, JSON.stringify(dry));
     }
