@@ -155,7 +155,7 @@ pub struct PolicyVersion {
     pub version: u32,
 }
 
-/// How a call was routed: 2 KB at most, and no word of its prompt.
+/// How a call was routed: 2 KB at most beside the prompt's features, and no word of the prompt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Decision {
     /// How a policy chose.
@@ -177,6 +177,13 @@ pub struct Decision {
     /// Which router judged it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<String>,
+    /// Which version of what the organization's feedback taught judged its candidates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned: Option<String>,
+    /// What the prompt is like, as the router keeps it, in base64url: at most 1,700 letters.
+    /// Nothing of a call that asked that nothing be kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<String>,
     /// In a sentence.
     #[serde(default)]
     pub reason: String,

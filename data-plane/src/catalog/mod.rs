@@ -9,6 +9,7 @@
 mod closed;
 pub mod feed;
 mod image;
+mod learned;
 mod owned;
 mod policies;
 mod prices;
@@ -32,6 +33,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 
 pub use self::{
+    learned::Learned,
     policies::{Policy, Version},
     prices::Prices,
     snapshot::{Quarantined, Shut, Snapshot},

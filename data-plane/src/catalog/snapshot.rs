@@ -12,16 +12,16 @@ use shared::{
     keys::KeyHash,
     money::PinnedPrice,
     snapshot::{
-        Budget, Change, Digest, Entity, Genuine, Key, Limits, Policy as PublishedPolicy, PriceBook,
-        Project, RecordId, Revoked, Secret, SetSum, Tenant as PublishedTenant,
-        Upstream as Published, unpack,
+        Budget, Change, Digest, Entity, Genuine, Key, Learned as PublishedLearned, Limits,
+        Policy as PublishedPolicy, PriceBook, Project, RecordId, Revoked, Secret, SetSum,
+        Tenant as PublishedTenant, Upstream as Published, unpack,
     },
 };
 use time::OffsetDateTime;
 use tracing::warn;
 
 use super::{
-    KnownSecret, Model, Opener, Policy, Rejected,
+    KnownSecret, Learned, Model, Opener, Policy, Rejected,
     closed::{Closed, Whose},
     owned::Owned,
     prices::Book,
@@ -51,6 +51,8 @@ pub struct Snapshot {
     projects: Shards<ProjectId, Arc<Project>>,
     budgets: Shards<OrganizationId, Arc<[Arc<Budget>]>>,
     books: Arc<HashMap<PriceBookId, Arc<Book>>>,
+    /// Of each organization 700 KB at most.
+    learned: Shards<OrganizationId, Arc<Learned>>,
     closed: Closed,
     /// What was revoked not long ago. Nothing here opens anything.
     revoked: Shards<KeyHash, Arc<Revoked>>,
@@ -103,6 +105,7 @@ enum Made {
     Project,
     Budget(OrganizationId),
     Book,
+    Learned,
     Revoked(Arc<Revoked>),
 }
 
@@ -124,6 +127,7 @@ impl Snapshot {
             projects: Shards::default(),
             budgets: Shards::default(),
             books: Arc::default(),
+            learned: Shards::default(),
             closed: Closed::default(),
             revoked: Shards::default(),
             stopped: Arc::default(),
@@ -206,6 +210,11 @@ impl Snapshot {
     /// What matters of a project beside its id, if anything does.
     pub fn project(&self, project: ProjectId) -> Option<&Project> {
         self.projects.get(&project).map(Arc::as_ref)
+    }
+
+    /// What an organization's feedback taught, if anything.
+    pub fn learned(&self, organization: OrganizationId) -> Option<&Arc<Learned>> {
+        self.learned.get(&organization)
     }
 
     /// Every budget of an organization, on whatever it is.
@@ -385,6 +394,11 @@ impl Snapshot {
                 Ok(Made::Book)
             }),
             Entity::Revoked => self.make_revoked(id, content, &before),
+            Entity::Learned => read::<PublishedLearned>(content).and_then(|it| {
+                is_its_own(id, it.organization.uuid())?;
+                self.learned.insert(it.organization, Arc::new(Learned::open(it)?));
+                Ok(Made::Learned)
+            }),
             Entity::Unknown(_) => Ok(Made::Nothing),
         };
         made.unwrap_or_else(|why| {
@@ -516,6 +530,7 @@ impl Snapshot {
             Made::Book => {
                 Arc::make_mut(&mut self.books).remove(&PriceBookId::from_uuid(id.id));
             }
+            Made::Learned => self.learned.remove(&OrganizationId::from_uuid(id.id)),
             Made::Budget(owner) => {
                 self.change_budgets(*owner, |all| all.retain(|it| it.id.uuid() != id.id));
             }
@@ -535,6 +550,7 @@ impl Snapshot {
             | Made::Project
             | Made::Budget(_)
             | Made::Book
+            | Made::Learned
             | Made::Revoked(_) => false,
         };
         let bad = self.held.iter().filter(|(id, it)| is_bad(**id, it));
@@ -594,6 +610,10 @@ impl Snapshot {
                 let book = PriceBookId::from_uuid(id.id);
                 let kept = before.books.get(&book)?.clone();
                 Arc::make_mut(&mut self.books).insert(book, kept);
+            }
+            Made::Learned => {
+                let organization = OrganizationId::from_uuid(id.id);
+                self.learned.insert(organization, before.learned(organization)?.clone());
             }
             Made::Budget(owner) => {
                 let budget = before.budgets(*owner).iter().find(|it| it.id.uuid() == id.id)?;

@@ -7,7 +7,8 @@ use shared::{
     reach::Reach,
     seal::MasterKey,
     snapshot::{
-        Dialect, Limits, Policy, PriceBook, Revoked, Scope, Secret, Snapshot as Image, Tenant,
+        Dialect, Learned, Limits, Policy, PriceBook, Revoked, Scope, Secret, Snapshot as Image,
+        Tenant,
     },
 };
 use time::macros::datetime;
@@ -27,6 +28,7 @@ pub struct Fixture {
     pub tenants: Vec<Tenant>,
     pub books: Vec<PriceBook>,
     pub revoked: Vec<Revoked>,
+    pub learned: Vec<Learned>,
     pub master: MasterKey,
 }
 
@@ -40,6 +42,7 @@ impl Default for Fixture {
             tenants: vec![],
             books: vec![],
             revoked: vec![],
+            learned: vec![],
             master: MasterKey::generate(),
         }
     }
@@ -83,6 +86,7 @@ impl Fixture {
             budgets: vec![],
             books: self.books.clone(),
             revoked: self.revoked.clone(),
+            learned: self.learned.clone(),
         };
         serde_json::to_value(image).unwrap()
     }

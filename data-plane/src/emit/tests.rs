@@ -69,6 +69,8 @@ fn a_call_is_told_once_with_all_that_is_known() {
             judged: None,
             considered: Vec::new(),
             not_evaluated: 0,
+            learned: None,
+            keeps_nothing: false,
         }));
         let refused = attempt(&candidate, Fate::RateLimited, StatusCode::TOO_MANY_REQUESTS);
         let answered = attempt(&candidate, Fate::Answered, StatusCode::OK);

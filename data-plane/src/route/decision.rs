@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use routing_engine::{Judged, Task};
 use serde_json::{Value, json};
 use shared::{event, money::Money, snapshot::Strategy};
@@ -107,11 +108,25 @@ pub struct Decision {
     pub considered: Vec<Considered>,
     /// Rules of which nobody knows whether they hold, which therefore do not.
     pub not_evaluated: u32,
+    /// Which version of what the organization's feedback taught there is.
+    pub learned: Option<String>,
+    /// Whether the caller wants that nothing be kept of the prompt, not even what it is like.
+    pub keeps_nothing: bool,
 }
 
 impl Decision {
     fn chosen(&self) -> Option<&Considered> {
         self.considered.first().filter(|it| it.why.is_none())
+    }
+
+    /// What had a part in judging the candidates.
+    fn learned(&self) -> Option<&str> {
+        self.learned.as_deref().filter(|_| self.task.is_some())
+    }
+
+    fn features(&self) -> Option<String> {
+        let judged = self.judged.as_ref().filter(|_| !self.keeps_nothing)?;
+        Some(BASE64.encode(judged.features.encode()))
     }
 
     /// In a sentence or two.
@@ -169,6 +184,7 @@ impl Decision {
             "language": self.judged.as_ref().map(|it| it.language.code()),
             "complexity": self.judged.as_ref().map(|it| rounded(it.complexity().into())),
             "router": self.task.map(|_| routing_engine::router().version()),
+            "learned": self.learned(),
             "rules_not_evaluated": self.not_evaluated,
             "candidates": candidates,
             "left_out": self.considered.len().saturating_sub(MOST_TOLD),
@@ -191,6 +207,8 @@ impl Decision {
             language: self.judged.as_ref().map(|it| word(it.language.code())),
             complexity_percent: self.judged.as_ref().map(|it| per_mille(it.complexity()) / 10),
             router: self.task.map(|_| routing_engine::router().version().to_owned()),
+            learned: self.learned().map(str::to_owned),
+            features: self.features(),
             reason: self.sentence(),
             candidates: Vec::new(),
             left_out: 0,

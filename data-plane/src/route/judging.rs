@@ -36,11 +36,21 @@ impl<'a> Judging<'a> {
 
     fn seen(&self) -> &(Judged, u64) {
         self.seen.get_or_init(|| {
-            let (text, images) = self.ask.turn(&self.needs);
-            let wants_json = self.needs.json || self.needs.json_schema;
+            let (text, images, wants_json) = turn(self.ask, &self.needs);
             let judged = routing_engine::router().judge(&Turn { text: &text, images, wants_json });
             let task = self.task.unwrap_or(judged.task);
             (Judged { task, ..judged }, Ask::estimated(&text))
         })
     }
+}
+
+/// What the user's last turn is like.
+pub fn judged(ask: &Ask) -> Judged {
+    let (text, images, wants_json) = turn(ask, &ask.needs());
+    routing_engine::router().judge(&Turn { text: &text, images, wants_json })
+}
+
+fn turn(ask: &Ask, needs: &Needs) -> (String, u32, bool) {
+    let (text, images) = ask.turn(needs);
+    (text, images, needs.json || needs.json_schema)
 }

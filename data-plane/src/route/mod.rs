@@ -29,6 +29,7 @@ pub use self::{
     decision::{Considered, Decision, Led, Reason, What},
     draw::Dice,
     eligible::Why,
+    judging::judged,
     no_route::{Excluded, NoRoute},
     strategy::By,
 };
@@ -394,8 +395,10 @@ impl<'a> Routing<'a> {
             nanos.and_then(|it| u64::try_from(it).ok())
         };
         let router = routing_engine::router();
+        let learned = self.sight.snapshot.learned(self.caller.organization());
+        let learned = learned.map(|it| &it.tables);
         Known {
-            quality: Some(router.quality(judged, &model.name, &model.standing, None)),
+            quality: Some(router.quality(judged, &model.name, &model.standing, learned)),
             turn_cost: cost(self.judging.tokens()),
             call_cost: cost(self.call.input),
             pulse,
@@ -469,11 +472,24 @@ impl<'a> Routing<'a> {
         };
         self.keep_to_the_first();
         let asked = self.ask.model.clone();
+        let learned = self.sight.snapshot.learned(self.caller.organization());
+        let learned = learned.map(|it| it.version.clone());
+        let keeps_nothing = self.ask.wishes.zero_retention;
         let Self { mut candidates, chosen, excluded, judging, not_evaluated, .. } = self;
         keep_the_first(&mut candidates);
         let (task, judged) = judging.ends();
         let considered = chosen.into_iter().chain(excluded).collect();
-        Ok((candidates, Decision { asked, reason, task, judged, considered, not_evaluated }))
+        let decision = Decision {
+            asked,
+            reason,
+            task,
+            judged,
+            considered,
+            not_evaluated,
+            learned,
+            keeps_nothing,
+        };
+        Ok((candidates, decision))
     }
 
     /// Names everything that any of the names led to.

@@ -32,6 +32,7 @@ pub fn source() -> Source {
         redis_url: redis_url(),
         places: Places::new(&format!("test:{{{name}}}")),
         last_used: format!("test:{name}:last_used"),
+        feedback: format!("test:{name}:feedback"),
         events: shared::counters::Places::with_prefix(&format!("test:{name}:")),
         period: never,
         lane_period: never,

@@ -58,6 +58,7 @@ impl Publisher {
             redis_url: redis_url(),
             places: Places::new(&format!("test:{{{name}}}")),
             last_used: format!("test:{name}:last_used"),
+            feedback: format!("test:{name}:feedback"),
             events: shared::counters::Places::with_prefix(&format!("test:{name}:")),
             period,
             lane_period: period,

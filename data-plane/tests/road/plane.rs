@@ -312,6 +312,7 @@ fn image_of(master: &MasterKey, key: &NewKey, addresses: &[SocketAddr]) -> Snaps
         books: Vec::new(),
         projects: vec![],
         revoked: vec![],
+        learned: vec![],
     }
 }
 

@@ -8,6 +8,7 @@
 mod body;
 mod budget;
 mod key;
+mod learned;
 mod places;
 mod policy;
 mod prices;
@@ -27,6 +28,7 @@ pub use self::{
         BadThresholds, Budget, Caps, OnRedisLoss, OnTight, Raise, Scope as BudgetScope, Thresholds,
     },
     key::{Key, Limits, Revoked, RevokedBy, Secret, SecretHash},
+    learned::Learned,
     places::{PIECE, Places},
     policy::{
         Choice, Constraints, Document, Goal, Policy, Rule, Staged, StagedBy, Strategy, Target, Tier,
@@ -68,6 +70,8 @@ pub struct Snapshot {
     pub books: Vec<PriceBook>,
     #[serde(default)]
     pub revoked: Vec<Revoked>,
+    #[serde(default)]
+    pub learned: Vec<Learned>,
 }
 
 mod base64_bytes {

@@ -23,7 +23,7 @@ use std::{
 use futures::StreamExt;
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
-    counters, random,
+    counters, feedback, random,
     seal::MasterKey,
     snapshot::{self, NotGenuine, Places, PublicKey, Verifier},
     tasks::Supervisor,
@@ -54,6 +54,8 @@ pub struct Source {
     pub places: Places,
     /// Where to say when keys were used.
     pub last_used: String,
+    /// Where to say what callers said of answers.
+    pub feedback: String,
     /// Where to tell of calls.
     pub events: counters::Places,
     /// How often to ask, hints apart.
@@ -68,6 +70,7 @@ impl Source {
             redis_url,
             places: Places::default(),
             last_used: snapshot::LAST_USED.to_owned(),
+            feedback: feedback::STREAM.to_owned(),
             events: counters::Places::default(),
             period: period(),
             lane_period: Duration::from_millis(500),
