@@ -26,6 +26,7 @@ use crate::{
     catalog::Catalog,
     egress::Client,
     emit::{Story, tags},
+    feedback::{self, Post},
     last_used::LastUsed,
     limits::Asked,
     metrics::Metrics,
@@ -43,6 +44,7 @@ pub struct Gateway {
     pub last_used: Arc<LastUsed>,
     pub refusals: Arc<Refusals>,
     pub meter: Arc<Meter>,
+    pub feedback: Post,
     pub proxies: TrustedProxies,
     pub limits: Limits,
     pub room: Arc<Room>,
@@ -119,6 +121,30 @@ pub async fn decide(
     let mut told = plan.decision.told();
     told["object"] = "route".into();
     Ok(Answer::Json(serde_json::to_vec(&told).unwrap_or_default()))
+}
+
+/// What the caller says of answers. It is in Redis when we say that it is taken.
+pub async fn feedback(
+    gateway: &Gateway,
+    knock: Knock<'_>,
+    sending: Sending<'_>,
+) -> Result<Answer, Refused> {
+    let caller = gateway.authenticate(knock, Scope::Chat)?;
+    let _seat = gateway.room.seat(caller.organization())?;
+    let memory = gateway.room.memory(caller.organization());
+    let body = receive(&gateway.limits, memory, sending).await?;
+    let said = feedback::read(&body)?;
+    let (of_organization, of_project) = gateway.limits(&caller.key);
+    let asked = asked(&caller.key, (&of_organization, &of_project), 0);
+    let _permit = budgets::admit_question(&gateway.meter, asked).await?;
+    let (mut judged, now) = (Vec::with_capacity(said.len()), SystemTime::now().into());
+    for some in said.chunks(feedback::AT_A_TIME) {
+        judged.extend(gateway.with_snapshot(|it| Ok(feedback::judge(it, &caller, some, now)?))?);
+        tokio::task::yield_now().await;
+    }
+    gateway.feedback.send(&judged).await?;
+    let told = serde_json::json!({ "object": "feedback", "taken": judged.len() });
+    Ok(Answer::Taken(serde_json::to_vec(&told).unwrap_or_default()))
 }
 
 /// The body, and what the head says of who is to answer.

@@ -9,6 +9,7 @@ mod counting;
 mod crowding;
 mod failing_over;
 mod feed;
+mod feedback;
 mod forms;
 mod hanging_up;
 mod holding;
