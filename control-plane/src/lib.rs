@@ -26,6 +26,7 @@ pub mod fleet;
 pub mod identity;
 pub mod invoices;
 pub mod keys;
+pub mod learning;
 pub mod ledger;
 pub mod limits;
 pub mod mail;

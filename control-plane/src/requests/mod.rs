@@ -64,7 +64,7 @@ async fn list(
     Ok(span.part(read, |it| it.event.request))
 }
 
-async fn find(work: &mut Work, request: RequestId) -> Result<Request, RequestError> {
+pub async fn find(work: &mut Work, request: RequestId) -> Result<Request, RequestError> {
     let organization = work.organization;
     store::find(work, organization, request).await?.ok_or(RequestError::NotFound)
 }
