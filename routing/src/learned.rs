@@ -165,7 +165,7 @@ impl Learned {
         let Some(model) = self.models.get(model) else { return expected.quality };
         let told = of_table(&model.table, task, expected.quality, self.terms.prior);
         let seen: f32 = model.table.iter().map(|it| it.seen).sum();
-        told + self.share(seen) * model.correction.score(features)
+        bounded(told + self.share(seen) * model.correction.score(features))
     }
 
     /// What the table alone says of a model's answers to a task, of which `expected` was known
@@ -249,6 +249,19 @@ impl Learned {
     }
 }
 
+/// Within 0 and 1, and still more for what is more: cut off, the best would all be the same.
+fn bounded(quality: f32) -> f32 {
+    const EDGE: f32 = 0.1;
+    let beyond = |by: f32| EDGE * (-by / EDGE).exp();
+    if quality > 1.0 - EDGE {
+        1.0 - beyond(quality - (1.0 - EDGE))
+    } else if quality < EDGE {
+        beyond(EDGE - quality)
+    } else {
+        quality
+    }
+}
+
 pub(crate) fn of_table(table: &[Counts; TASKS], task: Task, expected: f32, prior: f32) -> f32 {
     let counts = table.get(task.index()).copied().unwrap_or_default();
     (counts.good + prior * expected) / (counts.seen + prior).max(f32::MIN_POSITIVE)
@@ -284,6 +297,13 @@ mod tests {
     /// A head that has something to say of many words.
     fn head(weights: impl Iterator<Item = f64>) -> heads::Learned {
         heads::Learned { grams: weights.take(HASHED).collect(), numbers: [0.5; NUMERIC] }
+    }
+
+    #[test]
+    fn the_better_of_two_very_good_ones_is_still_the_better() {
+        let all = [-9.0, -0.2, 0.0, 0.1, 0.5, 0.9, 1.0, 1.2, 9.0].map(bounded);
+        assert!(all.is_sorted() && all.iter().all(|it| (0.0..=1.0).contains(it)), "{all:?}");
+        assert!(all[7] > all[6] && all[1] < all[2] && (all[4] - 0.5).abs() < f32::EPSILON);
     }
 
     #[test]

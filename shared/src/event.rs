@@ -181,8 +181,9 @@ pub struct Decision {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learned: Option<String>,
     /// What the prompt is like, as the router keeps it, in base64url: at most 1,700 letters.
-    /// Nothing of a call that asked that nothing be kept.
+    /// Nothing of a call that asked that nothing be kept. Shown to nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
     pub features: Option<String>,
     /// In a sentence.
     #[serde(default)]

@@ -110,7 +110,7 @@ async fn judge(
     model: Option<String>,
     per_mille: u16,
 ) -> Result<(), LearningError> {
-    let event = requests::find(work, request).await?.event;
+    let requests::Request { event, features: kept, .. } = requests::find(work, request).await?;
     let model = match model {
         Some(model) => {
             let known = upstreams::catalogue(work).await?;
@@ -121,14 +121,13 @@ async fn judge(
         }
         None => event.served.map(|it| it.model).ok_or(LearningError::NobodyAnswered)?,
     };
-    let decision = event.decision.unwrap_or_default();
     let kept = Kept {
         id: FeedbackId::generate(),
         project: event.project,
         request: Some(request),
         model,
-        task: decision.task.map(|it| it.into_owned()),
-        features: decision.features.and_then(|it| features(&it)),
+        task: event.decision.and_then(|it| it.task).map(|it| it.into_owned()),
+        features: kept.and_then(|it| features(&it)),
         per_mille,
         source: Source::Page,
         said_by: speaker(&work.actor),

@@ -72,7 +72,7 @@ impl RequestPage {
 
     /// Whether it is known what the prompt was like.
     fn is_learned_from(&self) -> bool {
-        self.event().decision.as_ref().is_some_and(|it| it.features.is_some())
+        self.line.request.features.is_some()
     }
 
     fn usage_said_by(&self) -> &'static str {

@@ -51,6 +51,11 @@ pub struct Request {
     pub event: Event,
     pub project_name: Option<String>,
     pub key_name: Option<String>,
+    /// What the prompt was like, apart from what is shown: whoever guesses a prompt could tell by
+    /// it.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub features: Option<String>,
 }
 
 /// Those that `filter` lets through, the latest first.
