@@ -187,18 +187,23 @@ async fn whoever_sees_a_request_says_how_good_its_answer_was(root: PgPool) {
     browser.post(&there, &[("label", "bad")]).await;
     browser.get(&path).await.says(StatusCode::OK, "One said that it was bad. You said bad.");
     let odd = browser.post(&there, &[("label", "fine")]).await;
-    assert_eq!(odd.status, StatusCode::BAD_REQUEST);
+    assert_eq!(odd.status, StatusCode::UNPROCESSABLE_ENTITY);
 
     let token = desk.fixture.token(Role::Developer, false).await;
     let of = |it: &Event| format!("/orgs/ours/requests/{}/feedback", it.request);
     for (at, body, status, words) in [
         (of(&request), json!({ "score": 0.75 }), StatusCode::NO_CONTENT, ""),
-        (of(&request), json!({ "score": 1.5 }), StatusCode::BAD_REQUEST, "from 0 to 1"),
-        (of(&request), json!({ "score": 1, "label": "good" }), StatusCode::BAD_REQUEST, "not both"),
+        (of(&request), json!({ "score": 1.5 }), StatusCode::UNPROCESSABLE_ENTITY, "from 0 to 1"),
+        (
+            of(&request),
+            json!({ "score": 1, "label": "good" }),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "not both",
+        ),
         (
             of(&request),
             json!({ "label": "good", "model": "x" }),
-            StatusCode::BAD_REQUEST,
+            StatusCode::UNPROCESSABLE_ENTITY,
             "no such",
         ),
         (of(&refused), json!({ "label": "good" }), StatusCode::CONFLICT, "nobody answered"),
@@ -215,6 +220,11 @@ async fn whoever_sees_a_request_says_how_good_its_answer_was(root: PgPool) {
     assert_eq!(kept, [("gpt-5".to_owned(), 0, true), ("gpt-5".to_owned(), 750, true)]);
     let page = browser.get(&path).await;
     page.says(StatusCode::OK, "1 of 2 said that it was good. You said bad.");
+    // Whoever guesses a prompt could tell by what it is like.
+    let (at, hidden) = (format!("/orgs/ours/requests/{}", request.request), kept_features(CODE));
+    let shown = desk.fixture.api(Some(&token), Method::GET, &at, None).await;
+    shown.says(StatusCode::OK, "\"task\":\"code\"");
+    assert!(!shown.body.contains(&hidden) && !page.body.contains(&hidden));
     browser
         .get(&format!("/orgs/ours/requests/{}", refused.request))
         .await

@@ -279,3 +279,20 @@ async fn a_revision_can_be_awaited() {
     tokio::join!(catalog.reaches(3), offer);
     assert_eq!(present(&catalog).revision, 3);
 }
+
+/// Its calls are then routed as if nobody had said anything.
+#[test]
+fn what_was_learned_and_cannot_be_read_closes_nobody() {
+    let key = key(&NewKey::generate(Brand::Live));
+    let organization = key.organization;
+    let learned = |tables| Learned { organization, version: "0a1b2c3d".into(), tables };
+    let mut fixture = Fixture { keys: vec![key.clone()], ..Fixture::default() };
+    fixture.learned = vec![learned(vec![9, 9])];
+    let bad = snapshot(&fixture);
+    assert!(bad.quarantined[0].reason.contains("nothing that was learned"));
+    assert!(bad.learned(organization).is_none() && !bad.bars(&key));
+    fixture.learned = vec![learned(routing_engine::Tenant::default().learned().encode())];
+    let good = snapshot(&fixture);
+    assert_eq!(good.learned(organization).map(|it| it.version.as_str()), Some("0a1b2c3d"));
+    assert!(good.learned(OrganizationId::generate()).is_none() && good.quarantined.is_empty());
+}
