@@ -102,10 +102,8 @@ impl Classified for NotFeedback {
             | Self::Item { .. }
             | Self::Prompt { .. } => Kind::Invalid,
             // Whoever has to act, it is the caller who named it.
-            Self::Model { why, .. } => match why.kind() {
-                Kind::Unavailable => Kind::Invalid,
-                kind => kind,
-            },
+            Self::Model { why, .. } if why.kind() == Kind::Unavailable => Kind::Invalid,
+            Self::Model { why, .. } => why.kind(),
             Self::Full | Self::Away => Kind::Unavailable,
         }
     }
