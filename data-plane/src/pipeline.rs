@@ -70,6 +70,9 @@ pub async fn ask(
     story.asks(&ask.model);
     let mut plan = gateway.route(caller, ask)?;
     story.routed(&plan.decision);
+    if let Some(sticks) = plan.decision.sticks {
+        gateway.calling.sessions.count(sticks);
+    }
     gateway.admit(&mut plan, seat, story).await?;
     story.intends(plan.candidates.first())?;
     let tab = story.tab_mut().ok_or(NotLetIn::NotReady)?;
@@ -126,6 +129,7 @@ fn parsed(form: Form, body: Bytes, knock: Knock<'_>) -> Result<Ask, Refused> {
     let (policy, most_cost) = ("x-turnpike-policy", "x-turnpike-max-cost-usd");
     let mut ask = Ask::parse(form, body)?.headed(said(knock, policy), said(knock, most_cost))?;
     ask.tags = said(knock, "x-turnpike-tags").map(tags).unwrap_or_default();
+    ask.session = said(knock, "x-turnpike-session").map(|it| it.trim().to_owned());
     Ok(ask)
 }
 
@@ -206,7 +210,9 @@ impl Gateway {
             let key = caller.key.clone();
             let used = || self.meter.used_percent(&bearings(snapshot, &key, now_ms));
             let live = &self.calling.live;
-            let sight = Sight { snapshot, live, now_ms, budget_used_percent: &used };
+            let (breakers, sessions) = (&self.calling.breakers, &self.calling.sessions);
+            let sight =
+                Sight { snapshot, live, breakers, sessions, now_ms, budget_used_percent: &used };
             let plan = route(sight, caller, ask, &mut dice)?;
             self.metrics.rules_not_evaluated.inc_by(plan.decision.not_evaluated.into());
             Ok(plan)

@@ -349,7 +349,7 @@ mod tests {
             "request_id": null,
             "docs_url": "https://dashboard/docs/errors/invalid_request",
         }});
-        check(NotAnAsk::NoModel, 400, Dialect::OpenAi, expected);
+        check(NoRoute::NoModel, 400, Dialect::OpenAi, expected);
     }
 
     #[test]

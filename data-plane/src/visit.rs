@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use crate::{
     answer::{Answer, Gathered, Streamed, Tagged},
     budgets::{self, Delivered, Tab},
-    call::{Open, Reply, Served},
+    call::{Fate, Open, Reply, Served},
     connection::{UnderWay, Visits},
     emit::Story,
     endpoints::Endpoint,
@@ -181,7 +181,9 @@ impl Visit {
 
     /// How long the upstreams took, and we.
     fn timing(&self, served: &Served) -> String {
-        let upstream: Duration = served.attempts.iter().map(|it| it.took).sum();
+        // Who was outrun took its time beside another.
+        let one_by_one = served.attempts.iter().filter(|it| it.fate != Fate::Outrun);
+        let upstream: Duration = one_by_one.map(|it| it.took).sum();
         let ours = self.began.elapsed().saturating_sub(upstream);
         let (ours, upstream) = (ours.as_micros(), upstream.as_micros());
         format!(

@@ -174,6 +174,10 @@ pub struct Decision {
     pub language: Option<Word>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub complexity_percent: Option<u16>,
+    /// Whether its session kept its model, like `kept`, and why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub session: Option<Word>,
     /// Which router judged it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<String>,

@@ -223,6 +223,7 @@ fn steps(line: &Line) -> Vec<Step> {
         let status = it.status.map(|it| format!(" with {it}")).unwrap_or_default();
         let how = match &*it.outcome {
             "answered" => format!("Answered{status}."),
+            "outrun" => "Another that was asked as well began sooner.".to_owned(),
             other => format!("Failed{status}: {}.", other.replace('_', " ")),
         };
         let title = format!("Asked {} for {}", it.provider, it.model);

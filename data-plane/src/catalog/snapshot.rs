@@ -13,7 +13,7 @@ use shared::{
     money::PinnedPrice,
     snapshot::{
         Budget, Change, Digest, Entity, Genuine, Key, Limits, Policy as PublishedPolicy, PriceBook,
-        Project, RecordId, Revoked, Secret, SetSum, Tenant as PublishedTenant,
+        Project, RecordId, Revoked, Routing, Secret, SetSum, Tenant as PublishedTenant,
         Upstream as Published, unpack,
     },
 };
@@ -187,6 +187,12 @@ impl Snapshot {
         own.or_else(|| self.platform.policy(name))
     }
 
+    /// The same by its id, whatever it is called.
+    pub fn policy_of(&self, organization: OrganizationId, id: PolicyId) -> Option<&Arc<Policy>> {
+        let own = self.owned.get(&organization).and_then(|it| it.policy_of(id));
+        own.or_else(|| self.platform.policy_of(id))
+    }
+
     /// Every policy that `organization` can ask for, each name once, in order.
     pub fn policies(&self, organization: OrganizationId) -> impl Iterator<Item = &Arc<Policy>> {
         let mut policies: BTreeMap<_, _> = self.platform.policies().collect();
@@ -197,6 +203,11 @@ impl Snapshot {
     /// What holds for all of an organization.
     pub fn organization_limits(&self, organization: OrganizationId) -> Limits {
         self.tenants.get(&organization).map(|it| it.limits).unwrap_or_default()
+    }
+
+    /// How its calls are routed that do not say so, if anybody said.
+    pub fn organization_routing(&self, organization: OrganizationId) -> Option<&Routing> {
+        self.tenants.get(&organization)?.routing.as_deref()
     }
 
     pub fn project_limits(&self, project: ProjectId) -> Limits {

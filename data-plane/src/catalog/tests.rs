@@ -109,6 +109,7 @@ pub fn key(new: &NewKey) -> Key {
         allowed_addresses: vec![],
         expires_at: None,
         limits: Limits::default(),
+        routing: Default::default(),
     }
 }
 
@@ -241,7 +242,13 @@ fn what_an_organization_disabled_is_the_others_still() {
     };
     let mut names = |organization, disabled: &[published::Disabled]| -> Vec<String> {
         let (limits, disabled) = (Limits::default(), disabled.to_vec());
-        fixture.tenants = vec![Tenant { organization: mine, limits, disabled, books: vec![] }];
+        fixture.tenants = vec![Tenant {
+            organization: mine,
+            limits,
+            disabled,
+            books: vec![],
+            routing: Default::default(),
+        }];
         let snapshot = snapshot(&fixture);
         let listed: Vec<_> = snapshot.models(organization).map(|it| it.name.clone()).collect();
         let is_served = |name: &&str| snapshot.serving(organization, name).next().is_some();

@@ -122,6 +122,11 @@ impl Candidate {
     ) -> Self {
         Self { model, credential, price, most_output: None, is_clamped: false }
     }
+
+    /// Whether both lead to the same model at the same place with the same secret.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.model, &other.model) && self.credential.id == other.credential.id
+    }
 }
 
 /// Why a record is left out.

@@ -5,14 +5,17 @@
 //! models and never to another policy, so that none goes in circles.
 
 mod decision;
+mod defaults;
 mod draw;
 mod eligible;
 mod facts;
 mod judging;
 mod names;
 mod no_route;
+mod sessions;
 mod staged;
 mod strategy;
+mod terms;
 
 use std::{cell::OnceCell, sync::Arc};
 
@@ -20,17 +23,20 @@ use routing_engine::Task;
 use shared::{
     ids::OrganizationId,
     money::PinnedPrice,
-    snapshot::{Choice, Constraints, Rule, Strategy, Target},
+    snapshot::{Choice, Constraints, Failed, Rule, Strategy, Target},
     usage::Usage,
 };
 use tokio::time::Instant;
 
 pub use self::{
     decision::{Considered, Decision, Led, Reason, What},
+    defaults::Whose,
     draw::Dice,
     eligible::Why,
     no_route::{Excluded, NoRoute},
+    sessions::{Session, SessionMetrics, Sessions, Sticks},
     strategy::By,
+    terms::Terms,
 };
 use self::{
     eligible::{Call, Term},
@@ -38,13 +44,14 @@ use self::{
     judging::Judging,
     names::Name,
     no_route::{MOST_ALTERNATIVES, shown},
+    sessions::Kept,
     strategy::Known,
 };
 use crate::{
     ask::{Ask, Marks, Sort},
     authenticate::Caller,
     budgets::{Weight, not_priced},
-    call::{Live, Pulse},
+    call::{Breakers, Live, Pulse},
     catalog::{Candidate, Model, Policy, Snapshot, Version, allows},
     nearest::{likest, nearest},
 };
@@ -62,6 +69,10 @@ pub struct Plan {
     /// At least one.
     pub candidates: Vec<Candidate>,
     pub decision: Arc<Decision>,
+    /// How they are tried.
+    pub terms: Terms,
+    /// The session that is to keep whoever answers, where that has to be remembered.
+    pub session: Option<Session>,
 }
 
 /// What there is to choose from, and how it does. Prices are those of that moment.
@@ -69,6 +80,9 @@ pub struct Plan {
 pub struct Sight<'a> {
     pub snapshot: &'a Snapshot,
     pub live: &'a Live,
+    /// Who is left alone at present: asked after the others.
+    pub breakers: &'a Breakers,
+    pub sessions: &'a Sessions,
     pub now_ms: i64,
     /// How much is used up of the budget of the call's that is used up most, as far as the proxy
     /// knows. Asked where a condition does.
@@ -81,16 +95,16 @@ pub fn route(
     ask: Ask,
     dice: &mut dyn Dice,
 ) -> Result<Plan, NoRoute> {
-    let (candidates, decision) = {
+    let (candidates, decision, terms, session) = {
         let mut routing = Routing::begin(sight, &caller, &ask, dice)?;
-        let first = routing.reach(&ask.model);
+        let first = routing.reach(routing.asked);
         for name in &ask.fallbacks {
             // What cannot be had is passed over: it is a fallback.
             let _ = routing.reach(name);
         }
         routing.ends(first)?
     };
-    Ok(Plan { caller, ask, candidates, decision: Arc::new(decision) })
+    Ok(Plan { caller, ask, candidates, decision: Arc::new(decision), terms, session })
 }
 
 /// A call on its way to a plan.
@@ -105,11 +119,23 @@ struct Routing<'a> {
     /// What the prompt is like, if somebody had to know.
     judging: Judging<'a>,
     not_evaluated: u32,
-    /// The policy that the caller wishes to lead there as well.
-    also: Option<&'a Choice>,
+    /// What is asked for, also where the call does not say so,
+    asked: &'a str,
+    /// and whose default that is.
+    default: Option<Whose>,
+    /// Policies that have to lead there as well: the caller's own wish, and what their key, project
+    /// and organization demand.
+    also: Vec<&'a Choice>,
+    terms: Option<Terms>,
+    session: Option<Session>,
+    sticks: Option<Sticks>,
     candidates: Vec<Candidate>,
     /// Those that may answer, in the order of the candidates,
     chosen: Vec<Considered>,
+    /// then those where too many calls fail at present,
+    resting: Vec<Place<'a>>,
+    /// if they are to come later than their turn,
+    passes_over: bool,
     /// and those that may not.
     excluded: Vec<Considered>,
 }
@@ -121,12 +147,16 @@ struct Lead<'a> {
     by: Option<By>,
     constraints: Option<&'a Constraints>,
     tiers: Vec<Vec<Aim<'a>>>,
+    terms: Terms,
+    session: Option<Session>,
 }
 
 /// A target, and where it is served.
 struct Aim<'a> {
     weight: u16,
     places: Vec<&'a Arc<Model>>,
+    /// What tells it from others to a session.
+    mark: u128,
 }
 
 /// A place that may answer.
@@ -137,6 +167,27 @@ struct Place<'a> {
     score: Option<f64>,
 }
 
+/// A session, and what is remembered of it.
+struct Keeping {
+    session: Session,
+    kept: Option<Kept>,
+    /// Whether any tier leads there.
+    is_led: bool,
+}
+
+impl Keeping {
+    fn of(session: Session, sessions: &Sessions, tiers: &[Vec<Aim<'_>>]) -> Self {
+        let kept = sessions.kept(session);
+        let all = || tiers.iter().flatten().flat_map(|it| &it.places);
+        let is_led = kept.as_ref().is_some_and(|kept| all().any(|it| kept.is_of(it)));
+        Self { session, kept, is_led }
+    }
+
+    fn kept(&self, now: Instant) -> Option<&Kept> {
+        self.kept.as_ref().filter(|it| !it.is_over(now))
+    }
+}
+
 impl<'a> Routing<'a> {
     fn begin(
         sight: Sight<'a>,
@@ -145,7 +196,8 @@ impl<'a> Routing<'a> {
         dice: &'a mut dyn Dice,
     ) -> Result<Self, NoRoute> {
         let call = Call::of(ask);
-        let task = named(sight.snapshot, caller.organization(), &ask.model).task;
+        let (asked, default) = defaults::asked(sight.snapshot, caller, ask)?;
+        let task = named(sight.snapshot, caller.organization(), asked).task;
         let judging = Judging::of(ask, call.needs.clone(), task);
         let mut routing = Self {
             sight,
@@ -157,19 +209,33 @@ impl<'a> Routing<'a> {
             marks: OnceCell::new(),
             judging,
             not_evaluated: 0,
-            also: None,
+            asked,
+            default,
+            also: Vec::new(),
+            terms: None,
+            session: None,
+            sticks: None,
             candidates: Vec::new(),
             chosen: Vec::new(),
+            resting: Vec::new(),
+            passes_over: true,
             excluded: Vec::new(),
         };
         if let Some(name) = &ask.wishes.policy {
             let policy = sight.snapshot.policy(caller.organization(), name);
             let policy = policy.ok_or_else(|| NoRoute::NoPolicy { name: shown(name) })?;
-            let version = staged::version(policy, caller.key.id, routing.dice);
-            let (_, choice) = routing.choice(version);
-            routing.also = Some(choice);
+            routing.keeps_to(policy);
+        }
+        for demanded in defaults::demanded(sight.snapshot, caller) {
+            routing.keeps_to(demanded?);
         }
         Ok(routing)
+    }
+
+    fn keeps_to(&mut self, policy: &'a Policy) {
+        let version = staged::version(policy, self.caller.key.id, self.dice);
+        let (_, choice) = self.choice(version);
+        self.also.push(choice);
     }
 
     /// Takes on everything that may answer calls for `name`, and says why.
@@ -180,12 +246,21 @@ impl<'a> Routing<'a> {
             None => self.of_model(&name)?,
             Some(policy) => self.of_policy(policy, &name)?,
         };
-        let Lead { reason, strategy, by, constraints, tiers } = lead;
-        let before = self.chosen.len();
+        let Lead { reason, strategy, by, constraints, tiers, terms, session } = lead;
+        let before = self.chosen.len() + self.resting.len();
+        // A policy may say that nobody else is asked then.
+        let all = self.also.iter().fold(terms.clone(), |all, it| all.within(it));
+        self.passes_over = all.falls_back_on(Failed::LeftAlone);
+        let keeping = session.map(|it| Keeping::of(it, self.sight.sessions, &tiers));
         for tier in tiers {
-            self.take(tier, strategy, by, constraints);
+            self.take(tier, (strategy, by), constraints, keeping.as_ref());
         }
-        if self.chosen.len() > before {
+        if self.chosen.len() + self.resting.len() > before {
+            if self.terms.is_none() {
+                self.terms = Some(terms);
+                // What is drawn for has nothing to be remembered.
+                self.session = session.filter(|_| by.is_some());
+            }
             return Ok(reason);
         }
         let version = reason.policy().map(|it| it.version);
@@ -200,13 +275,19 @@ impl<'a> Routing<'a> {
             strategy: Strategy::Priority,
             by,
             constraints: None,
-            tiers: vec![vec![Aim { weight: 1, places }]],
+            tiers: vec![vec![Aim { weight: 1, places, mark: 0 }]],
+            terms: Terms::default(),
+            session: None,
         })
     }
 
     fn of_policy(&mut self, policy: &'a Arc<Policy>, name: &Name<'a>) -> Result<Lead<'a>, NoRoute> {
         let version = staged::version(policy, self.caller.key.id, self.dice);
         let (rule, choice) = self.choice(version);
+        let session = choice.stick.and_then(|stick| {
+            let rule = rule.map(|it| it.name.as_str());
+            Session::of(self.ask, &self.caller.key, (policy.id, rule), stick)
+        });
         let mut tiers = Vec::with_capacity(choice.tiers.len().max(1));
         if choice.tiers.is_empty() && choice.strategy.compares() {
             tiers.push(everywhere(self.sight.snapshot, self.caller, policy));
@@ -220,7 +301,8 @@ impl<'a> Routing<'a> {
                 let may_use = usable(self.caller, policy, [target]).next().is_some();
                 is_usable |= may_use;
                 if may_use && !places.is_empty() {
-                    aims.push(Aim { weight: target.weight, places });
+                    let mark = session.map_or(0, |_| sessions::mark(target));
+                    aims.push(Aim { weight: target.weight, places, mark });
                 } else {
                     let why = why_not(self.sight.snapshot, self.caller, policy, target);
                     let Target { model, provider, .. } = target.clone();
@@ -246,6 +328,8 @@ impl<'a> Routing<'a> {
             by,
             constraints: Some(&choice.constraints),
             tiers,
+            terms: Terms::of(policy.id, choice),
+            session,
         })
     }
 
@@ -275,33 +359,80 @@ impl<'a> Routing<'a> {
         })
     }
 
-    /// Those of a tier that may answer, in the order in which they are asked.
+    /// Those of a tier that may answer, in the order in which they are asked. Those where too many
+    /// calls fail come after everybody else.
     fn take(
         &mut self,
-        tier: Vec<Aim<'a>>,
-        strategy: Strategy,
-        by: Option<By>,
+        mut tier: Vec<Aim<'a>>,
+        (strategy, by): (Strategy, Option<By>),
         constraints: Option<&'a Constraints>,
+        keeping: Option<&Keeping>,
     ) {
-        let mut aims = Vec::with_capacity(tier.len());
-        for Aim { weight, places } in tier {
-            let places: Vec<_> =
-                places.into_iter().filter_map(|it| self.eligible(it, constraints)).collect();
+        if let Some(keeping) = keeping.filter(|_| by.is_none() && strategy == Strategy::Weighted) {
+            tier = keeping.session.order(tier, |it| it.mark, |it| it.weight);
+        }
+        let (mut aims, mut led) = (Vec::with_capacity(tier.len()), Vec::with_capacity(tier.len()));
+        for Aim { weight, places, .. } in tier {
+            let eligible = places.into_iter().filter_map(|it| self.eligible(it, constraints));
+            let eligible: Vec<_> = eligible.collect();
+            let (resting, places): (Vec<_>, Vec<_>) =
+                eligible.into_iter().partition(|it| self.passes_over && self.rests(it.model));
+            led.push(match (places.is_empty(), resting.is_empty()) {
+                (false, _) => Sticks::Kept,
+                (true, false) => Sticks::LeftAlone,
+                (true, true) => Sticks::NotEligible,
+            });
+            self.resting.extend(resting);
             if !places.is_empty() {
                 aims.push((weight, places));
             }
         }
         let mut places: Vec<Place<'a>> = match (by, strategy) {
             (Some(by), _) => self.compared(aims.into_iter().flat_map(|it| it.1).collect(), by),
-            (None, Strategy::Weighted) => {
+            (None, Strategy::Weighted) if keeping.is_none() => {
                 draw::drawn(aims, |it| it.0, self.dice).into_iter().flat_map(|it| it.1).collect()
             }
             (None, _) => aims.into_iter().flat_map(|it| it.1).collect(),
         };
-        self.prefer(&mut places);
-        for place in places {
-            self.takes(place);
+        let kept = keeping.filter(|_| by.is_some()).and_then(|it| it.kept(self.now));
+        if let Some(at) = kept.and_then(|kept| places.iter().position(|it| kept.is_of(it.model))) {
+            places[..=at].rotate_right(1);
         }
+        self.prefer(&mut places);
+        if let Some(keeping) = keeping.filter(|_| self.sticks.is_none()) {
+            self.sticks = match by {
+                None => led.first().copied(),
+                Some(_) => places.first().map(|it| self.sticks(keeping, it, &places)),
+            };
+        }
+        for place in places {
+            self.takes(place, keeping.map(|it| it.session));
+        }
+    }
+
+    /// What becomes of a session that is remembered, where that is the first place of a tier.
+    fn sticks(&self, keeping: &Keeping, first: &Place<'a>, tier: &[Place<'a>]) -> Sticks {
+        let Some(kept) = &keeping.kept else { return Sticks::New };
+        let is_it = |what: &What| matches!(what, What::Place(it) if kept.is_of(it));
+        if kept.is_over(self.now) {
+            Sticks::Expired
+        } else if kept.is_of(first.model) {
+            Sticks::Kept
+        } else if tier.iter().any(|it| kept.is_of(it.model)) {
+            Sticks::Wished
+        } else if self.resting.iter().any(|it| kept.is_of(it.model)) {
+            Sticks::LeftAlone
+        } else if keeping.is_led && !self.excluded.iter().any(|it| is_it(&it.what)) {
+            Sticks::Tier
+        } else {
+            Sticks::NotEligible
+        }
+    }
+
+    /// Whether none of its secrets opens it to anybody at present.
+    fn rests(&self, model: &Model) -> bool {
+        let breakers = self.sight.breakers;
+        model.upstream.credentials.iter().all(|it| breakers.rests(it.id, self.now))
     }
 
     /// The place and its price, if it may answer.
@@ -312,14 +443,8 @@ impl<'a> Routing<'a> {
     ) -> Option<Place<'a>> {
         let Sight { snapshot, now_ms, .. } = self.sight;
         let price = snapshot.price(self.caller.organization(), model, now_ms);
-        let also = self.also.map(|it| &it.constraints);
-        let mut all = [constraints, also].into_iter().flatten();
-        let constraints = [all.next(), all.next()];
-        let constraints: &[&Constraints] = match &constraints {
-            [Some(one), Some(other)] => &[one, other],
-            [Some(one), None] => &[one],
-            [None, _] => &[],
-        };
+        let also = self.also.iter().map(|it| &it.constraints);
+        let constraints = constraints.into_iter().chain(also);
         let why = self.call.why_not(model, price.map(Arc::as_ref), constraints);
         let why = why.or_else(|| self.is_led_elsewhere(model));
         match why.or_else(|| self.may_cost_more(model, price)) {
@@ -331,15 +456,15 @@ impl<'a> Routing<'a> {
         }
     }
 
-    /// Whether the policy that the caller names beside does not lead there.
+    /// Whether a policy does not lead there that has to lead there as well.
     fn is_led_elsewhere(&self, model: &Model) -> Option<Why> {
-        let also = self.also.filter(|it| !it.tiers.is_empty())?;
         let leads = |it: &Target| {
             let provider = it.provider.as_ref();
             it.model == model.name && provider.is_none_or(|it| *it == model.upstream.provider)
         };
-        let is_there = also.tiers.iter().flat_map(|it| &it.targets).any(leads);
-        (!is_there).then_some(Why::Policy(Term::Model))
+        let is_there = |it: &&Choice| it.tiers.iter().flat_map(|it| &it.targets).any(leads);
+        let mut named = self.also.iter().filter(|it| !it.tiers.is_empty());
+        named.any(|it| !is_there(it)).then_some(Why::Policy(Term::Model))
     }
 
     /// Whether the call may come to more than the caller allows, or nobody knows to what.
@@ -444,36 +569,51 @@ impl<'a> Routing<'a> {
 
     /// A model with each of its upstream's secrets, none twice, and of no more models than are
     /// tried.
-    fn takes(&mut self, place: Place<'a>) {
+    fn takes(&mut self, place: Place<'a>, session: Option<Session>) {
         let Place { model, price, known, score } = place;
         let is_there = |it: &Candidate| Arc::ptr_eq(&it.model, model);
         if self.chosen.len() >= MOST_CANDIDATES || self.candidates.iter().any(is_there) {
             return;
         }
-        for credential in draw::order(&model.upstream.credentials, |it| it.weight, self.dice) {
+        let all = &model.upstream.credentials;
+        let ordered = match session {
+            Some(it) => it.order(all.iter().collect(), |it| it.id.uuid().as_u128(), |it| it.weight),
+            None => draw::order(all, |it| it.weight, self.dice),
+        };
+        for credential in ordered {
             let candidate = Candidate::new(model.clone(), credential.clone(), price.cloned());
             self.candidates.push(candidate);
         }
         let what = What::Place(model.clone());
-        self.chosen.push(Considered { what, why: None, known, score });
+        let why = self.rests(model).then_some(Why::LeftAlone);
+        self.chosen.push(Considered { what, why, known, score });
     }
 
     fn ends(
         mut self,
         first: Result<Reason, NoRoute>,
-    ) -> Result<(Vec<Candidate>, Decision), NoRoute> {
+    ) -> Result<(Vec<Candidate>, Decision, Terms, Option<Session>), NoRoute> {
+        let session = self.session;
+        for place in std::mem::take(&mut self.resting) {
+            self.takes(place, session);
+        }
         let reason = match first {
             Ok(reason) => reason,
             Err(why) if self.chosen.is_empty() => return Err(self.in_full(why)),
             Err(_) => Reason::Asked,
         };
         self.keep_to_the_first();
+        let terms =
+            self.also.iter().fold(self.terms.take().unwrap_or_default(), |all, it| all.within(it));
         let asked = self.ask.model.clone();
-        let Self { mut candidates, chosen, excluded, judging, not_evaluated, .. } = self;
+        let default = self.default.map(|it| (it, self.asked.to_owned()));
+        let Self { mut candidates, chosen, excluded, judging, not_evaluated, sticks, .. } = self;
         keep_the_first(&mut candidates);
         let (task, judged) = judging.ends();
         let considered = chosen.into_iter().chain(excluded).collect();
-        Ok((candidates, Decision { asked, reason, task, judged, considered, not_evaluated }))
+        let decision =
+            Decision { asked, default, reason, task, judged, sticks, considered, not_evaluated };
+        Ok((candidates, decision, terms, session))
     }
 
     /// Names everything that any of the names led to.
@@ -490,7 +630,9 @@ impl<'a> Routing<'a> {
             | NoRoute::Disabled { .. }
             | NoRoute::Shut { .. }
             | NoRoute::NotAllowed { .. }
-            | NoRoute::NoPolicy { .. } => why,
+            | NoRoute::NoPolicy { .. }
+            | NoRoute::NoModel
+            | NoRoute::NotToBeKept { .. } => why,
         }
     }
 
@@ -526,7 +668,7 @@ fn everywhere<'a>(snapshot: &'a Snapshot, caller: &Caller, policy: &Policy) -> V
     snapshot
         .places(caller.organization())
         .filter(|it| !it.only_reads() && (is_named || allows(&caller.key, &it.name)))
-        .map(|it| Aim { weight: 1, places: vec![it] })
+        .map(|it| Aim { weight: 1, places: vec![it], mark: 0 })
         .collect()
 }
 

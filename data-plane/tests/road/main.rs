@@ -18,6 +18,7 @@ mod plane;
 mod quiet;
 mod refusing;
 mod routing;
+mod trying;
 mod upstream;
 mod waiting;
 

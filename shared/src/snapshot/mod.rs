@@ -13,6 +13,7 @@ mod policy;
 mod prices;
 mod record;
 mod report;
+mod routing;
 mod scope;
 mod signed;
 mod sum;
@@ -29,11 +30,13 @@ pub use self::{
     key::{Key, Limits, Revoked, RevokedBy, Secret, SecretHash},
     places::{PIECE, Places},
     policy::{
-        Choice, Constraints, Document, Goal, Policy, Rule, Staged, StagedBy, Strategy, Target, Tier,
+        After, Choice, Constraints, Document, Failed, Fallback, Goal, Hedge, Policy, Retry, Rule,
+        Staged, StagedBy, Stick, Strategy, Target, Tier, Usual,
     },
     prices::{BookPrices, DatedPrice, HeldBook, PriceBook, in_force},
     record::{Change, Entity, Record, RecordId},
     report::{OpenBreaker, OpenBreakers, Report},
+    routing::Routing,
     scope::{Scope, UnknownScope},
     signed::{
         BadSnapshotKey, Digest, Form, Genuine, Head, NotGenuine, PublicKey, SCHEMA, Signed, Signer,
