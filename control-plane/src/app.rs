@@ -20,10 +20,10 @@ use tokio::sync::Notify;
 use tracing::info;
 
 use crate::{
-    access::Doors, alerts, audit, billing, budgets, config::Config, cost_centers, counters, docs,
-    fleet, health, identity, invoices, keys, ledger, limits, mail, members, models, operator,
-    organizations, payments, platform::Platform, policies, projects, reconciliation, requests,
-    snapshots, teams, tokens, upstreams, usage, web,
+    access::Doors, alerts, audit, billing, budgets, config::Config, cost_centers, counters,
+    defaults, docs, fleet, health, identity, invoices, keys, ledger, limits, mail, members, models,
+    operator, organizations, payments, platform::Platform, policies, projects, reconciliation,
+    requests, snapshots, teams, tokens, upstreams, usage, web,
 };
 
 /// Every route of the control plane.
@@ -51,6 +51,7 @@ pub fn doors() -> Doors {
     models::doors(&mut doors);
     upstreams::doors(&mut doors);
     limits::doors(&mut doors);
+    defaults::doors(&mut doors);
     tokens::doors(&mut doors);
     audit::doors(&mut doors);
     mail::doors(&mut doors);

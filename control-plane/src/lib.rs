@@ -20,6 +20,7 @@ pub mod billing;
 pub mod budgets;
 pub mod cost_centers;
 pub mod counters;
+pub mod defaults;
 pub mod demo;
 pub mod docs;
 pub mod fleet;

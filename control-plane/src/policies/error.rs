@@ -38,6 +38,8 @@ pub enum PolicyError {
     NoVersion,
     #[error("the policy is archived: restore it first")]
     Archived,
+    #[error("it is in use: {} {} by it. Let them go by another first", .0.join(", "), if .0.len() == 1 { "goes" } else { "go" })]
+    InUse(Vec<String>),
     #[error(transparent)]
     Upstream(#[from] upstreams::UpstreamError),
     #[error(transparent)]
@@ -58,6 +60,7 @@ impl Classified for PolicyError {
             | Self::TooMany
             | Self::Outdated
             | Self::Archived
+            | Self::InUse(_)
             | Self::Strands(_)
             | Self::NoDraft
             | Self::NoStage => Kind::Conflict,
@@ -83,6 +86,7 @@ impl Classified for PolicyError {
             | Self::NotFound
             | Self::NoVersion
             | Self::Strands(_)
+            | Self::InUse(_)
             | Self::Percent
             | Self::StagedName
             | Self::NoDraft
@@ -102,6 +106,7 @@ impl Classified for PolicyError {
             | Self::Platforms
             | Self::NotFound
             | Self::Archived
+            | Self::InUse(_)
             | Self::NoDraft
             | Self::NoStage
             | Self::Upstream(_)
