@@ -13,17 +13,17 @@ use actix_web::{
     middleware::{Compress, from_fn},
     web::{Data, PayloadConfig},
 };
-use shared::{counters::Places, snapshot::LAST_USED, tasks::Supervisor};
+use shared::{counters::Places, feedback, snapshot::LAST_USED, tasks::Supervisor};
 use sqlx::PgPool;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tracing::info;
 
 use crate::{
-    access::Doors, alerts, audit, billing, budgets, config::Config, cost_centers, counters, docs,
-    fleet, health, identity, invoices, keys, ledger, limits, mail, members, models, operator,
-    organizations, payments, platform::Platform, policies, projects, reconciliation, requests,
-    snapshots, teams, tokens, upstreams, usage, web,
+    access::Doors, alerts, audit, billing, budgets, config::Config, cost_centers, counters,
+    defaults, docs, fleet, health, identity, invoices, keys, learning, ledger, limits, mail,
+    members, models, operator, organizations, payments, platform::Platform, policies, projects,
+    reconciliation, requests, snapshots, teams, tokens, upstreams, usage, web,
 };
 
 /// Every route of the control plane.
@@ -48,9 +48,11 @@ pub fn doors() -> Doors {
     billing::doors(&mut doors);
     ledger::doors(&mut doors);
     policies::doors(&mut doors);
+    learning::doors(&mut doors);
     models::doors(&mut doors);
     upstreams::doors(&mut doors);
     limits::doors(&mut doors);
+    defaults::doors(&mut doors);
     tokens::doors(&mut doors);
     audit::doors(&mut doors);
     mail::doors(&mut doors);
@@ -152,6 +154,18 @@ fn employ(supervisor: &Supervisor, config: &Config, platform: &Data<Platform>) {
     supervisor.every("log requests", Duration::from_millis(200), unasked(), move || {
         let ingester = ingester.clone();
         async move { ingester.run().await }
+    });
+
+    let desk = platform.clone();
+    supervisor.every("take feedback", Duration::from_secs(1), unasked(), move || {
+        let desk = desk.clone();
+        async move { learning::take(&desk, feedback::STREAM).await }
+    });
+
+    let desk = platform.clone();
+    supervisor.every("learn from feedback", Duration::from_secs(5), unasked(), move || {
+        let desk = desk.clone();
+        async move { learning::learn_due(&desk).await }
     });
 
     let desk = platform.clone();

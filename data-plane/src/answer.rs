@@ -27,6 +27,8 @@ use crate::{
 pub enum Answer {
     /// Our own words.
     Json(Vec<u8>),
+    /// The same, of something that is still to be done.
+    Taken(Vec<u8>),
     /// The same, by which a client can tell whether it knows them.
     Tagged(Tagged),
     /// An upstream's.

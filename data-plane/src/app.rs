@@ -39,6 +39,7 @@ use crate::{
     config::{Config, Timeouts},
     connection::Connection,
     egress::Egress,
+    feedback::Post,
     files, health,
     limits::{Limiter, Place},
     metrics::Metrics,
@@ -121,13 +122,15 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
     let catalog = Arc::new(Catalog::new(Opener::new(sealer, egress.clone())));
     let metrics = Arc::new(Metrics::new()?);
     let places = Places { last_used: source.last_used.clone() };
-    let (counters, pulses) = (source.events.clone(), source.pulses.clone());
+    let (counters, feedback) = (source.events.clone(), source.feedback.clone());
+    let pulses = source.pulses.clone();
     let proxy = Proxy::of(&config);
     let name = proxy.name.clone();
     let feed = Arc::new(Feed::new(source, proxy, catalog.clone(), metrics.clone())?);
     let redis = feed.pool();
     feed.catch_up().await;
-    let gateway = Data::new(gateway(&config, catalog.clone(), metrics, counters)?);
+    let post = Post::new(redis.clone(), feedback);
+    let gateway = Data::new(gateway(&config, catalog.clone(), metrics, counters, post)?);
 
     let (address, server) = listen(&config, gateway.clone(), egress)?;
     let private = config.floor.metrics_listen.map(|it| listen_privately(it, gateway.clone()));
@@ -236,6 +239,7 @@ fn gateway(
     catalog: Arc<Catalog>,
     metrics: Arc<Metrics>,
     counters: counters::Places,
+    feedback: Post,
 ) -> Result<Gateway, NotStarted> {
     let standard = Place::standard(config.redis_url.clone(), config.assumed_proxies);
     let place = Place { counters, ..standard };
@@ -252,6 +256,7 @@ fn gateway(
     Ok(Gateway {
         catalog,
         meter,
+        feedback,
         room: Room::new(config.max_in_flight, config.body_memory_bytes),
         metrics,
         last_used: Arc::default(),

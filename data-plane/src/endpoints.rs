@@ -14,19 +14,21 @@ pub enum Endpoint {
     Ask(Form),
     Quote,
     Route,
+    Feedback,
     Models,
     Model,
     Unknown,
 }
 
 impl Endpoint {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Ask(Form::Chat),
         Self::Ask(Form::Completions),
         Self::Ask(Form::Embeddings),
         Self::Ask(Form::Moderations),
         Self::Quote,
         Self::Route,
+        Self::Feedback,
         Self::Models,
         Self::Model,
         Self::Unknown,
@@ -37,6 +39,7 @@ impl Endpoint {
             Self::Ask(form) => form.scope().name(),
             Self::Quote => "quote",
             Self::Route => "route",
+            Self::Feedback => "feedback",
             Self::Models => "models",
             Self::Model => "model",
             Self::Unknown => "unknown",
@@ -44,16 +47,18 @@ impl Endpoint {
     }
 }
 
+pub const FEEDBACK: &str = "/v1/feedback";
 pub const MODELS: &str = "/v1/models";
 pub const MODEL: &str = "/v1/models/{name:.+}";
 
-const ALL: [(&str, &str); 7] = [
+const ALL: [(&str, &str); 8] = [
     ("POST", Form::Chat.path()),
     ("POST", Form::Completions.path()),
     ("POST", Form::Embeddings.path()),
     ("POST", Form::Moderations.path()),
     ("POST", Form::Chat.quote_path()),
     ("POST", Form::Chat.route_path()),
+    ("POST", FEEDBACK),
     ("GET", MODELS),
 ];
 

@@ -18,6 +18,7 @@ pub mod connection;
 pub mod egress;
 pub mod emit;
 pub mod endpoints;
+pub mod feedback;
 pub mod files;
 pub mod health;
 pub mod journal;

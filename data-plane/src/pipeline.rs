@@ -26,6 +26,7 @@ use crate::{
     catalog::Catalog,
     egress::Client,
     emit::{Story, tags},
+    feedback::{self, Post},
     last_used::LastUsed,
     limits::Asked,
     metrics::Metrics,
@@ -43,6 +44,7 @@ pub struct Gateway {
     pub last_used: Arc<LastUsed>,
     pub refusals: Arc<Refusals>,
     pub meter: Arc<Meter>,
+    pub feedback: Post,
     pub proxies: TrustedProxies,
     pub limits: Limits,
     pub room: Arc<Room>,
@@ -70,6 +72,9 @@ pub async fn ask(
     story.asks(&ask.model);
     let mut plan = gateway.route(caller, ask, &mut route::dice(story.request()))?;
     story.routed(&plan.decision);
+    if let Some(sticks) = plan.decision.sticks {
+        gateway.calling.sessions.count(sticks);
+    }
     gateway.admit(&mut plan, seat, story).await?;
     story.intends(plan.candidates.first())?;
     let tab = story.tab_mut().ok_or(NotLetIn::NotReady)?;
@@ -121,11 +126,36 @@ pub async fn decide(
     Ok(Answer::Json(serde_json::to_vec(&told).unwrap_or_default()))
 }
 
+/// What the caller says of answers. It is in Redis when we say that it is taken.
+pub async fn feedback(
+    gateway: &Gateway,
+    knock: Knock<'_>,
+    sending: Sending<'_>,
+) -> Result<Answer, Refused> {
+    let caller = gateway.authenticate(knock, Scope::Chat)?;
+    let _seat = gateway.room.seat(caller.organization())?;
+    let memory = gateway.room.memory(caller.organization());
+    let body = receive(&gateway.limits, memory, sending).await?;
+    let said = feedback::read(&body)?;
+    let (of_organization, of_project) = gateway.limits(&caller.key);
+    let asked = asked(&caller.key, (&of_organization, &of_project), 0);
+    let _permit = budgets::admit_question(&gateway.meter, asked).await?;
+    let (mut judged, now) = (Vec::with_capacity(said.len()), SystemTime::now().into());
+    for some in said.chunks(feedback::AT_A_TIME) {
+        judged.extend(gateway.with_snapshot(|it| Ok(feedback::judge(it, &caller, some, now)?))?);
+        tokio::task::yield_now().await;
+    }
+    gateway.feedback.send(&judged).await?;
+    let told = serde_json::json!({ "object": "feedback", "taken": judged.len() });
+    Ok(Answer::Taken(serde_json::to_vec(&told).unwrap_or_default()))
+}
+
 /// The body, and what the head says of who is to answer.
 fn parsed(form: Form, body: Bytes, knock: Knock<'_>) -> Result<Ask, Refused> {
     let (policy, most_cost) = ("x-turnpike-policy", "x-turnpike-max-cost-usd");
     let mut ask = Ask::parse(form, body)?.headed(said(knock, policy), said(knock, most_cost))?;
     ask.tags = said(knock, "x-turnpike-tags").map(tags).unwrap_or_default();
+    ask.session = said(knock, "x-turnpike-session").map(|it| it.trim().to_owned());
     Ok(ask)
 }
 
@@ -206,7 +236,9 @@ impl Gateway {
             let key = caller.key.clone();
             let used = || self.meter.used_percent(&bearings(snapshot, &key, now_ms));
             let live = &self.calling.live;
-            let sight = Sight { snapshot, live, now_ms, budget_used_percent: &used };
+            let (breakers, sessions) = (&self.calling.breakers, &self.calling.sessions);
+            let sight =
+                Sight { snapshot, live, breakers, sessions, now_ms, budget_used_percent: &used };
             let plan = route(sight, caller, ask, dice)?;
             self.metrics.rules_not_evaluated.inc_by(plan.decision.not_evaluated.into());
             Ok(plan)

@@ -14,8 +14,8 @@ use url::Url;
 
 use crate::{
     admit::Overloaded, ask::NotAnAsk, authenticate::NotLetIn, budgets::NotAdmitted,
-    call::CallFailed, endpoints::NotAnEndpoint, journal::NotWritten, panics::Panicked,
-    receive::NotReceived, route::NoRoute,
+    call::CallFailed, endpoints::NotAnEndpoint, feedback::NotFeedback, journal::NotWritten,
+    panics::Panicked, receive::NotReceived, route::NoRoute,
 };
 
 /// Everything that ends a request early: one variant for each stage.
@@ -36,6 +36,8 @@ pub enum Refused {
     #[error(transparent)]
     Route(#[from] NoRoute),
     #[error(transparent)]
+    Feedback(#[from] NotFeedback),
+    #[error(transparent)]
     Journal(#[from] NotWritten),
     #[error(transparent)]
     Call(#[from] CallFailed),
@@ -53,6 +55,7 @@ impl Refused {
             Self::Body(it) => it,
             Self::Ask(it) => it,
             Self::Route(it) => it,
+            Self::Feedback(it) => it,
             Self::Journal(it) => it,
             Self::Call(it) => it,
             Self::Panicked(it) => it,
@@ -82,6 +85,7 @@ impl Refused {
             | Self::Journal(_)
             | Self::Ask(_)
             | Self::Route(_)
+            | Self::Feedback(_)
             | Self::Panicked(_) => status(self.kind()),
         }
     }
@@ -111,6 +115,7 @@ impl Refused {
             | Self::Admission(_)
             | Self::Body(_)
             | Self::Ask(_)
+            | Self::Feedback(_)
             | Self::Journal(_)
             | Self::Call(_)
             | Self::Panicked(_) => None,
@@ -128,6 +133,7 @@ impl Refused {
             | Self::Body(_)
             | Self::Ask(_)
             | Self::Route(_)
+            | Self::Feedback(_)
             | Self::Journal(_)
             | Self::Panicked(_) => vec![],
         }
@@ -148,6 +154,7 @@ impl Refused {
             | Self::Room(_)
             | Self::Body(_)
             | Self::Ask(_)
+            | Self::Feedback(_)
             | Self::Journal(_)
             | Self::Panicked(_) => None,
         }
@@ -349,7 +356,7 @@ mod tests {
             "request_id": null,
             "docs_url": "https://dashboard/docs/errors/invalid_request",
         }});
-        check(NotAnAsk::NoModel, 400, Dialect::OpenAi, expected);
+        check(NoRoute::NoModel, 400, Dialect::OpenAi, expected);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use crate::{
     answer::{Answer, Gathered, Streamed, Tagged},
     budgets::{self, Delivered, Tab},
-    call::{Open, Reply, Served},
+    call::{Fate, Open, Reply, Served},
     connection::{UnderWay, Visits},
     emit::Story,
     endpoints::Endpoint,
@@ -70,7 +70,8 @@ impl Visit {
     /// The only way out of the data plane.
     pub fn answer(self, outcome: Result<Result<Answer, Refused>, Panicked>) -> HttpResponse {
         match outcome {
-            Ok(Ok(Answer::Json(body))) => self.json(body),
+            Ok(Ok(Answer::Json(body))) => self.json(StatusCode::OK, body),
+            Ok(Ok(Answer::Taken(body))) => self.json(StatusCode::ACCEPTED, body),
             Ok(Ok(Answer::Tagged(tagged))) => self.tagged(tagged),
             Ok(Ok(Answer::Opened(open))) => self.opened(*open),
             Ok(Err(refused)) => self.refuse(&refused),
@@ -91,9 +92,9 @@ impl Visit {
         self.story.ends(outcome.into(), status.as_u16());
     }
 
-    fn json(mut self, body: Vec<u8>) -> HttpResponse {
-        self.ends(Outcome::Success, StatusCode::OK);
-        self.response(StatusCode::OK).content_type(JSON).body(body)
+    fn json(mut self, status: StatusCode, body: Vec<u8>) -> HttpResponse {
+        self.ends(Outcome::Success, status);
+        self.response(status).content_type(JSON).body(body)
     }
 
     /// May be kept by its reader, who has to ask each time whether it still holds.
@@ -181,7 +182,9 @@ impl Visit {
 
     /// How long the upstreams took, and we.
     fn timing(&self, served: &Served) -> String {
-        let upstream: Duration = served.attempts.iter().map(|it| it.took).sum();
+        // Who was outrun took its time beside another.
+        let one_by_one = served.attempts.iter().filter(|it| it.fate != Fate::Outrun);
+        let upstream: Duration = one_by_one.map(|it| it.took).sum();
         let ours = self.began.elapsed().saturating_sub(upstream);
         let (ours, upstream) = (ours.as_micros(), upstream.as_micros());
         format!(
@@ -348,6 +351,14 @@ mod tests {
         receive::{Limits, Patience},
     };
 
+    /// Nobody listens there.
+    fn nowhere() -> crate::feedback::Post {
+        let second = Duration::from_secs(1);
+        let patience = shared::wire::Patience { connect: second, answer: second };
+        let address: shared::wire::Address = "redis://127.0.0.1:1".parse().unwrap();
+        crate::feedback::Post::new(address.pool(patience, 1).unwrap(), "nowhere".into())
+    }
+
     fn gateway() -> Data<Gateway> {
         let metrics = Metrics::new().unwrap();
         Data::new(Gateway {
@@ -356,6 +367,7 @@ mod tests {
             last_used: crate::last_used::LastUsed::default().into(),
             refusals: refusals::Refusals::default().into(),
             meter: crate::budgets::Meter::nowhere(),
+            feedback: nowhere(),
             room: crate::admit::Room::new(10, 1_000_000),
             metrics: metrics.into(),
             proxies: crate::authenticate::TrustedProxies::default(),

@@ -33,6 +33,7 @@ pub fn routes(config: &mut ServiceConfig) {
         config.service(endpoint(form.route_path(), web::post().to(decide)));
     }
     config
+        .service(endpoint(endpoints::FEEDBACK, web::post().to(feedback)))
         .service(endpoint(endpoints::MODELS, web::get().to(models)))
         .service(endpoint(endpoints::MODEL, web::get().to(model)))
         .configure(crate::health::routes)
@@ -84,6 +85,15 @@ async fn decide(
     let mut payload = payload.into_inner();
     let sending = Sending { headers: request.headers(), payload: &mut payload };
     let work = pipeline::decide(&gateway, knock(&request), form, sending);
+    let outcome = contained(visit.id, work).await;
+    told(visit.answer(outcome), payload)
+}
+
+async fn feedback(request: HttpRequest, payload: Payload, gateway: Data<Gateway>) -> HttpResponse {
+    let visit = Visit::begin(&gateway, &request, Endpoint::Feedback);
+    let mut payload = payload.into_inner();
+    let sending = Sending { headers: request.headers(), payload: &mut payload };
+    let work = pipeline::feedback(&gateway, knock(&request), sending);
     let outcome = contained(visit.id, work).await;
     told(visit.answer(outcome), payload)
 }

@@ -30,8 +30,8 @@ pub struct Heads {
 
 /// One head as it was learned.
 pub struct Learned {
-    grams: Vec<f64>,
-    numbers: [f64; NUMERIC],
+    pub(crate) grams: Vec<f64>,
+    pub(crate) numbers: [f64; NUMERIC],
 }
 
 /// Something to learn from.
@@ -103,7 +103,7 @@ fn strides(count: usize) -> impl Iterator<Item = usize> {
 }
 
 /// What one word of a prompt counts: all of them together have length one.
-fn value(features: &Features) -> f64 {
+pub fn value(features: &Features) -> f64 {
     let grams = u32::try_from(features.grams.len()).unwrap_or(u32::MAX);
     1.0 / f64::from(grams.max(1)).sqrt()
 }
@@ -114,6 +114,7 @@ fn squares(features: &Features) -> f64 {
 
 impl Heads {
     /// Rounds to what is kept.
+    #[cfg(any(test, feature = "train"))]
     pub fn of(learned: &[Learned]) -> Self {
         let count = learned.len();
         let mut heads = Self {
@@ -174,17 +175,17 @@ impl Heads {
 }
 
 /// Rounded and held within bounds before.
-fn rounded(it: f64) -> i8 {
+pub fn rounded(it: f64) -> i8 {
     it.round().clamp(-127.0, 127.0) as i8
 }
 
 /// Weights need few digits.
-const fn narrow(it: f64) -> f32 {
+pub const fn narrow(it: f64) -> f32 {
     it as f32
 }
 
 /// At most 127 times some thousands, and so exact.
-const fn as_score(it: i32) -> f32 {
+pub const fn as_score(it: i32) -> f32 {
     it as f32
 }
 

@@ -41,6 +41,15 @@ impl Language {
         u8::try_from(at).ok().map(Self)
     }
 
+    /// Where it stands among those that we know.
+    pub const fn place(self) -> u8 {
+        self.0
+    }
+
+    pub fn at(place: u8) -> Option<Self> {
+        (usize::from(place) < CODES.len()).then_some(Self(place))
+    }
+
     /// Its lane in the head, if that knows it.
     pub fn lane(self) -> Option<usize> {
         Some(usize::from(self.0)).filter(|it| *it < HEADED)

@@ -13,7 +13,9 @@
 mod choice;
 mod features;
 mod heads;
+mod kept;
 mod language;
+mod learned;
 mod quality;
 mod router;
 mod task;
@@ -29,11 +31,13 @@ pub use self::{
     choice::{Goal, Offer, Worth, solve},
     features::{Features, Turn},
     heads::Ridge,
+    kept::{MOST_BYTES, MOST_GRAMS, NotFeatures},
     language::Language,
+    learned::{Counts, LONGEST_NAME, Learned, MOST_WEIGHTS, NotLearned},
     quality::{Basis, Expected, Known, Prior},
     router::{Judged, Router, Standing},
     task::{TASKS, Task},
-    tenant::{Label, MOST_MODELS, Tenant, Terms},
+    tenant::{Label, MOST_LABELS, MOST_MODELS, Tenant, Terms},
     weights::{Unreadable, read},
 };
 

@@ -4,9 +4,9 @@ use crate::{
     features::{Extractor, Features, Turn},
     heads::Heads,
     language::Language,
+    learned::Learned,
     quality::{Basis, Expected, Prior},
     task::{TASKS, Task},
-    tenant::Tenant,
 };
 
 /// Everything that was learned from public data.
@@ -92,6 +92,13 @@ impl Router {
         Standing(Task::ALL.map(|task| self.prior.expected(model, task, output_price)))
     }
 
+    /// The same of one that callers and its vendor may have two names for: the callers' counts,
+    /// unless nothing is known of it.
+    pub fn standing_of(&self, name: &str, vendors: &str, output_price: Option<u64>) -> Standing {
+        let is_known = self.prior.known(name).is_some();
+        self.standing(if is_known { name } else { vendors }, output_price)
+    }
+
     /// What a model is to make of a prompt: its standing, and what the tenant's own labels say.
     ///
     /// How hard the prompt is has no part in it. A difficulty that was learned on some sets
@@ -101,11 +108,11 @@ impl Router {
         judged: &Judged,
         model: &str,
         standing: &Standing,
-        tenant: Option<&Tenant>,
+        learned: Option<&Learned>,
     ) -> f32 {
         let expected = standing.at(judged.task);
-        let quality = match tenant {
-            Some(tenant) => tenant.quality(&judged.features, judged.task, model, expected),
+        let quality = match learned {
+            Some(learned) => learned.quality(&judged.features, judged.task, model, expected),
             None => expected.quality,
         };
         quality.clamp(0.0, 1.0)

@@ -3,17 +3,17 @@
 //! A label changes the table at once. The corrections, of which there is one for each model, are
 //! learned anew from all labels that are kept, when somebody says so: a job, or a test.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     features::Features,
-    heads::{Example, Heads, Learned, Ridge},
-    quality::Expected,
-    task::{TASKS, Task},
+    heads::{self, Example, Ridge},
+    learned::{Correction, LONGEST_NAME, Learned, MOST_WEIGHTS, of_table},
+    task::Task,
 };
 
 /// So many labels are kept, the newest.
-const MOST_LABELS: usize = 20_000;
+pub const MOST_LABELS: usize = 20_000;
 /// So many models are learned of.
 pub const MOST_MODELS: usize = 64;
 
@@ -52,40 +52,34 @@ pub struct Label {
     pub score: f32,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Counts {
-    good: f32,
-    seen: f32,
-}
-
-#[derive(Clone, Debug)]
-struct Learner {
-    table: [Counts; TASKS],
-    correction: Heads,
-}
-
 /// One tenant's outcomes and what was learned from them.
 #[derive(Clone, Debug, Default)]
 pub struct Tenant {
-    terms: Terms,
     labels: Vec<Label>,
-    models: BTreeMap<String, Learner>,
+    learned: Learned,
 }
 
 impl Tenant {
     pub fn new(terms: Terms) -> Self {
-        Self { terms, ..Self::default() }
+        let learned = Learned { terms, ..Learned::default() };
+        Self { labels: Vec::new(), learned }
     }
 
     pub fn labels(&self) -> usize {
         self.labels.len()
     }
 
+    pub fn learned(&self) -> &Learned {
+        &self.learned
+    }
+
     /// Counts at once. Of more models than `MOST_MODELS` the later are not learned of, and a score
     /// that is none is not taken. Says whether it was.
     pub fn learn(&mut self, label: Label) -> bool {
-        let is_new = !self.models.contains_key(&label.model);
-        if !(0.0..=1.0).contains(&label.score) || is_new && self.models.len() >= MOST_MODELS {
+        let models = &self.learned.models;
+        let has_room = models.contains_key(&label.model) || models.len() < MOST_MODELS;
+        let is_named = label.model.len() <= LONGEST_NAME;
+        if !(0.0..=1.0).contains(&label.score) || !has_room || !is_named {
             return false;
         }
         if self.labels.len() >= MOST_LABELS {
@@ -98,11 +92,8 @@ impl Tenant {
     }
 
     fn count(&mut self, label: &Label, by: f32) {
-        let learner = self
-            .models
-            .entry(label.model.clone())
-            .or_insert_with(|| Learner { table: Default::default(), correction: Heads::default() });
-        if let Some(counts) = learner.table.get_mut(label.task.index()) {
+        let model = self.learned.models.entry(label.model.clone()).or_default();
+        if let Some(counts) = model.table.get_mut(label.task.index()) {
             counts.good = (counts.good + by * label.score).max(0.0);
             counts.seen = (counts.seen + by).max(0.0);
         }
@@ -110,47 +101,30 @@ impl Tenant {
 
     /// Learns the corrections anew.
     pub fn refit(&mut self) {
-        let terms = self.terms;
-        let tables: BTreeMap<_, _> =
-            self.models.iter().map(|(it, at)| (it.clone(), at.table)).collect();
-        for (model, learner) in &mut self.models {
-            let table = tables.get(model).copied().unwrap_or_default();
-            let rows = self.labels.iter().filter(|it| it.model == *model);
+        let Terms { prior, ridge, .. } = self.learned.terms;
+        let each = MOST_WEIGHTS / self.learned.models.len().max(1);
+        for (name, model) in &mut self.learned.models {
+            let rows = self.labels.iter().filter(|it| it.model == *name);
             let examples: Vec<_> = rows
                 .map(|it| {
-                    let told = of_table(&table, it.task, it.expected, terms.prior);
+                    let told = of_table(&model.table, it.task, it.expected, prior);
                     let target = f64::from(it.score - told);
                     Example { features: &it.features, target, weight: 1.0 }
                 })
                 .collect();
-            learner.correction = Heads::of(&[Learned::from(&examples, terms.ridge)]);
+            model.correction = Correction::of(&heads::Learned::from(&examples, ridge), each);
         }
     }
-
-    /// What is to be expected of a model here, of which `expected` was known before.
-    pub fn quality(&self, features: &Features, task: Task, model: &str, expected: Expected) -> f32 {
-        let Some(learner) = self.models.get(model) else { return expected.quality };
-        let told = of_table(&learner.table, task, expected.quality, self.terms.prior);
-        let [correction] = learner.correction.scores(features);
-        let seen: f32 = learner.table.iter().map(|it| it.seen).sum();
-        told + self.share(seen) * correction
-    }
-
-    fn share(&self, seen: f32) -> f32 {
-        let Terms { least, half, .. } = self.terms;
-        least + (1.0 - least) * seen / (seen + half)
-    }
-}
-
-fn of_table(table: &[Counts; TASKS], task: Task, expected: f32, prior: f32) -> f32 {
-    let counts = table.get(task.index()).copied().unwrap_or_default();
-    (counts.good + prior * expected) / (counts.seen + prior).max(f32::MIN_POSITIVE)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{features::NUMERIC, language::Language, quality::Basis};
+    use crate::{
+        features::NUMERIC,
+        language::Language,
+        quality::{Basis, Expected},
+    };
 
     const EXPECTED: Expected = Expected { quality: 0.5, basis: Basis::Neutral };
 
@@ -167,7 +141,8 @@ mod tests {
     #[test]
     fn outcomes_outweigh_what_was_expected() {
         let mut tenant = Tenant::default();
-        let quality = |tenant: &Tenant, task| tenant.quality(&features(&[9]), task, "a", EXPECTED);
+        let quality =
+            |tenant: &Tenant, task| tenant.learned().quality(&features(&[9]), task, "a", EXPECTED);
         assert!((quality(&tenant, Task::Qa) - 0.5).abs() < 1e-6);
         for _ in 0..200 {
             assert!(tenant.learn(label(&[1], 1.0)));
@@ -188,7 +163,7 @@ mod tests {
             tenant.learn(label(&[2, 300 + at], 0.0));
         }
         tenant.refit();
-        let quality = |word| tenant.quality(&features(&[word]), Task::Qa, "a", EXPECTED);
+        let quality = |word| tenant.learned().quality(&features(&[word]), Task::Qa, "a", EXPECTED);
         assert!(quality(1) > quality(2) + 0.2, "{} {}", quality(1), quality(2));
     }
 

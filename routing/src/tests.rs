@@ -80,7 +80,7 @@ proptest! {
         tenant.refit();
         let judged = router().judge(&turn("a b c"));
         let standing = router().standing("a", None);
-        let quality = router().quality(&judged, "a", &standing, Some(&tenant));
+        let quality = router().quality(&judged, "a", &standing, Some(tenant.learned()));
         prop_assert!((0.0..=1.0).contains(&quality));
     }
 }

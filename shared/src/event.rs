@@ -155,7 +155,7 @@ pub struct PolicyVersion {
     pub version: u32,
 }
 
-/// How a call was routed: 4 KB at most, and no word of its prompt.
+/// How a call was routed: 4 KB at most beside the prompt's features, and no word of the prompt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Decision {
     /// How a policy chose.
@@ -174,9 +174,21 @@ pub struct Decision {
     pub language: Option<Word>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub complexity_percent: Option<u16>,
+    /// Whether its session kept its model, like `kept`, and why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub session: Option<Word>,
     /// Which router judged it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<String>,
+    /// Which version of what the organization's feedback taught judged its candidates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned: Option<String>,
+    /// What the prompt is like, as the router keeps it, in base64url: at most 1,700 letters.
+    /// Nothing of a call that asked that nothing be kept. Shown to nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    pub features: Option<String>,
     /// In a sentence.
     #[serde(default)]
     pub reason: String,
@@ -224,6 +236,26 @@ pub struct Inputs {
     pub user: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget_used_percent: Option<u64>,
+    /// The caller named no model.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_nameless: bool,
+    /// What tells the call's session from others, unreadable, where a choice asked for it: empty
+    /// where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// Who had answered it before, under the choices that asked.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept: BTreeMap<String, Kept>,
+}
+
+/// Who answered a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Kept {
+    pub upstream: UpstreamId,
+    pub model: String,
+    /// That was too long ago.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_over: bool,
 }
 
 /// What was found of a user's last turn.
@@ -237,6 +269,11 @@ pub struct Turn {
     pub ease: i32,
     /// In tokens, roughly.
     pub tokens: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_false(it: &bool) -> bool {
+    !*it
 }
 
 const fn one() -> u32 {

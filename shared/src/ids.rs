@@ -165,6 +165,10 @@ typed_id!(
     RequestId, "req"
 );
 typed_id!(
+    /// What somebody said of an answer.
+    FeedbackId, "fbk"
+);
+typed_id!(
     /// One thing that the ledger tells of.
     PostingId, "pst"
 );

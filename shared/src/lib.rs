@@ -6,6 +6,7 @@ pub mod config;
 pub mod counters;
 pub mod event;
 pub mod failure;
+pub mod feedback;
 pub mod ids;
 pub mod json;
 pub mod keys;

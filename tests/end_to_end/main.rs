@@ -8,6 +8,7 @@ mod forms;
 mod headers;
 mod input;
 mod invitations;
+mod learning;
 mod markup;
 mod outage;
 mod pages;

@@ -6,7 +6,7 @@ use data_plane::{
     authenticate::Caller,
     call::Pulse,
     catalog::{self, Snapshot},
-    route::{self, Health, Sight},
+    route::{self, Breaking, Health, Kept, Remembering, Session, Sight},
 };
 use serde_json::json;
 use shared::{
@@ -61,6 +61,18 @@ impl Health for Usual {
     }
 }
 
+impl Breaking for Usual {
+    fn rests(&self, _: &catalog::Model, _: Instant) -> bool {
+        false
+    }
+}
+
+impl Remembering for Usual {
+    fn kept(&self, _: Session) -> Option<Kept> {
+        None
+    }
+}
+
 impl Led {
     pub async fn new(
         db: &PgPool,
@@ -95,7 +107,14 @@ impl Led {
         let ask = Ask::parse(Form::Chat, body.to_string().into()).ok()?;
         let caller = Caller { key: self.0.key(event.key)?.clone() };
         let now_ms = event.billed_at_ms;
-        let sight = Sight { snapshot: &self.0, live: &Usual, now_ms, budget_used_percent: &|| 0 };
+        let sight = Sight {
+            snapshot: &self.0,
+            live: &Usual,
+            breakers: &Usual,
+            sessions: &Usual,
+            now_ms,
+            budget_used_percent: &|| 0,
+        };
         let plan = route::route(sight, caller, ask, &mut route::dice(event.request)).ok()?;
         let first = &plan.candidates.first()?.model;
         let at = served

@@ -20,6 +20,7 @@ pub fn doors(doors: &mut Doors) {
     doors.get("/docs/api", api);
     doors.get("/docs/api/{tag}", api_group);
     doors.get("/docs/routing", routing);
+    doors.get("/docs/feedback", feedback);
     doors.get("/docs/errors", errors);
     doors.get("/docs/errors/{code}", error);
     doors.get("/openapi.json", document);
@@ -41,6 +42,12 @@ struct DocsPage {
 #[derive(Template)]
 #[template(path = "docs/routing.html")]
 struct RoutingPage {
+    frame: Frame,
+}
+
+#[derive(Template)]
+#[template(path = "docs/feedback.html")]
+struct FeedbackPage {
     frame: Frame,
 }
 
@@ -99,6 +106,10 @@ async fn index(visitor: Visitor) -> impl Responder {
 
 async fn routing(visitor: Visitor) -> impl Responder {
     Page(RoutingPage { frame: visitor.frame() })
+}
+
+async fn feedback(visitor: Visitor) -> impl Responder {
+    Page(FeedbackPage { frame: visitor.frame() })
 }
 
 async fn api(visitor: Visitor) -> impl Responder {

@@ -236,8 +236,17 @@ pub(crate) async fn projects(work: &mut Work) -> Result<Vec<ProjectChoice>, KeyE
 }
 
 /// An id that is none of ours is a key that nobody has.
-fn key_in(text: &str) -> Result<ApiKeyId, KeyError> {
+pub fn key_in(text: &str) -> Result<ApiKeyId, KeyError> {
     text.parse().map_err(|_| KeyError::NotFound)
+}
+
+/// Finds one that may be changed by whoever sees to all keys, and keeps other writers away from it
+/// until `work` ends.
+pub async fn find_to_change(work: &mut Work, key: ApiKeyId) -> Result<ApiKey, KeyError> {
+    let organization = work.organization;
+    store::lock(work, organization, key).await?;
+    let found = find(work, key).await?;
+    if found.revoked_at.is_some() { Err(KeyError::Revoked) } else { Ok(found) }
 }
 
 /// The key, which nobody else changes until `work` ends.

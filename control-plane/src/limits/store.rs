@@ -1,7 +1,7 @@
 //! Every statement on limits, which stand in the rows of what they limit.
 
 use shared::{
-    ids::{OrganizationId, PriceBookId, ProjectId, TeamId, UpstreamId},
+    ids::{OrganizationId, PolicyId, PriceBookId, ProjectId, TeamId, UpstreamId},
     snapshot,
 };
 use sqlx::PgConnection;
@@ -91,7 +91,8 @@ pub(super) async fn published_organizations(
                disabled_upstreams AS "disabled_upstreams!: Vec<UpstreamId>",
                disabled_models AS "disabled_models!: Vec<Option<String>>",
                books AS "books!: Vec<PriceBookId>", books_from AS "books_from!",
-               books_until AS "books_until!: Vec<Option<i64>>"
+               books_until AS "books_until!: Vec<Option<i64>>",
+               default_model, policy_id AS "policy: PolicyId"
           FROM app.snapshot_organizations($1)
         "#,
         only.as_deref(),
@@ -118,6 +119,7 @@ pub(super) async fn published_organizations(
             .zip(row.books_from.into_iter().zip(row.books_until))
             .map(|(book, (from_ms, until_ms))| snapshot::HeldBook { book, from_ms, until_ms })
             .collect(),
+        routing: snapshot::Routing { default_model: row.default_model, policy: row.policy },
     });
     Ok(tenants.collect())
 }
@@ -132,7 +134,7 @@ pub(super) async fn published_projects(
         r#"
         SELECT id AS "id!: ProjectId", organization_id AS "organization!: OrganizationId",
                requests_per_minute, tokens_per_minute, concurrent_requests,
-               team_id AS "team: TeamId"
+               team_id AS "team: TeamId", default_model, policy_id AS "policy: PolicyId"
           FROM app.snapshot_projects($1)
         "#,
         only.as_deref(),
@@ -150,6 +152,7 @@ pub(super) async fn published_projects(
         .into(),
         team: row.team,
         splits: Vec::new(),
+        routing: snapshot::Routing { default_model: row.default_model, policy: row.policy },
     });
     Ok(projects.collect())
 }

@@ -56,6 +56,7 @@ async fn limits_are_published_while_there_are_any(root: PgPool) {
         limits: SOME.into(),
         disabled: vec![],
         books: vec![],
+        routing: Default::default(),
     };
     assert_eq!(organizations, [told]);
     let told = snapshot::Project {
@@ -64,6 +65,7 @@ async fn limits_are_published_while_there_are_any(root: PgPool) {
         limits: SOME.into(),
         team: None,
         splits: Vec::new(),
+        routing: Default::default(),
     };
     assert_eq!(projects, [told]);
     let other = [ProjectId::generate()];

@@ -42,6 +42,8 @@ pub enum PolicyError {
     NotSimulated,
     #[error("what proxies are told could not be read")]
     Snapshot(#[from] snapshots::SnapshotError),
+    #[error("it is in use: {} {} by it. Let them go by another first", .0.join(", "), if .0.len() == 1 { "goes" } else { "go" })]
+    InUse(Vec<String>),
     #[error(transparent)]
     Upstream(#[from] upstreams::UpstreamError),
     #[error(transparent)]
@@ -62,6 +64,7 @@ impl Classified for PolicyError {
             | Self::TooMany
             | Self::Outdated
             | Self::Archived
+            | Self::InUse(_)
             | Self::Strands(_)
             | Self::NoDraft
             | Self::NoStage => Kind::Conflict,
@@ -89,6 +92,7 @@ impl Classified for PolicyError {
             | Self::NotFound
             | Self::NoVersion
             | Self::Strands(_)
+            | Self::InUse(_)
             | Self::Percent
             | Self::StagedName
             | Self::NoDraft
@@ -110,6 +114,7 @@ impl Classified for PolicyError {
             | Self::Platforms
             | Self::NotFound
             | Self::Archived
+            | Self::InUse(_)
             | Self::NoDraft
             | Self::NoStage
             | Self::NotSimulated

@@ -44,7 +44,7 @@ pub use self::{
 use crate::{
     access::{Doors, Grant, Work},
     audit::{self, Entry},
-    upstreams,
+    defaults, upstreams,
 };
 
 pub fn doors(doors: &mut Doors) {
@@ -191,10 +191,17 @@ async fn set_archived(
     if before.is_archived() == archived {
         return Ok(());
     }
+    if archived {
+        in_use(defaults::going_by(work, &before, true).await?)?;
+    }
     let organization = work.organization;
     store::set_archived(work, organization, policy, archived).await?;
     audit::record(work, Entry::new(action, policy, before.name)).await?;
     Ok(())
+}
+
+fn in_use(by: Vec<String>) -> Result<(), PolicyError> {
+    if by.is_empty() { Ok(()) } else { Err(PolicyError::InUse(by)) }
 }
 
 /// Makes the policy, unless there is one of that name.

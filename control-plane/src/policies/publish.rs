@@ -8,13 +8,13 @@ use shared::{
 };
 
 use super::{
-    Draft, MOST, Policy, PolicyError, PolicyName, Stranded, check, drafts, find_to_change, known,
-    store, versions,
+    Draft, MOST, Policy, PolicyError, PolicyName, Stranded, check, drafts, find_to_change, in_use,
+    known, store, versions,
 };
 use crate::{
     access::Work,
     audit::{self, Entry},
-    keys,
+    defaults, keys,
 };
 
 /// For whom a new version holds.
@@ -135,6 +135,10 @@ async fn put(
         if before.name != draft.name.0 {
             return Err(PolicyError::StagedName);
         }
+    }
+    if before.name != draft.name.0 {
+        // Defaults lead to it by its name.
+        in_use(defaults::going_by(work, before, false).await?)?;
     }
     check(work, &draft.document).await?;
     let stranded = self::stranding(work, before, &draft.name, &draft.document).await?;

@@ -3,7 +3,8 @@
 use actix_web::HttpResponse;
 use serde_json::{Value, json};
 use shared::snapshot::{
-    Capability, Choice, Constraints, Document, Goal, Rule, Strategy, Target, Tier,
+    After, Capability, Choice, Constraints, Document, Failed, Fallback, Goal, Hedge, Retry, Rule,
+    Stick, Strategy, Target, Tier, Usual,
 };
 use utoipa::{PartialSchema, ToSchema};
 
@@ -26,6 +27,13 @@ fn schema() -> Value {
     part::<Goal>(&mut parts);
     part::<Constraints>(&mut parts);
     part::<Capability>(&mut parts);
+    part::<Fallback>(&mut parts);
+    part::<Failed>(&mut parts);
+    part::<Retry>(&mut parts);
+    part::<Stick>(&mut parts);
+    part::<Hedge>(&mut parts);
+    part::<After>(&mut parts);
+    part::<Usual>(&mut parts);
     part::<Tier>(&mut parts);
     part::<Target>(&mut parts);
     let mut all = json!({

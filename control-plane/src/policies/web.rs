@@ -90,6 +90,8 @@ struct PolicyFormPage {
     rows: Vec<Row>,
     /// What the form does not show, and keeps.
     rules: Vec<String>,
+    /// The same of how its calls are tried.
+    calling: String,
     strategies: [(&'static str, &'static str); 8],
     goals: [(&'static str, &'static str); 4],
     models: Vec<String>,
@@ -412,6 +414,7 @@ async fn form_page<P>(
     Ok(PolicyFormPage {
         frame: grant.frame(Section::Policies),
         policy,
+        calling: sentences::calling(&kept.otherwise).join("; "),
         rules: kept.rules.iter().map(|it| sentences::rule(&it.when, &it.choose)).collect(),
         strategies: STRATEGIES,
         goals: GOALS,

@@ -44,7 +44,7 @@ const HEADER: [&str; 35] = [
 pub(super) fn write(requests: &[Request]) -> String {
     let mut text = String::new();
     row(&mut text, HEADER.map(str::to_owned));
-    for Request { event, project_name, key_name } in requests {
+    for Request { event, project_name, key_name, .. } in requests {
         let served = |of: fn(&shared::event::Server) -> &String| {
             event.served.as_ref().map(|it| of(it).clone()).unwrap_or_default()
         };

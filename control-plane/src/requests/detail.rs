@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     access::{Doors, Grant, may},
+    learning::{self, Verdicts},
     web::{Failure, Frame, Moment, Page, Section},
 };
 
@@ -37,6 +38,8 @@ struct RequestPage {
     bill: Vec<BillLine>,
     counted: Vec<Counting>,
     error: Option<Code>,
+    /// What was said of the answer, where there was one.
+    verdicts: Option<Verdicts>,
     json: String,
 }
 
@@ -49,6 +52,27 @@ impl RequestPage {
     fn failed(&self) -> usize {
         let answered = |it: &&Attempt| it.outcome != "answered";
         self.event().attempts.iter().filter(answered).count()
+    }
+
+    /// What people and programs said of the answer, in words.
+    fn said(&self) -> String {
+        let Some(Verdicts { count, good, own }) = &self.verdicts else { return String::new() };
+        let all = match (*count, *good) {
+            (0, _) => "Nobody has said yet how good the answer was.".to_owned(),
+            (1, 1) => "One said that it was good.".to_owned(),
+            (1, _) => "One said that it was bad.".to_owned(),
+            (count, good) => format!("{good} of {count} said that it was good."),
+        };
+        match own {
+            None => all,
+            Some(own) if *own >= shared::feedback::BEST / 2 => format!("{all} You said good."),
+            Some(_) => format!("{all} You said bad."),
+        }
+    }
+
+    /// Whether it is known what the prompt was like.
+    fn is_learned_from(&self) -> bool {
+        self.line.request.features.is_some()
     }
 
     fn usage_said_by(&self) -> &'static str {
@@ -163,6 +187,10 @@ async fn show(
     let mut work = grant.begin().await?;
     let request = find(&mut work, id).await?;
     let json = serde_json::to_string_pretty(&request).unwrap_or_default();
+    let verdicts = match &request.event.served {
+        Some(served) => Some(learning::verdicts(&mut work, id, &served.model).await?),
+        None => None,
+    };
     let line = Line::of(request, grant.zone());
     Ok(Page(RequestPage {
         frame: grant.frame(Section::Requests),
@@ -174,6 +202,7 @@ async fn show(
         bill: line.event().lines.iter().map(BillLine::of).collect(),
         counted: line.event().counted.iter().map(|it| Counting::of(it, grant.zone())).collect(),
         error: error(line.event()),
+        verdicts,
         json,
         line,
     }))
@@ -223,6 +252,7 @@ fn steps(line: &Line) -> Vec<Step> {
         let status = it.status.map(|it| format!(" with {it}")).unwrap_or_default();
         let how = match &*it.outcome {
             "answered" => format!("Answered{status}."),
+            "outrun" => "Another that was asked as well began sooner.".to_owned(),
             other => format!("Failed{status}: {}.", other.replace('_', " ")),
         };
         let title = format!("Asked {} for {}", it.provider, it.model);

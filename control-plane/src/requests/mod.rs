@@ -51,6 +51,11 @@ pub struct Request {
     pub event: Event,
     pub project_name: Option<String>,
     pub key_name: Option<String>,
+    /// What the prompt was like, apart from what is shown: whoever guesses a prompt could tell by
+    /// it.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub features: Option<String>,
 }
 
 /// Those that `filter` lets through, the latest first.
@@ -77,7 +82,7 @@ pub async fn decided_by(
     store::decided_by(work, organization, policy, (most, LOOKED_THROUGH)).await
 }
 
-async fn find(work: &mut Work, request: RequestId) -> Result<Request, RequestError> {
+pub async fn find(work: &mut Work, request: RequestId) -> Result<Request, RequestError> {
     let organization = work.organization;
     store::find(work, organization, request).await?.ok_or(RequestError::NotFound)
 }

@@ -22,8 +22,9 @@ struct Row {
 
 impl From<Row> for Request {
     fn from(row: Row) -> Self {
-        let Row { event, project_name, key_name } = row;
-        Self { event: event.0, project_name, key_name }
+        let Row { event: Json(mut event), project_name, key_name } = row;
+        let features = event.decision.as_mut().and_then(|it| it.features.take());
+        Self { event, project_name, key_name, features }
     }
 }
 

@@ -25,7 +25,7 @@ pub use self::{
     publisher::{Publisher, Verdict},
     stops::{Told, tell},
 };
-use crate::{budgets, limits, platform::Platform, policies, upstreams};
+use crate::{budgets, learning, limits, platform::Platform, policies, upstreams};
 
 /// Publishes what was committed and is not published yet.
 pub async fn publish(platform: &Platform) -> Result<(), SnapshotError> {
@@ -60,6 +60,7 @@ async fn gather(
     let projects = wanted.map(|it| ids(it, Entity::Project, ProjectId::from_uuid));
     let budgets = wanted.map(|it| ids(it, Entity::Budget, BudgetId::from_uuid));
     let books = wanted.map(|it| ids(it, Entity::PriceBook, PriceBookId::from_uuid));
+    let learned = wanted.map(|it| ids(it, Entity::Learned, OrganizationId::from_uuid));
     Ok(Snapshot {
         revision: 0,
         taken_at: OffsetDateTime::now_utc(),
@@ -71,6 +72,7 @@ async fn gather(
         budgets: budgets::published(conn, budgets.as_deref()).await?,
         books: upstreams::books::published(conn, books.as_deref()).await?,
         revoked: store::revoked(conn, revoked.as_deref()).await?,
+        learned: learning::published(conn, learned.as_deref()).await?,
     })
 }
 
@@ -82,7 +84,9 @@ pub async fn of_organization(
     keys: &[ApiKeyId],
 ) -> Result<Vec<(RecordId, String)>, SnapshotError> {
     let mut wanted = store::ids_of(conn, organization).await?;
-    wanted.push(RecordId { entity: Entity::Organization, id: organization.uuid() });
+    for entity in [Entity::Organization, Entity::Learned] {
+        wanted.push(RecordId { entity, id: organization.uuid() });
+    }
     wanted.extend(keys.iter().map(|it| RecordId { entity: Entity::Key, id: it.uuid() }));
     let mut gathered = gather(conn, Some(&wanted)).await?;
     let books = gathered.tenants.iter().flat_map(|it| &it.books).map(|it| it.book);

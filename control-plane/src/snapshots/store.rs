@@ -1,9 +1,11 @@
 //! Every statement on what snapshots are made of.
 
+use std::collections::HashMap;
+
 use ipnet::IpNet;
 use shared::{
-    ids::{ApiKeyId, OrganizationId, ProjectId},
-    snapshot::{Entity, Key, Limits, RecordId, Revoked, RevokedBy, Secret, SecretHash},
+    ids::{ApiKeyId, OrganizationId, PolicyId, ProjectId},
+    snapshot::{Entity, Key, Limits, RecordId, Revoked, RevokedBy, Routing, Secret, SecretHash},
 };
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -41,6 +43,7 @@ pub(super) async fn keys(
     if wanted.is_some_and(<[Uuid]>::is_empty) {
         return Ok(Vec::new());
     }
+    let mut routing = key_defaults(conn, wanted).await?;
     let rows = sqlx::query!(
         r#"
         SELECT organization_id AS "organization!: OrganizationId", id AS "id!: ApiKeyId",
@@ -74,8 +77,27 @@ pub(super) async fn keys(
             tokens_per_minute: row.tokens_per_minute.and_then(|it| it.try_into().ok()),
             concurrent: row.concurrent_requests.and_then(|it| it.try_into().ok()),
         },
+        routing: routing.remove(&row.id).unwrap_or_default(),
     });
     Ok(keys.collect())
+}
+
+/// Of the keys that say any.
+async fn key_defaults(
+    conn: &mut PgConnection,
+    wanted: Option<&[Uuid]>,
+) -> Result<HashMap<ApiKeyId, Routing>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT key_id AS "key!: ApiKeyId", default_model, policy_id AS "policy: PolicyId"
+          FROM app.snapshot_key_defaults($1)
+        "#,
+        wanted,
+    )
+    .fetch_all(conn)
+    .await?;
+    let routing = |default_model, policy| Routing { default_model, policy };
+    Ok(rows.into_iter().map(|it| (it.key, routing(it.default_model, it.policy))).collect())
 }
 
 /// Keys that were revoked of late, a bounded number of them, or those that are wanted.

@@ -158,6 +158,29 @@ async fn a_change_is_published_once(root: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn what_a_keys_calls_keep_to_travels_with_it(root: PgPool) {
+    let fixture = Fixture::new(root).await;
+    let corner = Corner::new(&fixture);
+    let issued = issue(&fixture, "web").await;
+    corner.publisher.publish().await.unwrap();
+    let policy = shared::ids::PolicyId::generate();
+    let said = async |policy: Option<shared::ids::PolicyId>| {
+        let put = "INSERT INTO routing_defaults (organization_id, key_id, default_model, policy_id)
+                   VALUES ($1, $2, 'small', $3)
+                   ON CONFLICT ON CONSTRAINT routing_defaults_once
+                   DO UPDATE SET default_model = NULL, policy_id = excluded.policy_id";
+        let put = sqlx::query(put).bind(fixture.ours.id).bind(issued.key).bind(policy);
+        put.execute(&fixture.root).await.unwrap();
+        corner.publisher.publish().await.unwrap().unwrap();
+        keys_in(&corner.records().await).remove(0).routing
+    };
+    let both = said(Some(policy)).await;
+    assert_eq!((both.default_model.as_deref(), both.policy), (Some("small"), Some(policy)));
+    assert!(said(None).await.is_silent());
+    corner.forget().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn a_change_is_announced(root: PgPool) {
     let fixture = Fixture::new(root).await;
     let corner = Corner::new(&fixture);

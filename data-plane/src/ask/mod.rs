@@ -39,6 +39,8 @@ pub use self::{
 
 /// The model that moderates where none was named.
 const MODERATOR: &str = "omni-moderation-latest";
+/// What is asked for where none was named otherwise.
+pub const DEFAULT: &str = "default";
 
 /// What an answer is taken to come to whose length nobody said.
 const UNCAPPED_OUTPUT: u64 = 1_024;
@@ -67,6 +69,8 @@ pub struct Ask {
     pub wishes: Wishes,
     /// What it says of the call in `x-turnpike-tags`.
     pub tags: BTreeMap<String, String>,
+    /// What it says in `x-turnpike-session`.
+    pub session: Option<String>,
     /// How many tokens it will be, roughly.
     input: u64,
     places: Places,
@@ -170,9 +174,7 @@ impl Ask {
         let model = match (model, form) {
             (Some(model), _) => model,
             (None, Form::Moderations) => MODERATOR.to_owned(),
-            (None, Form::Chat | Form::Completions | Form::Embeddings) => {
-                return Err(NotAnAsk::NoModel);
-            }
+            (None, Form::Chat | Form::Completions | Form::Embeddings) => DEFAULT.to_owned(),
         };
         let outline = Outline {
             form,
@@ -189,7 +191,7 @@ impl Ask {
         };
         let input = estimate::tokens(&body);
         let tags = BTreeMap::new();
-        Ok(Self { outline: outline.into(), wishes, tags, input, places, body })
+        Ok(Self { outline: outline.into(), wishes, tags, session: None, input, places, body })
     }
 
     /// With what the head of the request says: `x-turnpike-policy`, and
@@ -217,6 +219,20 @@ impl Ask {
     /// Whom the call is for, by the body's word.
     pub fn user(&self) -> String {
         self.member("user").unwrap_or_default()
+    }
+
+    /// Whether the caller has named a model.
+    pub fn names_a_model(&self) -> bool {
+        self.places.model.is_some()
+    }
+
+    /// What the call belongs to, by the caller's word: its head's, or else the body's
+    /// `metadata.session_id`, `prompt_cache_key` or `user`, of which the first counts.
+    pub fn session(&self) -> Option<String> {
+        let of_metadata = || self.metadata().remove("session_id");
+        let said = self.session.clone().or_else(of_metadata);
+        let said = said.or_else(|| self.member("prompt_cache_key"));
+        said.or_else(|| self.member("user")).filter(|it| !it.is_empty())
     }
 
     /// What stands in the body under a name, if it is of that kind.
@@ -358,8 +374,6 @@ pub enum NotAnAsk {
     TooDeep,
     #[error("A text in the body holds \\u0000 or half of a surrogate pair.")]
     BadText,
-    #[error("The body names no model. Say which one: {{\"model\": \"auto\", …}}.")]
-    NoModel,
     #[error("The model has to be a text that is not empty.")]
     BadModel,
     #[error("`{0}` stands in the body twice.")]
@@ -384,7 +398,7 @@ impl NotAnAsk {
             | Self::NotAnObject
             | Self::TooDeep
             | Self::BadText => None,
-            Self::NoModel | Self::BadModel => Some("model"),
+            Self::BadModel => Some("model"),
             Self::BadWish { .. } | Self::UnknownWish { .. } => Some("provider"),
             Self::BadHeader { header, .. } => Some(header),
             Self::Twice(field) | Self::BadField { field, .. } | Self::Steers(field) => Some(field),

@@ -134,7 +134,6 @@ fn what_names_no_single_model_is_refused() {
         "null",
         "[]",
         r#" ["auto"]"#,
-        "{}",
         r#"{"model":null}"#,
         r#"{"model":7}"#,
         r#"{"model":""}"#,

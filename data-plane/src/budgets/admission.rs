@@ -106,11 +106,7 @@ pub async fn admit_question(meter: &Meter, asked: Asked<'_>) -> Result<Permit, N
 
 /// What the call may come to at each candidate. Those of which nobody knows are left out
 /// where a hard budget on money has to hold.
-pub(super) fn weigh(
-    ask: &Ask,
-    candidates: &mut Vec<Candidate>,
-    tab: &mut Tab,
-) -> Result<(), NotPriced> {
+pub fn weigh(ask: &Ask, candidates: &mut Vec<Candidate>, tab: &mut Tab) -> Result<(), NotPriced> {
     let marks = ask.marks();
     let hard = tab.bearings().iter().find(|it| {
         let raised = it.budget.raise.and_then(|it| it.caps.money);

@@ -11,10 +11,21 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, join},
+    stream::FuturesUnordered,
+};
 use prometheus::IntCounter;
-use shared::{event::Event, ids::OrganizationId, tasks::Supervisor};
-use tokio::{sync::mpsc, time::timeout};
+use shared::{
+    event::Event,
+    ids::{OrganizationId, RequestId},
+    tasks::Supervisor,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
 use super::{Delivered, MeterMetrics, Tab};
 use crate::{
@@ -49,23 +60,30 @@ impl Rest {
         Self(Mutex::new(Box::pin(rest)))
     }
 
+    /// What it came to, if that is known by now. Asked once more, it has nothing more to say.
+    pub(super) fn if_heard(&mut self) -> Option<Heard> {
+        let rest = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        rest.now_or_never()
+    }
+
     fn into_inner(self) -> BoxFuture<'static, Heard> {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A call whose client has left, and the rest of its last attempt. It is settled when this is
-/// dropped, whichever way that comes about.
+/// A call whose client has left, and the rest of its last attempt, or of the one that was slower.
+/// It is settled when this is dropped, whichever way that comes about.
 pub(super) struct Unheard {
     open: Option<(Tab, Box<Event>)>,
-    rest: BoxFuture<'static, Heard>,
+    rest: Option<Rest>,
+    beside: Option<Rest>,
     not_heard: IntCounter,
 }
 
 impl Unheard {
-    pub fn new(tab: Tab, event: Box<Event>, rest: Rest) -> Self {
+    pub fn new(tab: Tab, event: Box<Event>, rest: Option<Rest>, beside: Option<Rest>) -> Self {
         let not_heard = tab.meter().metrics.not_heard.clone();
-        Self { open: Some((tab, event)), rest: rest.into_inner(), not_heard }
+        Self { open: Some((tab, event)), rest, beside, not_heard }
     }
 
     fn organization(&self) -> Option<OrganizationId> {
@@ -74,16 +92,40 @@ impl Unheard {
 
     async fn hear(mut self) {
         let Some((tab, _)) = &self.open else { return };
-        let heard = timeout(LONGEST, contained(tab.call(), &mut self.rest)).await;
-        let Ok(Ok(heard)) = heard else { return };
-        if let Some((mut tab, event)) = self.open.take() {
+        let call = tab.call();
+        let both = join(heard(call, self.rest.take()), heard(call, self.beside.take()));
+        let (heard, beside) = both.await;
+        // What is not heard of one is dropped with what is: it costs as much as it may come to.
+        let is_lost = heard.is_err() || beside.is_err();
+        if let Some((tab, _)) = &mut self.open {
+            if let Ok(Some(beside)) = beside {
+                tab.hears_beside(beside);
+            }
+            if let Ok(Some(heard)) = heard {
+                tab.hears(heard);
+            }
+        }
+        if is_lost {
+            return;
+        }
+        if let Some((tab, event)) = self.open.take() {
             let metrics = tab.meter().metrics.clone();
-            tab.hears(heard);
             tab.settle(event);
             metrics.heard_out.inc();
         }
     }
 }
+
+/// Nothing of what there is not, and not in time, or after a panic, nobody knows.
+async fn heard(call: RequestId, rest: Option<Rest>) -> Result<Option<Heard>, NotHeard> {
+    let Some(rest) = rest else { return Ok(None) };
+    match timeout(LONGEST, contained(call, rest.into_inner())).await {
+        Ok(Ok(heard)) => Ok(Some(heard)),
+        Ok(Err(_)) | Err(_) => Err(NotHeard),
+    }
+}
+
+struct NotHeard;
 
 impl Drop for Unheard {
     fn drop(&mut self) {
@@ -94,10 +136,12 @@ impl Drop for Unheard {
     }
 }
 
+type Queue = mpsc::UnboundedSender<(BoxFuture<'static, ()>, Seat)>;
+
 pub(super) struct Hearing {
     room: Arc<Room>,
     /// Nothing before we listen, and when we do no longer.
-    queue: Mutex<Option<mpsc::UnboundedSender<(Unheard, Seat)>>>,
+    queue: Mutex<Option<Queue>>,
     metrics: MeterMetrics,
 }
 
@@ -108,11 +152,31 @@ impl Hearing {
 
     /// Never waits: it is called from `drop`. What is not taken is settled at once.
     pub fn take(&self, unheard: Unheard) {
-        let seat = unheard.organization().and_then(|it| self.room.seat(it).ok());
-        let queue = self.queue().clone();
+        if let Some(organization) = unheard.organization() {
+            self.put(organization, Box::pin(unheard.hear()));
+        }
+    }
+
+    /// Hears something out of a call that goes on. What is not taken is lost.
+    pub fn take_aside(&self, call: RequestId, organization: OrganizationId, rest: Rest) -> Rest {
+        let (sender, receiver) = oneshot::channel();
+        self.put(
+            organization,
+            Box::pin(async move {
+                if let Ok(Some(heard)) = heard(call, Some(rest)).await {
+                    // Who is gone has settled without.
+                    let _ = sender.send(heard);
+                }
+            }),
+        );
+        Rest::of(async { receiver.await.unwrap_or(Heard::Lost) })
+    }
+
+    fn put(&self, organization: OrganizationId, hearing: BoxFuture<'static, ()>) {
+        let (seat, queue) = (self.room.seat(organization).ok(), self.queue().clone());
         if let (Some(seat), Some(queue)) = (seat, queue) {
             self.metrics.hearing.inc();
-            if queue.send((unheard, seat)).is_err() {
+            if queue.send((hearing, seat)).is_err() {
                 self.metrics.hearing.dec();
             }
         }
@@ -129,22 +193,22 @@ impl Hearing {
         self.queue().take();
     }
 
-    fn queue(&self) -> MutexGuard<'_, Option<mpsc::UnboundedSender<(Unheard, Seat)>>> {
+    fn queue(&self) -> MutexGuard<'_, Option<Queue>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Until the queue is closed. What is not heard out then is settled as it is dropped.
 async fn listen(
-    mut queue: mpsc::UnboundedReceiver<(Unheard, Seat)>,
+    mut queue: mpsc::UnboundedReceiver<(BoxFuture<'static, ()>, Seat)>,
     metrics: MeterMetrics,
 ) -> Result<(), Infallible> {
     let mut all = FuturesUnordered::new();
     loop {
         tokio::select! {
             next = queue.recv() => match next {
-                Some((unheard, seat)) => all.push(async move {
-                    unheard.hear().await;
+                Some((hearing, seat)) => all.push(async move {
+                    hearing.await;
                     drop(seat);
                 }),
                 None => break,

@@ -11,7 +11,7 @@ use std::{
 use shared::{
     counters::{Epoch, Hold, Incarnation, Shard},
     event::Event,
-    ids::{BudgetId, ProxyId, RequestId},
+    ids::{BudgetId, OrganizationId, ProxyId, RequestId},
     json, random,
     snapshot::Budget,
     tasks::Supervisor,
@@ -27,7 +27,7 @@ use super::{
     allowances::Allowances,
     book::Book,
     gone::Gone,
-    hearing::{Hearing, Unheard},
+    hearing::{Hearing, Rest, Unheard},
     tab::Intent,
     used::Used,
 };
@@ -188,6 +188,17 @@ impl Meter {
     /// Settles a call when the rest of its answer is heard. Never waits either.
     pub(super) fn hears_out(&self, unheard: Unheard) {
         self.hearing.take(unheard);
+    }
+
+    /// Hears out what a call does not wait for while it goes on. What comes of it is there when
+    /// the call is over, or later.
+    pub(super) fn hears_aside(
+        &self,
+        call: RequestId,
+        organization: OrganizationId,
+        rest: Rest,
+    ) -> Rest {
+        self.hearing.take_aside(call, organization, rest)
     }
 
     /// Waits until no answer is being heard out.

@@ -27,6 +27,8 @@ mod tests;
 mod used;
 mod weight;
 
+#[cfg(test)]
+pub use self::admission::weigh;
 pub use self::{
     admission::{NotAdmitted, admit, admit_question},
     bearing::{Bearing, bearings},

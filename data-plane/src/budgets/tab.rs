@@ -31,6 +31,7 @@ const BEHIND: u64 = 8;
 pub struct Tab {
     meter: Arc<Meter>,
     call: RequestId,
+    organization: OrganizationId,
     shard: Shard,
     bearings: Vec<Bearing>,
     /// By bearing, when the window began that it counts in.
@@ -51,6 +52,8 @@ pub struct Tab {
     weights: Vec<(Candidate, Weight)>,
     lines: Vec<Line>,
     attempt: Option<Attempt>,
+    /// Another that is under way beside it, or is heard out since it was slower.
+    beside: Option<Attempt>,
     /// Whether anything was sent to a provider.
     was_sent: bool,
     /// What the journal was told last.
@@ -156,6 +159,7 @@ impl Tab {
         };
         Self {
             call,
+            organization,
             shard: Shard::of(organization),
             bearings,
             windows,
@@ -170,6 +174,7 @@ impl Tab {
             weights: Vec::new(),
             lines: Vec::new(),
             attempt: None,
+            beside: None,
             was_sent: false,
             intended: None,
             written: 0,
@@ -280,8 +285,8 @@ impl Tab {
     /// something came to be paid since.
     fn intends_next(&mut self, to: &Candidate) -> Result<(), NotWritten> {
         let Some(Intended { intent, to: before }) = &self.intended else { return Ok(()) };
-        let is_same = is_same(before, to);
-        if is_same && intent.lines.len() == self.lines.len() {
+        let is_same = before.is_same(to);
+        if is_same && intent.lines.len() == self.lines.len() && self.beside.is_none() {
             return Ok(());
         }
         match self.intended.take() {
@@ -293,10 +298,14 @@ impl Tab {
     fn writes_down(&mut self, mut intent: Intent, to: &Candidate) -> Result<(), NotWritten> {
         let tier = self.tier_at(to);
         intent.lines.clone_from(&self.lines);
+        // Of those under way one is told of as such, and the other as if it had come to the most.
+        let under_way = [&self.attempt, &self.beside].into_iter().flatten();
+        let others = under_way.map(|it| &it.candidate).filter(|it| !it.is_same(to));
+        let most = |it| self.line(it, self.most(it), UsageSource::Interrupted, self.tier_at(it));
+        intent.lines.extend(others.map(most));
         intent.line = Some(self.line(to, self.most(to), UsageSource::Interrupted, tier));
         intent.price = to.price.as_deref().cloned();
-        let stops = self.estimate.is_streaming && to.model.upstream.speaks().stops_when_cut();
-        intent.stops_when_cut = stops && !thinks(to);
+        intent.stops_when_cut = self.stops_when_cut(to);
         let written = self.meter.intends(self.call, self.shard, &intent);
         // What the journal has of it stays what it is until something else is written.
         self.intended = Some(Intended { intent, to: to.clone() });
@@ -326,8 +335,35 @@ impl Tab {
         if self.lines.is_empty() || self.bearings.is_empty() {
             return Ok(());
         }
+        self.extend(next, spent).await
+    }
+
+    /// The same for one that is sent while another is under way. What nobody counts is not sent
+    /// twice.
+    pub async fn cover_beside(&mut self, next: &Candidate) -> Result<(), NotCovered> {
+        let present = self.attempt.as_ref().and_then(|it| self.weight_of(&it.candidate));
+        let present = present.map(|it| it.cost).unwrap_or_default();
+        let spent = self.cost().saturating_add(present);
+        if let Some(most) = self.most_cost {
+            let next = self.weight_of(next).ok_or(NotCovered)?.cost;
+            if spent.saturating_add(next) > most {
+                return Err(NotCovered);
+            }
+        }
+        match (self.bearings.is_empty(), self.held) {
+            (true, _) => Ok(()),
+            (false, None) => Err(NotCovered),
+            (false, Some(_)) => self.extend(next, spent.nanos()).await,
+        }
+    }
+
+    /// Has budgets hold what the next attempt may come to beside what is spent.
+    async fn extend(&mut self, next: &Candidate, spent: i64) -> Result<(), NotCovered> {
         let weight = self.weight_of(next).map_or(self.wanted, |it| it.amounts());
+        let present = self.attempt.as_ref().and_then(|it| self.weight_of(&it.candidate));
+        let present = present.map_or(0, |it| it.amounts().tokens);
         let tokens = i64::try_from(usage_of(&self.lines)).unwrap_or(i64::MAX);
+        let tokens = tokens.saturating_add(present);
         let more = Amounts {
             money: (spent.saturating_add(weight.money) - self.wanted.money).max(0),
             requests: 0,
@@ -358,6 +394,66 @@ impl Tab {
         self.was_sent = true;
         self.attempt = Some(Attempt { candidate: to.clone(), rest: None });
         Ok(())
+    }
+
+    /// Another attempt begins beside the one under way, which is written down.
+    pub fn sends_beside(&mut self, to: &Candidate) -> Result<(), NotWritten> {
+        // Without an intent of its own there is none to be changed either.
+        if let Some(Intended { intent, to: before }) = self.intended.take() {
+            let written = self.writes_down(intent, to);
+            if let (Err(_), Some(it)) = (&written, &mut self.intended) {
+                // The journal has what it had.
+                (it.to, it.intent.stops_when_cut) = (before, false);
+            }
+            written?;
+        }
+        self.beside = Some(Attempt { candidate: to.clone(), rest: None });
+        Ok(())
+    }
+
+    /// The one beside takes the place of the other.
+    pub fn swaps(&mut self) {
+        std::mem::swap(&mut self.attempt, &mut self.beside);
+    }
+
+    /// What the one beside came to, of which the client got nothing.
+    pub fn hears_beside(&mut self, heard: Heard) {
+        if self.beside.is_none() {
+            return;
+        }
+        let before = self.lines.len();
+        self.swaps();
+        self.hears(heard);
+        self.swaps();
+        // Who answered stands last, also where the other was heard out later.
+        if self.attempt.is_none() && self.lines.len() > before && before > 0 {
+            self.lines.swap(before - 1, before);
+        }
+    }
+
+    /// Nobody waits for the one beside any more: it is heard out at once, while the other's
+    /// answer comes.
+    pub fn leaves_beside(&mut self, rest: Rest) {
+        if let Some(beside) = &mut self.beside {
+            let organization = self.organization;
+            beside.rest = Some(self.meter.hears_aside(self.call, organization, rest));
+        }
+    }
+
+    /// Of two that were under way one is left: what is written down is to say so.
+    pub fn has_one(&mut self) {
+        let left = self.attempt.as_ref().map(|it| it.candidate.clone());
+        let Some((Intended { intent, .. }, to)) = self.intended.take().zip(left) else { return };
+        if let (Err(_), Some(it)) = (self.writes_down(intent, &to), &mut self.intended) {
+            // The journal has both at their most, and what is delivered is not told of.
+            it.intent.stops_when_cut = false;
+        }
+    }
+
+    /// Whether the vendor writes no more and bills no more when it is hung up on before it began.
+    pub fn stops_when_cut(&self, at: &Candidate) -> bool {
+        let stops = self.estimate.is_streaming && at.model.upstream.speaks().stops_when_cut();
+        stops && !thinks(at)
     }
 
     /// Nobody waits for the attempt any more. What is still to come of it is heard out when the
@@ -458,7 +554,7 @@ impl Tab {
     }
 
     fn weight_of(&self, to: &Candidate) -> Option<&Weight> {
-        self.weights.iter().find(|(it, _)| is_same(it, to)).map(|(_, weight)| weight)
+        self.weights.iter().find(|(it, _)| it.is_same(to)).map(|(_, weight)| weight)
     }
 
     fn adds(
@@ -509,9 +605,13 @@ impl Tab {
     /// the limits on them: a call that was sent and then left by its caller has used its input.
     pub fn close(mut self, event: Box<Event>) -> u64 {
         let (tokens, meter) = (self.tokens_for_limits(), self.meter.clone());
-        match self.attempt.as_mut().and_then(|it| it.rest.take()) {
-            Some(rest) => meter.hears_out(Unheard::new(self, event, rest)),
-            None => self.settle(event),
+        let rest = |it: &mut Option<Attempt>| it.as_mut().and_then(|it| it.rest.take());
+        if let Some(heard) = self.beside.as_mut().and_then(|it| it.rest.as_mut()?.if_heard()) {
+            self.hears_beside(heard);
+        }
+        match (rest(&mut self.attempt), rest(&mut self.beside)) {
+            (None, None) => self.settle(event),
+            (rest, beside) => meter.hears_out(Unheard::new(self, event, rest, beside)),
         }
         tokens
     }
@@ -537,6 +637,7 @@ impl Tab {
     /// Counts what the call came to, and tells of it.
     pub(super) fn settle(mut self, mut event: Box<Event>) {
         // It was sent, and nobody knows more.
+        self.hears_beside(Heard::Lost);
         self.hears(Heard::Lost);
         let cost = self.cost();
         let whole = Amounts {
@@ -618,10 +719,6 @@ impl Intent {
         event.counted = counted.collect();
         (Box::new(event), bearings.into_iter().map(|it| it.budget).collect())
     }
-}
-
-fn is_same(one: &Candidate, other: &Candidate) -> bool {
-    Arc::ptr_eq(&one.model, &other.model) && one.credential.id == other.credential.id
 }
 
 /// Whether it may write what nobody gets to see.

@@ -18,6 +18,7 @@ use crate::{
     catalog::Candidate,
     egress::Client,
     providers::{Class, Provider, Reader, Refusal, Request, Whole},
+    route::Terms,
 };
 
 /// The longest answer that is not a stream,
@@ -83,8 +84,15 @@ pub(super) struct Sending<'a> {
     pub ask: &'a Arc<Ask>,
     pub room: &'a Arc<Room>,
     pub organization: OrganizationId,
-    /// When the call has to be over, where its upstream does not say otherwise.
+    /// When the call has to be over, where its upstream does not say otherwise,
     pub end: Instant,
+    /// and how long its policy lets it take.
+    pub terms: &'a Terms,
+}
+
+/// Who sends a request, or a test that seems to.
+pub(super) trait Sends: Sync {
+    fn send(&self, candidate: &Candidate, request: Request) -> Asked;
 }
 
 /// An attempt under way, until the client can be told something: how it ended, and what the
@@ -99,17 +107,22 @@ struct Hearing {
     room: Arc<Room>,
     organization: OrganizationId,
     end: Instant,
+    /// Sooner than its upstream lets it, where a policy says so.
+    most_end: Option<Instant>,
+    most_first_byte: Option<Duration>,
     candidate: Candidate,
 }
 
-impl Sending<'_> {
-    pub fn send(&self, candidate: &Candidate, request: Request) -> Asked {
+impl Sends for Sending<'_> {
+    fn send(&self, candidate: &Candidate, request: Request) -> Asked {
         let hearing = Hearing {
             calling: self.calling.clone(),
             asked: self.ask.outline(),
             room: self.room.clone(),
             organization: self.organization,
             end: self.end,
+            most_end: self.terms.total.map(|_| self.end),
+            most_first_byte: self.terms.first_byte,
             candidate: candidate.clone(),
         };
         let response = self.client.request(request);
@@ -133,7 +146,10 @@ impl Hearing {
         let mut flight = calling.live.flow(&candidate.model, now).sends(now);
         // An upstream that says how long it takes may take longer than others, or less.
         let end = own.total_seconds.map_or(self.end, |_| now + timeouts.total);
-        let first_byte = end.min(now + timeouts.first_byte);
+        let end = self.most_end.map_or(end, |most| end.min(most));
+        let first_byte =
+            self.most_first_byte.map_or(timeouts.first_byte, |most| most.min(timeouts.first_byte));
+        let first_byte = end.min(now + first_byte);
         let pace = Pace { first_byte, idle: timeouts.idle, end, silence: timeouts.ping };
         let mut timer = Timer::new(first_byte);
         let response = timer.limit(first_byte, response).await;

@@ -198,6 +198,12 @@ impl Breakers {
         OpenBreakers { count: open.len(), listed }
     }
 
+    /// A call to `site` has failed.
+    #[cfg(test)]
+    pub fn fails(&self, site: CredentialId) {
+        self.note(site, Verdict::Bad, Instant::now());
+    }
+
     fn settle_probe(&self, site: CredentialId, verdict: Option<Verdict>, now: Instant) {
         let mut sites = self.lock();
         match (verdict, sites.get_mut(&site)) {

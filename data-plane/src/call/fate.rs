@@ -2,6 +2,7 @@
 //! site, and for asking there again. One table, so that no cell of it is forgotten.
 
 use http::StatusCode;
+use shared::snapshot::Failed;
 
 use super::{UpstreamFailure, breaker::Verdict};
 use crate::providers::Class;
@@ -33,10 +34,12 @@ pub enum Fate {
     LeftAlone,
     /// Nothing was sent: it could not have been paid for, or not been written down.
     NotCovered,
+    /// Another that was asked as well began sooner.
+    Outrun,
 }
 
 impl Fate {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Answered,
         Self::Request,
         Self::TooLong,
@@ -53,6 +56,7 @@ impl Fate {
         Self::Unsaid,
         Self::LeftAlone,
         Self::NotCovered,
+        Self::Outrun,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -73,6 +77,7 @@ impl Fate {
             Self::Unsaid => "unsaid",
             Self::LeftAlone => "left_alone",
             Self::NotCovered => "not_covered",
+            Self::Outrun => "outrun",
         }
     }
 
@@ -95,6 +100,7 @@ impl Fate {
             Self::Unsaid => "cannot be asked so",
             Self::LeftAlone => "left alone, as too many calls have failed there",
             Self::NotCovered => "could not be paid for",
+            Self::Outrun => "was slower than another",
         }
     }
 
@@ -148,6 +154,32 @@ impl Fate {
         matches!(self, Self::Answered | Self::Request | Self::NotCovered)
     }
 
+    /// As policies name it that say after which failures another is asked. What they do not name
+    /// is none, or holds for everybody.
+    pub(super) const fn failed(self) -> Option<Failed> {
+        match self {
+            Self::Answered | Self::Request | Self::NotCovered | Self::Outrun => None,
+            Self::TooLong => Some(Failed::TooLong),
+            Self::Model => Some(Failed::Model),
+            Self::Credential => Some(Failed::Credential),
+            Self::Refused => Some(Failed::Refused),
+            Self::RateLimited => Some(Failed::RateLimited),
+            Self::Server => Some(Failed::Server),
+            Self::Unreachable => Some(Failed::Unreachable),
+            Self::Lost => Some(Failed::Lost),
+            Self::TimedOut => Some(Failed::TimedOut),
+            Self::NotAnAnswer => Some(Failed::NotAnAnswer),
+            Self::TooMuch => Some(Failed::TooMuch),
+            Self::Unsaid => Some(Failed::Unsaid),
+            Self::LeftAlone => Some(Failed::LeftAlone),
+        }
+    }
+
+    /// Whether anything was sent.
+    pub(super) const fn was_sent(self) -> bool {
+        !matches!(self, Self::Unsaid | Self::LeftAlone | Self::NotCovered)
+    }
+
     /// Whether the same site may do better in a moment, and asking twice is safe.
     pub(super) const fn may_pass(self) -> bool {
         matches!(self, Self::RateLimited | Self::Server | Self::Unreachable | Self::Lost)
@@ -172,7 +204,8 @@ impl Fate {
             | Self::RateLimited
             | Self::Unsaid
             | Self::LeftAlone
-            | Self::NotCovered => false,
+            | Self::NotCovered
+            | Self::Outrun => false,
         }
     }
 
@@ -194,7 +227,8 @@ impl Fate {
             | Self::Lost
             | Self::TimedOut
             | Self::NotAnAnswer
-            | Self::TooMuch => 2,
+            | Self::TooMuch
+            | Self::Outrun => 2,
         }
     }
 
@@ -211,7 +245,8 @@ impl Fate {
             | Self::TooMuch
             | Self::Unsaid
             | Self::LeftAlone
-            | Self::NotCovered => Verdict::Alive,
+            | Self::NotCovered
+            | Self::Outrun => Verdict::Alive,
             Self::Credential
             | Self::Server
             | Self::Unreachable
@@ -219,5 +254,20 @@ impl Fate {
             | Self::TimedOut
             | Self::NotAnAnswer => Verdict::Bad,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_name_failures_as_everything_else_does() {
+        for it in Fate::ALL {
+            assert!(it.failed().is_none_or(|failed| failed.name() == it.name()), "{it:?}");
+            assert!(!it.is_final() || it.failed().is_none(), "{it:?}");
+        }
+        let named: Vec<_> = Fate::ALL.into_iter().filter_map(Fate::failed).collect();
+        assert_eq!(named, Failed::ALL.map(|it| it.0));
     }
 }

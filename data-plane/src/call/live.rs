@@ -27,6 +27,10 @@ const HALF_LIFE: Duration = Duration::from_secs(300);
 const TOLD: Duration = Duration::from_secs(300);
 /// How much a new one counts in a mean.
 const WEIGHT: f64 = 0.1;
+/// So many answers are remembered one by one, for what is usual,
+const MOST_LATELY: usize = 64;
+/// of which fewer than that say nothing.
+const LEAST_LATELY: usize = 20;
 /// Flows that nothing was seen of for so long are forgotten,
 const KEPT: Duration = Duration::from_secs(6 * 3_600);
 /// when there are so many more than when that was last done.
@@ -65,6 +69,9 @@ struct Seen {
     failures: Mean,
     in_flight: u32,
     last: Option<Instant>,
+    /// How long streams took to begin, and how long what came whole took.
+    begun: Lately,
+    whole: Lately,
 }
 
 /// The highest of late.
@@ -101,6 +108,35 @@ impl Mean {
     }
 }
 
+/// The latest of a kind, in milliseconds.
+#[derive(Clone, Debug, Default)]
+struct Lately {
+    all: Vec<u32>,
+    next: usize,
+}
+
+impl Lately {
+    fn note(&mut self, value: Duration) {
+        let value = u32::try_from(value.as_millis()).unwrap_or(u32::MAX);
+        match self.all.get_mut(self.next) {
+            Some(oldest) => *oldest = value,
+            None => self.all.push(value),
+        }
+        self.next = (self.next + 1) % MOST_LATELY;
+    }
+
+    /// What nineteen of twenty do not exceed; nothing of too few.
+    fn p95(&self) -> Option<Duration> {
+        if self.all.len() < LEAST_LATELY {
+            return None;
+        }
+        let mut sorted = self.all.clone();
+        let at = (sorted.len() * 19).div_ceil(20) - 1;
+        let (_, value, _) = sorted.select_nth_unstable(at);
+        Some(Duration::from_millis(u64::from(*value)))
+    }
+}
+
 /// A call that is with a model. Counted until this is dropped.
 #[derive(Debug)]
 pub struct Flight {
@@ -113,7 +149,10 @@ impl Flight {
     /// The answer begins.
     pub fn begins(&mut self, now: Instant) {
         self.begins = Some(now);
-        self.flow.change(now, |it| it.first.note(now - self.began, now));
+        self.flow.change(now, |it| {
+            it.first.note(now - self.began, now);
+            it.begun.note(now - self.began);
+        });
     }
 
     /// All of it is here.
@@ -121,6 +160,9 @@ impl Flight {
         let writing = (now - self.begins.unwrap_or(self.began)).as_secs_f64();
         self.flow.change(now, |it| {
             it.total.note(now - self.began, now);
+            if self.begins.is_none() {
+                it.whole.note(now - self.began);
+            }
             // What came all at once says nothing of how fast it was written.
             if tokens > 1 && writing > 0.001 {
                 it.tokens_per_second.note(tokens as f64 / writing);
@@ -148,6 +190,24 @@ impl Flow {
     /// Whether it did what it is there for.
     pub fn judged(&self, is_good: bool, now: Instant) {
         self.change(now, |it| it.failures.note(if is_good { 0.0 } else { 1.0 }));
+    }
+
+    /// It did not begin within that time, and nobody waits any longer.
+    pub fn is_outrun(&self, after: Duration, is_streaming: bool, now: Instant) {
+        self.change(now, |it| match is_streaming {
+            true => {
+                it.first.note(after, now);
+                it.begun.note(after);
+            }
+            false => it.whole.note(after),
+        });
+    }
+
+    /// Within what time nineteen of twenty answers began lately, or were there if they do not
+    /// stream. Nothing where too few were seen.
+    pub fn usual(&self, is_streaming: bool) -> Option<Duration> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_streaming { seen.begun.p95() } else { seen.whole.p95() }
     }
 
     pub fn pulse(&self, now: Instant) -> Pulse {
@@ -407,6 +467,25 @@ mod tests {
         assert_eq!(peak.at(later), Some(139));
         assert_eq!(peak.at(later + FRESH), Some(139));
         assert_eq!(peak.at(later + FRESH + 2 * HALF_LIFE), Some(34));
+    }
+
+    #[test]
+    fn what_is_usual_is_known_after_twenty_answers() {
+        let (live, model, now) = (live(), model(), Instant::now());
+        let flow = live.flow(&model, now);
+        for took in 1..=19 {
+            flow.sends(now).begins(now + ms(took));
+        }
+        assert_eq!(flow.usual(true), None);
+        flow.sends(now).begins(now + ms(1_000));
+        assert_eq!((flow.usual(true), flow.usual(false)), (Some(ms(19)), None));
+        // What is long ago says nothing any more.
+        for took in 0..100 {
+            flow.sends(now).begins(now + ms(took));
+        }
+        assert_eq!(flow.usual(true), Some(ms(96)));
+        flow.is_outrun(ms(500), false, now);
+        assert_eq!(flow.usual(false), None);
     }
 
     #[test]

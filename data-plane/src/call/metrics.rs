@@ -3,6 +3,7 @@
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::{Fate, LiveMetrics};
+use crate::route::SessionMetrics;
 
 #[derive(Clone, Debug)]
 pub struct CallMetrics {
@@ -10,6 +11,11 @@ pub struct CallMetrics {
     attempts: Vec<IntCounter>,
     pub(super) retries: IntCounter,
     pub(super) retries_denied: IntCounter,
+    pub(super) hedges: IntCounter,
+    pub(super) hedges_denied: IntCounter,
+    /// Of the second who was asked.
+    pub(super) hedges_won: IntCounter,
+    pub sessions: SessionMetrics,
     pub(super) breakers_open: IntGauge,
     pub(super) breaker_openings: IntCounter,
     pub(super) live: LiveMetrics,
@@ -39,6 +45,19 @@ impl CallMetrics {
                 "turnpike_retries_denied_total",
                 "Calls not sent once more, since too many were.",
             )?,
+            hedges: counter(
+                "turnpike_hedges_total",
+                "Calls sent to a second site as well, since the first did not begin.",
+            )?,
+            hedges_denied: counter(
+                "turnpike_hedges_denied_total",
+                "Calls not sent to a second site, since too many were or nothing covers it.",
+            )?,
+            hedges_won: counter(
+                "turnpike_hedges_won_total",
+                "Calls whose second site began to answer first.",
+            )?,
+            sessions: SessionMetrics::new(registry)?,
             breakers_open,
             breaker_openings: counter(
                 "turnpike_breaker_openings_total",

@@ -11,6 +11,7 @@ mod attempt;
 mod breaker;
 mod failure;
 mod fate;
+mod hedges;
 mod live;
 mod metrics;
 mod neighbours;
@@ -52,6 +53,7 @@ pub use self::{
 };
 use self::{
     attempt::{Ended, Sending},
+    hedges::Hedges,
     retries::Retries,
     trying::Trying,
 };
@@ -63,7 +65,7 @@ use crate::{
     config::Timeouts,
     egress::Client,
     providers::Refusal,
-    route::{Plan, Reason},
+    route::{Plan, Reason, Sessions},
 };
 
 /// The longest time that a client is told to wait, whatever the upstream says.
@@ -76,7 +78,10 @@ pub struct Calling {
     pub breakers: Breakers,
     /// How models at upstreams have done lately.
     pub live: Live,
+    /// The models that sessions keep.
+    pub sessions: Sessions,
     retries: Retries,
+    hedges: Hedges,
     metrics: CallMetrics,
     leaving: Leaving,
 }
@@ -89,7 +94,9 @@ impl Calling {
             timeouts,
             breakers: Breakers::new(breaker_calls, open, openings),
             live: Live::new(&metrics.live),
+            sessions: Sessions::new(metrics.sessions.clone()),
             retries: Retries::new(Instant::now()),
+            hedges: Hedges::default(),
             metrics: metrics.clone(),
             leaving: Leaving::default(),
         }
@@ -179,16 +186,23 @@ pub async fn call(
     plan: Plan,
     tab: &mut Tab,
 ) -> Result<Open, CallFailed> {
-    let Plan { caller, ask, candidates, decision } = plan;
+    let Plan { caller, ask, candidates, decision, terms, session } = plan;
     let reason = decision.reason.clone();
     let (asked, ask) = (ask.model.clone(), Arc::new(ask));
     let now = Instant::now();
     calling.retries.note_call(now);
-    let (organization, end) = (caller.organization(), now + calling.timeouts.total);
-    let sending = Sending { client, calling, ask: &ask, room, organization, end };
-    let mut trying = Trying::new(sending, tab);
+    if let Some((policy, hedge)) = terms.hedge {
+        calling.hedges.note_call(policy, hedge.most_percent);
+    }
+    let total = terms.total.map_or(calling.timeouts.total, |it| it.min(calling.timeouts.total));
+    let (organization, end) = (caller.organization(), now + total);
+    let sending = Sending { client, calling, ask: &ask, room, organization, end, terms: &terms };
+    let mut trying = Trying::new((calling, &sending, &terms), &ask, end, tab);
     let tried = trying.each(&candidates).await;
     let (candidate, ended) = tried.expect("a plan has a candidate");
+    if let (Some(session), Ended::Answered(_)) = (session, &ended) {
+        calling.sessions.keeps(session, &candidate.model, Instant::now());
+    }
     let (cost, attempts) = (trying.tab.cost(), std::mem::take(&mut trying.attempts));
     let served = Served { asked, model: candidate.model.clone(), reason, attempts };
     match ended {

@@ -55,7 +55,12 @@ impl Whose {
             Entity::Policy | Entity::Budget | Entity::Upstream => {
                 organization_in(content).map(Self::Organization)
             }
-            Entity::Key | Entity::PriceBook | Entity::Revoked | Entity::Unknown(_) => None,
+            // Without what was learned calls are routed as if nothing had been.
+            Entity::Key
+            | Entity::PriceBook
+            | Entity::Revoked
+            | Entity::Learned
+            | Entity::Unknown(_) => None,
         }
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Image<'a> {
     books: Vec<&'a RawValue>,
     #[serde(borrow, default)]
     revoked: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
+    learned: Vec<&'a RawValue>,
 }
 
 /// What of a record says which it is.
@@ -58,6 +60,7 @@ impl<'a> Image<'a> {
             (Entity::Budget, &self.budgets),
             (Entity::PriceBook, &self.books),
             (Entity::Revoked, &self.revoked),
+            (Entity::Learned, &self.learned),
             (Entity::Key, &self.keys),
         ];
         let changes = lists.into_iter().flat_map(|(entity, records)| {
@@ -77,7 +80,9 @@ fn id_of(entity: Entity, record: &str) -> Option<Uuid> {
     match entity {
         Entity::Upstream => id?.parse().ok().map(UpstreamId::uuid),
         Entity::Policy => id?.parse().ok().map(PolicyId::uuid),
-        Entity::Organization => organization?.parse().ok().map(OrganizationId::uuid),
+        Entity::Organization | Entity::Learned => {
+            organization?.parse().ok().map(OrganizationId::uuid)
+        }
         Entity::Project => id?.parse().ok().map(ProjectId::uuid),
         Entity::Budget => id?.parse().ok().map(BudgetId::uuid),
         Entity::PriceBook => id?.parse().ok().map(PriceBookId::uuid),

@@ -9,6 +9,7 @@
 mod closed;
 pub mod feed;
 mod image;
+mod learned;
 mod owned;
 mod policies;
 mod prices;
@@ -34,6 +35,7 @@ use tokio::sync::watch;
 use url::Url;
 
 pub use self::{
+    learned::Learned,
     policies::{Policy, Version},
     prices::Prices,
     snapshot::{Quarantined, Shut, Snapshot},

@@ -12,16 +12,16 @@ use shared::{
     keys::KeyHash,
     money::PinnedPrice,
     snapshot::{
-        Budget, Change, Digest, Entity, Genuine, Key, Limits, Policy as PublishedPolicy, PriceBook,
-        Project, RecordId, Revoked, Secret, SetSum, Tenant as PublishedTenant,
-        Upstream as Published, unpack,
+        Budget, Change, Digest, Entity, Genuine, Key, Learned as PublishedLearned, Limits,
+        Policy as PublishedPolicy, PriceBook, Project, RecordId, Revoked, Routing, Secret, SetSum,
+        Tenant as PublishedTenant, Upstream as Published, unpack,
     },
 };
 use time::OffsetDateTime;
 use tracing::warn;
 
 use super::{
-    KnownSecret, Model, Opener, Policy, Rejected,
+    KnownSecret, Learned, Model, Opener, Policy, Rejected,
     closed::{Closed, Whose},
     owned::Owned,
     prices::Book,
@@ -51,6 +51,8 @@ pub struct Snapshot {
     projects: Shards<ProjectId, Arc<Project>>,
     budgets: Shards<OrganizationId, Arc<[Arc<Budget>]>>,
     books: Arc<HashMap<PriceBookId, Arc<Book>>>,
+    /// Of each organization 700 KB at most.
+    learned: Shards<OrganizationId, Arc<Learned>>,
     closed: Closed,
     /// What was revoked not long ago. Nothing here opens anything.
     revoked: Shards<KeyHash, Arc<Revoked>>,
@@ -103,6 +105,7 @@ enum Made {
     Project,
     Budget(OrganizationId),
     Book,
+    Learned,
     Revoked(Arc<Revoked>),
 }
 
@@ -124,6 +127,7 @@ impl Snapshot {
             projects: Shards::default(),
             budgets: Shards::default(),
             books: Arc::default(),
+            learned: Shards::default(),
             closed: Closed::default(),
             revoked: Shards::default(),
             stopped: Arc::default(),
@@ -187,6 +191,12 @@ impl Snapshot {
         own.or_else(|| self.platform.policy(name))
     }
 
+    /// The same by its id, whatever it is called.
+    pub fn policy_of(&self, organization: OrganizationId, id: PolicyId) -> Option<&Arc<Policy>> {
+        let own = self.owned.get(&organization).and_then(|it| it.policy_of(id));
+        own.or_else(|| self.platform.policy_of(id))
+    }
+
     /// Every policy that `organization` can ask for, each name once, in order.
     pub fn policies(&self, organization: OrganizationId) -> impl Iterator<Item = &Arc<Policy>> {
         let mut policies: BTreeMap<_, _> = self.platform.policies().collect();
@@ -199,6 +209,11 @@ impl Snapshot {
         self.tenants.get(&organization).map(|it| it.limits).unwrap_or_default()
     }
 
+    /// How its calls are routed that do not say so, if anybody said.
+    pub fn organization_routing(&self, organization: OrganizationId) -> Option<&Routing> {
+        self.tenants.get(&organization)?.routing.as_deref()
+    }
+
     pub fn project_limits(&self, project: ProjectId) -> Limits {
         self.projects.get(&project).map(|it| it.limits).unwrap_or_default()
     }
@@ -206,6 +221,11 @@ impl Snapshot {
     /// What matters of a project beside its id, if anything does.
     pub fn project(&self, project: ProjectId) -> Option<&Project> {
         self.projects.get(&project).map(Arc::as_ref)
+    }
+
+    /// What an organization's feedback taught, if anything.
+    pub fn learned(&self, organization: OrganizationId) -> Option<&Arc<Learned>> {
+        self.learned.get(&organization)
     }
 
     /// Every budget of an organization, on whatever it is.
@@ -399,6 +419,11 @@ impl Snapshot {
                 Ok(Made::Book)
             }),
             Entity::Revoked => self.make_revoked(id, content, &before),
+            Entity::Learned => read::<PublishedLearned>(content).and_then(|it| {
+                is_its_own(id, it.organization.uuid())?;
+                self.learned.insert(it.organization, Arc::new(Learned::open(it)?));
+                Ok(Made::Learned)
+            }),
             Entity::Unknown(_) => Ok(Made::Nothing),
         };
         made.unwrap_or_else(|why| {
@@ -530,6 +555,7 @@ impl Snapshot {
             Made::Book => {
                 Arc::make_mut(&mut self.books).remove(&PriceBookId::from_uuid(id.id));
             }
+            Made::Learned => self.learned.remove(&OrganizationId::from_uuid(id.id)),
             Made::Budget(owner) => {
                 self.change_budgets(*owner, |all| all.retain(|it| it.id.uuid() != id.id));
             }
@@ -549,6 +575,7 @@ impl Snapshot {
             | Made::Project
             | Made::Budget(_)
             | Made::Book
+            | Made::Learned
             | Made::Revoked(_) => false,
         };
         let bad = self.held.iter().filter(|(id, it)| is_bad(**id, it));
@@ -608,6 +635,10 @@ impl Snapshot {
                 let book = PriceBookId::from_uuid(id.id);
                 let kept = before.books.get(&book)?.clone();
                 Arc::make_mut(&mut self.books).insert(book, kept);
+            }
+            Made::Learned => {
+                let organization = OrganizationId::from_uuid(id.id);
+                self.learned.insert(organization, before.learned(organization)?.clone());
             }
             Made::Budget(owner) => {
                 let budget = before.budgets(*owner).iter().find(|it| it.id.uuid() == id.id)?;

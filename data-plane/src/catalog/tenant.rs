@@ -7,7 +7,7 @@ use std::{
 
 use shared::{
     ids::UpstreamId,
-    snapshot::{self as published, HeldBook, Limits},
+    snapshot::{self as published, HeldBook, Limits, Routing},
 };
 
 use super::Model;
@@ -19,6 +19,8 @@ pub(super) struct Tenant {
     disabled: Option<Arc<HashMap<UpstreamId, Which>>>,
     /// Who says what it pays, in this order.
     pub books: Arc<[HeldBook]>,
+    /// Nothing where nothing is said.
+    pub routing: Option<Arc<Routing>>,
 }
 
 /// Which of an upstream's models are disabled.
@@ -41,7 +43,8 @@ impl Tenant {
             }
         }
         let disabled = (!disabled.is_empty()).then(|| Arc::new(disabled));
-        Self { limits: published.limits, disabled, books: published.books.into() }
+        let routing = (!published.routing.is_silent()).then(|| Arc::new(published.routing));
+        Self { limits: published.limits, disabled, books: published.books.into(), routing }
     }
 
     /// Whether its calls may go there.

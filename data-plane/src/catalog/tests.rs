@@ -7,7 +7,8 @@ use shared::{
     reach::Reach,
     seal::MasterKey,
     snapshot::{
-        Dialect, Limits, Policy, PriceBook, Revoked, Scope, Secret, Snapshot as Image, Tenant,
+        Dialect, Learned, Limits, Policy, PriceBook, Revoked, Scope, Secret, Snapshot as Image,
+        Tenant,
     },
 };
 use time::macros::datetime;
@@ -27,6 +28,7 @@ pub struct Fixture {
     pub tenants: Vec<Tenant>,
     pub books: Vec<PriceBook>,
     pub revoked: Vec<Revoked>,
+    pub learned: Vec<Learned>,
     pub master: MasterKey,
 }
 
@@ -40,6 +42,7 @@ impl Default for Fixture {
             tenants: vec![],
             books: vec![],
             revoked: vec![],
+            learned: vec![],
             master: MasterKey::generate(),
         }
     }
@@ -83,6 +86,7 @@ impl Fixture {
             budgets: vec![],
             books: self.books.clone(),
             revoked: self.revoked.clone(),
+            learned: self.learned.clone(),
         };
         serde_json::to_value(image).unwrap()
     }
@@ -109,6 +113,7 @@ pub fn key(new: &NewKey) -> Key {
         allowed_addresses: vec![],
         expires_at: None,
         limits: Limits::default(),
+        routing: Default::default(),
     }
 }
 
@@ -241,7 +246,13 @@ fn what_an_organization_disabled_is_the_others_still() {
     };
     let mut names = |organization, disabled: &[published::Disabled]| -> Vec<String> {
         let (limits, disabled) = (Limits::default(), disabled.to_vec());
-        fixture.tenants = vec![Tenant { organization: mine, limits, disabled, books: vec![] }];
+        fixture.tenants = vec![Tenant {
+            organization: mine,
+            limits,
+            disabled,
+            books: vec![],
+            routing: Default::default(),
+        }];
         let snapshot = snapshot(&fixture);
         let listed: Vec<_> = snapshot.models(organization).map(|it| it.name.clone()).collect();
         let is_served = |name: &&str| snapshot.serving(organization, name).next().is_some();
@@ -274,4 +285,21 @@ async fn a_revision_can_be_awaited() {
     let offer = async { offer(&catalog, &fixture.image()).unwrap() };
     tokio::join!(catalog.reaches(3), offer);
     assert_eq!(present(&catalog).revision, 3);
+}
+
+/// Its calls are then routed as if nobody had said anything.
+#[test]
+fn what_was_learned_and_cannot_be_read_closes_nobody() {
+    let key = key(&NewKey::generate(Brand::Live));
+    let organization = key.organization;
+    let learned = |tables| Learned { organization, version: "0a1b2c3d".into(), tables };
+    let mut fixture = Fixture { keys: vec![key.clone()], ..Fixture::default() };
+    fixture.learned = vec![learned(vec![9, 9])];
+    let bad = snapshot(&fixture);
+    assert!(bad.quarantined[0].reason.contains("nothing that was learned"));
+    assert!(bad.learned(organization).is_none() && !bad.bars(&key));
+    fixture.learned = vec![learned(routing_engine::Tenant::default().learned().encode())];
+    let good = snapshot(&fixture);
+    assert_eq!(good.learned(organization).map(|it| it.version.as_str()), Some("0a1b2c3d"));
+    assert!(good.learned(OrganizationId::generate()).is_none() && good.quarantined.is_empty());
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
-use routing_engine::Standing;
+use routing_engine::{NotLearned, Standing};
 use shared::{
     condition::BadCondition,
     ids::{CredentialId, OrganizationId, UpstreamId},
@@ -122,6 +122,11 @@ impl Candidate {
     ) -> Self {
         Self { model, credential, price, most_output: None, is_clamped: false }
     }
+
+    /// Whether both lead to the same model at the same place with the same secret.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.model, &other.model) && self.credential.id == other.credential.id
+    }
 }
 
 /// Why a record is left out.
@@ -131,6 +136,8 @@ pub enum Unusable {
     Unreadable(serde_json::Error),
     #[error("a condition of it: {0}")]
     Condition(#[from] BadCondition),
+    #[error(transparent)]
+    NotLearned(#[from] NotLearned),
     #[error("it says that it is another one")]
     OtherId,
     #[error("a secret's hash has 32 bytes")]
@@ -237,16 +244,12 @@ fn model(
     Ok(Model { published, prices, addresses, standing, upstream: upstream.clone() })
 }
 
-/// Worked out here, once, and not for each call. What is known goes by the name that callers use,
-/// or else by the vendor's.
+/// Worked out here, once, and not for each call.
 fn standing(published: &published::Model) -> Standing {
-    let router = routing_engine::router();
     let price = published.price.as_ref().map(|it| it.price.standard().rates.output.picos());
     // A pico-dollar for one is a millionth of a dollar for a million.
     let price = price.and_then(|it| u64::try_from(it).ok());
-    let is_known = router.prior().known(&published.name).is_some();
-    let name = if is_known { &published.name } else { &published.upstream_name };
-    router.standing(name, price)
+    routing_engine::router().standing_of(&published.name, &published.upstream_name, price)
 }
 
 /// Answers name the provider and the model in headers.

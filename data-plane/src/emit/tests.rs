@@ -64,12 +64,16 @@ fn a_call_is_told_once_with_all_that_is_known() {
         story.streams();
         story.routed(&Arc::new(Decision {
             asked: "gpt-5".into(),
+            default: None,
             reason: Reason::Asked,
             task: None,
             judged: None,
+            sticks: None,
             considered: Vec::new(),
             not_evaluated: 0,
             inputs: None,
+            learned: None,
+            keeps_nothing: false,
         }));
         let refused = attempt(&candidate, Fate::RateLimited, StatusCode::TOO_MANY_REQUESTS);
         let answered = attempt(&candidate, Fate::Answered, StatusCode::OK);

@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 
 use routing_engine::{Judged, Turn, router};
+use shared::snapshot::{Digest, Key};
 use tokio::time::Instant;
+
+use super::sessions::{Kept, Session, Sessions};
 
 use crate::{
     ask::{Ask, Needs, Outline, Wishes},
-    call::{Live, Pulse},
+    call::{Breakers, Live, Pulse},
     catalog::Model,
 };
 
@@ -26,7 +29,12 @@ pub trait Asked: Send + Sync {
     fn user(&self) -> String;
     /// What the user's last turn is like, and how many tokens it is, roughly.
     fn judged(&self, needs: &Needs) -> (Judged, u64);
+    /// Whether the caller named a model.
+    fn names_a_model(&self) -> bool;
+    /// What tells the call's session from others of its project, unreadable.
+    fn session(&self, key: &Key) -> Option<u128>;
     /// The call itself, where it is there.
+
     fn body(&self) -> Option<&Ask>;
     /// What was expected of a model when this was decided before.
     fn expected(&self, _: &Model) -> Option<f32> {
@@ -37,6 +45,29 @@ pub trait Asked: Send + Sync {
 /// How places did lately.
 pub trait Health: Send + Sync {
     fn pulse(&self, model: &Model, now: Instant) -> Pulse;
+}
+
+/// Where nobody gets through at present.
+pub trait Breaking: Send + Sync {
+    fn rests(&self, model: &Model, now: Instant) -> bool;
+}
+
+/// Who answered sessions.
+pub trait Remembering: Send + Sync {
+    fn kept(&self, session: Session) -> Option<Kept>;
+}
+
+impl Breaking for Breakers {
+    /// Whether none of its secrets opens it to anybody.
+    fn rests(&self, model: &Model, now: Instant) -> bool {
+        model.upstream.credentials.iter().all(|it| Breakers::rests(self, it.id, now))
+    }
+}
+
+impl Remembering for Sessions {
+    fn kept(&self, session: Session) -> Option<Kept> {
+        Sessions::kept(self, session)
+    }
 }
 
 impl Health for Live {
@@ -82,9 +113,26 @@ impl Asked for Ask {
         (Judged { ease, ..judged }, Self::estimated(&text))
     }
 
+    fn names_a_model(&self) -> bool {
+        Self::names_a_model(self)
+    }
+
+    fn session(&self, key: &Key) -> Option<u128> {
+        let called = Self::session(self)?;
+        let whose = [key.organization.uuid(), key.project.uuid()];
+        let mut text: Vec<u8> = whose.iter().flat_map(|it| *it.as_bytes()).collect();
+        text.extend(called.as_bytes());
+        Some(Digest::of(&text).mark())
+    }
+
     fn body(&self) -> Option<&Ask> {
         Some(self)
     }
+}
+
+/// What the user's last turn is like.
+pub fn judged(ask: &Ask) -> Judged {
+    Asked::judged(ask, &Ask::needs(ask)).0
 }
 
 /// As it is kept, and what is made of that again.

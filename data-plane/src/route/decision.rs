@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use routing_engine::{Judged, Task};
 use serde_json::{Value, json};
 use shared::{event, money::Money, snapshot::Strategy};
 
-use super::{By, Known, Why, asked::millionths};
+use super::{By, Known, Sticks, Whose, Why, asked::millionths};
 use crate::{
     call::Pulse,
     catalog::{Model, Policy},
@@ -83,6 +84,11 @@ pub struct Considered {
 }
 
 impl Considered {
+    /// Who is left alone is asked where nobody else is left.
+    pub fn may_answer(&self) -> bool {
+        matches!(self.why, None | Some(Why::LeftAlone))
+    }
+
     pub fn model(&self) -> &str {
         match &self.what {
             What::Place(model) => &model.name,
@@ -102,21 +108,39 @@ impl Considered {
 #[derive(Clone, Debug)]
 pub struct Decision {
     pub asked: String,
+    /// What was asked for where the call did not say so, and whose default that is.
+    pub default: Option<(Whose, String)>,
     pub reason: Reason,
     /// What the call is for, where that had to be known.
     pub task: Option<Task>,
     pub judged: Option<Judged>,
+    /// Whether the call's session kept its model, where it is to.
+    pub sticks: Option<Sticks>,
     /// In the order in which they are asked, then those that are not.
     pub considered: Vec<Considered>,
     /// Rules of which nobody knows whether they hold, which therefore do not.
     pub not_evaluated: u32,
     /// What a policy decided it by.
     pub inputs: Option<event::Inputs>,
+    /// Which version of what the organization's feedback taught there is.
+    pub learned: Option<String>,
+    /// Whether the caller wants that nothing be kept of the prompt, not even what it is like.
+    pub keeps_nothing: bool,
 }
 
 impl Decision {
     fn chosen(&self) -> Option<&Considered> {
-        self.considered.first().filter(|it| it.why.is_none())
+        self.considered.first().filter(|it| it.may_answer())
+    }
+
+    /// What had a part in judging the candidates.
+    fn learned(&self) -> Option<&str> {
+        self.learned.as_deref().filter(|_| self.task.is_some())
+    }
+
+    fn features(&self) -> Option<String> {
+        let judged = self.judged.as_ref().filter(|_| !self.keeps_nothing)?;
+        Some(BASE64.encode(judged.features.encode()))
     }
 
     /// In a sentence or two.
@@ -126,7 +150,10 @@ impl Decision {
             Some(provider) => format!("{} at {provider}", chosen.model()),
             None => chosen.model().to_owned(),
         };
-        let mut sentence = match &self.reason {
+        let default = self.default.as_ref();
+        let default =
+            default.map(|(whose, it)| format!("The {}’s default is {it}. ", whose.name()));
+        let sentence = match &self.reason {
             Reason::Asked => format!("{whom} serves the model that was asked for"),
             Reason::Compared(by) => format!("{whom} is {}, of those that serve it", by.about()),
             Reason::Policy(led) => {
@@ -139,6 +166,7 @@ impl Decision {
                 format!("Policy {}{}: {whom} is {how}", led.named(), rule.unwrap_or_default())
             }
         };
+        let mut sentence = default.unwrap_or_default() + &sentence;
         match (&self.judged, self.task) {
             (Some(judged), Some(task)) => {
                 let language = judged.language.code();
@@ -147,10 +175,23 @@ impl Decision {
             (None, Some(task)) => sentence.push_str(&format!(", for {}", words(task.name()))),
             (_, None) => (),
         }
-        match self.considered.iter().filter(|it| it.why.is_some()).count() {
+        if let Some(sticks) = self.sticks {
+            sentence.push_str("; ");
+            sentence.push_str(sticks.about());
+        }
+        let others = self.considered.iter().skip(1).filter_map(|it| it.why);
+        let (resting, others): (Vec<_>, Vec<_>) = others.partition(|it| *it == Why::LeftAlone);
+        match others.len() {
             0 => (),
             1 => sentence.push_str("; another could not take the call"),
             others => sentence.push_str(&format!("; {others} others could not take the call")),
+        }
+        match resting.len() {
+            0 => (),
+            1 => sentence.push_str("; another comes last, since too many calls fail there"),
+            all => {
+                sentence.push_str(&format!("; {all} come last, since too many calls fail there"))
+            }
         }
         sentence.push('.');
         sentence
@@ -174,6 +215,9 @@ impl Decision {
             "language": self.judged.as_ref().map(|it| it.language.code()),
             "complexity": self.judged.as_ref().map(|it| rounded(it.complexity().into())),
             "router": self.task.map(|_| routing_engine::router().version()),
+            "learned": self.learned(),
+            "default_of": self.default.as_ref().map(|it| it.0.name()),
+            "session": self.sticks.map(Sticks::name),
             "rules_not_evaluated": self.not_evaluated,
             "candidates": candidates,
             "left_out": self.considered.len().saturating_sub(MOST_TOLD),
@@ -184,7 +228,8 @@ impl Decision {
 
     /// The same, as much of it as is kept. Nothing where there was nothing to decide.
     pub fn kept(&self) -> Option<event::Decision> {
-        if matches!(self.reason, Reason::Asked) && self.considered.len() < 2 {
+        let is_plain = matches!(self.reason, Reason::Asked) && self.default.is_none();
+        if is_plain && self.considered.len() < 2 {
             return None;
         }
         let word = event::Word::Borrowed;
@@ -195,7 +240,10 @@ impl Decision {
             task: self.task.map(|it| word(it.name())),
             language: self.judged.as_ref().map(|it| word(it.language.code())),
             complexity_percent: self.judged.as_ref().map(|it| per_mille(it.complexity()) / 10),
+            session: self.sticks.map(|it| word(it.name())),
             router: self.task.map(|_| routing_engine::router().version().to_owned()),
+            learned: self.learned().map(str::to_owned),
+            features: self.features(),
             reason: self.sentence(),
             candidates: Vec::new(),
             left_out: 0,
@@ -238,7 +286,7 @@ fn weighed(it: &Considered) -> event::Weighed {
     event::Weighed {
         model: it.model().to_owned(),
         provider: it.provider().map(str::to_owned),
-        upstream: upstream.filter(|_| it.why.is_none()),
+        upstream: upstream.filter(|_| it.may_answer()),
         why: it.why.map(|it| event::Word::Borrowed(it.name())),
         quality_ppm: it.known.quality.map(ppm),
         cost: it.known.call_cost.map(money),

@@ -41,6 +41,8 @@ pub enum Why {
     Audio,
     /// The call is longer than it can read and write.
     TooLong,
+    /// Too many calls have failed there: it is asked when nobody else is left.
+    LeftAlone,
     /// A policy demands otherwise.
     Policy(Term),
     /// The caller does.
@@ -76,6 +78,7 @@ impl Why {
             Self::Images => "images",
             Self::Audio => "audio",
             Self::TooLong => "too_long",
+            Self::LeftAlone => "left_alone",
             Self::Policy(term) => term.words()[0],
             Self::Wish(term) => term.words()[2],
         }
@@ -94,6 +97,7 @@ impl Why {
             Self::Images => "it reads no images",
             Self::Audio => "it hears nothing",
             Self::TooLong => "the call is too long for it",
+            Self::LeftAlone => "too many calls have failed there lately",
             Self::Policy(term) => term.words()[1],
             Self::Wish(term) => term.words()[3],
         }
@@ -107,6 +111,7 @@ impl Why {
             | Self::Shut
             | Self::NotThere
             | Self::NotServed
+            | Self::LeftAlone
             | Self::Policy(_) => false,
             Self::Form
             | Self::Tools
@@ -215,19 +220,16 @@ impl<'a> Call<'a> {
     }
 
     /// Why `model` may not answer at that price, under all of `constraints`.
-    pub fn why_not(
+    pub fn why_not<'c>(
         &self,
         model: &Model,
         price: Option<&PinnedPrice>,
-        constraints: &[&Constraints],
+        mut constraints: impl Iterator<Item = &'c Constraints>,
     ) -> Option<Why> {
         let price = price.map(|it| &it.price);
-        self.cannot(model).or_else(|| self.is_not_wished(model, price).map(Why::Wish)).or_else(
-            || {
-                let against = |it: &&Constraints| self.breaks(it, model, price);
-                constraints.iter().find_map(against).map(Why::Policy)
-            },
-        )
+        let why = self.cannot(model);
+        why.or_else(|| self.is_not_wished(model, price).map(Why::Wish))
+            .or_else(|| constraints.find_map(|it| self.breaks(it, model, price)).map(Why::Policy))
     }
 
     /// What it surely cannot do.

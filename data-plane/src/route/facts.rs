@@ -27,6 +27,8 @@ pub(super) struct Found {
     pub metadata: OnceLock<BTreeMap<String, String>>,
     pub user: OnceLock<String>,
     pub budget_used_percent: OnceLock<u64>,
+    /// What a session is told by. Rules do not ask for it; choices that stick do.
+    pub session: OnceLock<Option<u128>>,
 }
 
 impl condition::Facts for Facts<'_> {

@@ -6,6 +6,7 @@
 
 mod asked;
 mod decision;
+mod defaults;
 mod draw;
 mod eligible;
 mod facts;
@@ -13,25 +14,35 @@ mod judging;
 mod names;
 mod no_route;
 mod replay;
+mod sessions;
 mod staged;
 mod strategy;
+mod terms;
 
-use std::{cell::OnceCell, sync::Arc};
+use std::{cell::OnceCell, collections::BTreeMap, sync::Arc};
 
 use routing_engine::{Judged, Task};
 use shared::{
     condition::Condition,
-    event::{Inputs, Turn, Word},
+    event::{self, Inputs, Turn, Word},
     ids::OrganizationId,
     money::PinnedPrice,
-    snapshot::{Choice, Constraints, Rule, Strategy, Target},
+    snapshot::{Choice, Constraints, Failed, Rule, Strategy, Target},
     usage::Usage,
 };
 use tokio::time::Instant;
 
 pub use self::{
-    asked::{Asked, Health},
+    asked::{Asked, Breaking, Health, Remembering, judged},
+    decision::{Considered, Decision, Led, Reason, What, ppm},
+    defaults::Whose,
+    draw::Dice,
+    eligible::Why,
+    no_route::{Excluded, NoRoute},
     replay::{Lately, Outcome, Past, Placed, Unplayable, Worth, dice},
+    sessions::{Kept, Session, SessionMetrics, Sessions, Sticks},
+    strategy::By,
+    terms::Terms,
 };
 use self::{
     asked::{millionths, whole},
@@ -41,13 +52,6 @@ use self::{
     names::Name,
     no_route::{MOST_ALTERNATIVES, shown},
     strategy::Known,
-};
-pub use self::{
-    decision::{Considered, Decision, Led, Reason, What, ppm},
-    draw::Dice,
-    eligible::Why,
-    no_route::{Excluded, NoRoute},
-    strategy::By,
 };
 use crate::{
     ask::{Ask, Marks, Sort, Wishes},
@@ -73,6 +77,10 @@ pub struct Plan {
     /// At least one.
     pub candidates: Vec<Candidate>,
     pub decision: Arc<Decision>,
+    /// How they are tried.
+    pub terms: Terms,
+    /// The session that is to keep whoever answers, where that has to be remembered.
+    pub session: Option<Session>,
 }
 
 /// What there is to choose from, and how it does. Prices are those of that moment.
@@ -80,6 +88,9 @@ pub struct Plan {
 pub struct Sight<'a> {
     pub snapshot: &'a Snapshot,
     pub live: &'a dyn Health,
+    /// Who is left alone at present: asked after the others.
+    pub breakers: &'a dyn Breaking,
+    pub sessions: &'a dyn Remembering,
     pub now_ms: i64,
     /// How much is used up of the budget of the call's that is used up most, as far as the proxy
     /// knows. Asked where a condition does.
@@ -92,8 +103,8 @@ pub fn route(
     ask: Ask,
     dice: &mut dyn Dice,
 ) -> Result<Plan, NoRoute> {
-    let (candidates, decision) = decide(sight, &caller, &ask, dice)?;
-    Ok(Plan { caller, ask, candidates, decision: Arc::new(decision) })
+    let (candidates, decision, terms, session) = decide(sight, &caller, &ask, dice)?;
+    Ok(Plan { caller, ask, candidates, decision: Arc::new(decision), terms, session })
 }
 
 fn decide(
@@ -101,9 +112,9 @@ fn decide(
     caller: &Caller,
     asked: &dyn Asked,
     dice: &mut dyn Dice,
-) -> Result<(Vec<Candidate>, Decision), NoRoute> {
+) -> Result<(Vec<Candidate>, Decision, Terms, Option<Session>), NoRoute> {
     let mut routing = Routing::begin(sight, caller, asked, dice)?;
-    let first = routing.reach(&asked.outline().model);
+    let first = routing.reach(routing.name);
     for name in &asked.outline().fallbacks {
         // What cannot be had is passed over: it is a fallback.
         let _ = routing.reach(name);
@@ -125,11 +136,25 @@ struct Routing<'a> {
     /// And what conditions found out beside.
     found: Found,
     not_evaluated: u32,
-    /// The policy that the caller wishes to lead there as well.
-    also: Option<&'a Choice>,
+    /// What is asked for, also where the call does not say so,
+    name: &'a str,
+    /// and whose default that is.
+    default: Option<Whose>,
+    /// Policies that have to lead there as well: the caller's own wish, and what their key, project
+    /// and organization demand.
+    also: Vec<&'a Choice>,
+    terms: Option<Terms>,
+    session: Option<Session>,
+    sticks: Option<Sticks>,
+    /// What was remembered of sessions, by their names.
+    kept: BTreeMap<String, event::Kept>,
     candidates: Vec<Candidate>,
     /// Those that may answer, in the order of the candidates,
     chosen: Vec<Considered>,
+    /// then those where too many calls fail at present,
+    resting: Vec<Place<'a>>,
+    /// if they are to come later than their turn,
+    passes_over: bool,
     /// and those that may not.
     excluded: Vec<Considered>,
 }
@@ -141,12 +166,16 @@ struct Lead<'a> {
     by: Option<By>,
     constraints: Option<&'a Constraints>,
     tiers: Vec<Vec<Aim<'a>>>,
+    terms: Terms,
+    session: Option<Session>,
 }
 
 /// A target, and where it is served.
 struct Aim<'a> {
     weight: u16,
     places: Vec<&'a Arc<Model>>,
+    /// What tells it from others to a session.
+    mark: u128,
 }
 
 /// A place that may answer.
@@ -157,6 +186,27 @@ struct Place<'a> {
     score: Option<f64>,
 }
 
+/// A session, and what is remembered of it.
+struct Keeping {
+    session: Session,
+    kept: Option<Kept>,
+    /// Whether any tier leads there.
+    is_led: bool,
+}
+
+impl Keeping {
+    fn of(session: Session, sessions: &dyn Remembering, tiers: &[Vec<Aim<'_>>]) -> Self {
+        let kept = sessions.kept(session);
+        let all = || tiers.iter().flatten().flat_map(|it| &it.places);
+        let is_led = kept.as_ref().is_some_and(|kept| all().any(|it| kept.is_of(it)));
+        Self { session, kept, is_led }
+    }
+
+    fn kept(&self, now: Instant) -> Option<&Kept> {
+        self.kept.as_ref().filter(|it| !it.is_over(now))
+    }
+}
+
 impl<'a> Routing<'a> {
     fn begin(
         sight: Sight<'a>,
@@ -165,7 +215,8 @@ impl<'a> Routing<'a> {
         dice: &'a mut dyn Dice,
     ) -> Result<Self, NoRoute> {
         let call = Call::of(asked);
-        let task = named(sight.snapshot, caller.organization(), &asked.outline().model).task;
+        let (name, default) = defaults::asked(sight.snapshot, caller, asked)?;
+        let task = named(sight.snapshot, caller.organization(), name).task;
         let judging = Judging::of(asked, call.needs.clone(), task);
         let mut routing = Self {
             sight,
@@ -178,19 +229,34 @@ impl<'a> Routing<'a> {
             judging,
             found: Found::default(),
             not_evaluated: 0,
-            also: None,
+            name,
+            default,
+            also: Vec::new(),
+            terms: None,
+            session: None,
+            sticks: None,
+            kept: BTreeMap::new(),
             candidates: Vec::new(),
             chosen: Vec::new(),
+            resting: Vec::new(),
+            passes_over: true,
             excluded: Vec::new(),
         };
         if let Some(name) = &asked.wishes().policy {
             let policy = sight.snapshot.policy(caller.organization(), name);
             let policy = policy.ok_or_else(|| NoRoute::NoPolicy { name: shown(name) })?;
-            let version = staged::version(policy, caller.key.id, routing.dice);
-            let (_, choice) = routing.choice(version);
-            routing.also = Some(choice);
+            routing.keeps_to(policy);
+        }
+        for demanded in defaults::demanded(sight.snapshot, caller) {
+            routing.keeps_to(demanded?);
         }
         Ok(routing)
+    }
+
+    fn keeps_to(&mut self, policy: &'a Policy) {
+        let version = staged::version(policy, self.caller.key.id, self.dice);
+        let (_, choice) = self.choice(version);
+        self.also.push(choice);
     }
 
     /// Takes on everything that may answer calls for `name`, and says why.
@@ -201,12 +267,24 @@ impl<'a> Routing<'a> {
             None => self.of_model(&name)?,
             Some(policy) => self.of_policy(policy, &name)?,
         };
-        let Lead { reason, strategy, by, constraints, tiers } = lead;
-        let before = self.chosen.len();
-        for tier in tiers {
-            self.take(tier, strategy, by, constraints);
+        let Lead { reason, strategy, by, constraints, tiers, terms, session } = lead;
+        let before = self.chosen.len() + self.resting.len();
+        // A policy may say that nobody else is asked then.
+        let all = self.also.iter().fold(terms.clone(), |all, it| all.within(it));
+        self.passes_over = all.falls_back_on(Failed::LeftAlone);
+        let keeping = session.map(|it| Keeping::of(it, self.sight.sessions, &tiers));
+        if let Some(Keeping { session, kept: Some(kept), .. }) = &keeping {
+            self.kept.insert(session.name(), kept.told(self.now));
         }
-        if self.chosen.len() > before {
+        for tier in tiers {
+            self.take(tier, (strategy, by), constraints, keeping.as_ref());
+        }
+        if self.chosen.len() + self.resting.len() > before {
+            if self.terms.is_none() {
+                self.terms = Some(terms);
+                // What is drawn for has nothing to be remembered.
+                self.session = session.filter(|_| by.is_some());
+            }
             return Ok(reason);
         }
         let version = reason.policy().map(|it| it.version);
@@ -221,13 +299,19 @@ impl<'a> Routing<'a> {
             strategy: Strategy::Priority,
             by,
             constraints: None,
-            tiers: vec![vec![Aim { weight: 1, places }]],
+            tiers: vec![vec![Aim { weight: 1, places, mark: 0 }]],
+            terms: Terms::default(),
+            session: None,
         })
     }
 
     fn of_policy(&mut self, policy: &'a Arc<Policy>, name: &Name<'a>) -> Result<Lead<'a>, NoRoute> {
         let version = staged::version(policy, self.caller.key.id, self.dice);
         let (rule, choice) = self.choice(version);
+        let session = choice.stick.and_then(|stick| {
+            let rule = rule.map(|it| it.name.as_str());
+            Some(Session::of(self.session()?, &self.caller.key, (policy.id, rule), stick))
+        });
         let mut tiers = Vec::with_capacity(choice.tiers.len().max(1));
         if choice.tiers.is_empty() && choice.strategy.compares() {
             tiers.push(everywhere(self.sight.snapshot, self.caller, policy));
@@ -241,7 +325,8 @@ impl<'a> Routing<'a> {
                 let may_use = usable(self.caller, policy, [target]).next().is_some();
                 is_usable |= may_use;
                 if may_use && !places.is_empty() {
-                    aims.push(Aim { weight: target.weight, places });
+                    let mark = session.map_or(0, |_| sessions::mark(target));
+                    aims.push(Aim { weight: target.weight, places, mark });
                 } else {
                     let why = why_not(self.sight.snapshot, self.caller, policy, target);
                     let Target { model, provider, .. } = target.clone();
@@ -267,6 +352,8 @@ impl<'a> Routing<'a> {
             by,
             constraints: Some(&choice.constraints),
             tiers,
+            terms: Terms::of(policy.id, choice),
+            session,
         })
     }
 
@@ -302,33 +389,79 @@ impl<'a> Routing<'a> {
         })
     }
 
-    /// Those of a tier that may answer, in the order in which they are asked.
+    /// Those of a tier that may answer, in the order in which they are asked. Those where too many
+    /// calls fail come after everybody else.
     fn take(
         &mut self,
-        tier: Vec<Aim<'a>>,
-        strategy: Strategy,
-        by: Option<By>,
+        mut tier: Vec<Aim<'a>>,
+        (strategy, by): (Strategy, Option<By>),
         constraints: Option<&'a Constraints>,
+        keeping: Option<&Keeping>,
     ) {
-        let mut aims = Vec::with_capacity(tier.len());
-        for Aim { weight, places } in tier {
-            let places: Vec<_> =
-                places.into_iter().filter_map(|it| self.eligible(it, constraints)).collect();
+        if let Some(keeping) = keeping.filter(|_| by.is_none() && strategy == Strategy::Weighted) {
+            tier = keeping.session.order(tier, |it| it.mark, |it| it.weight);
+        }
+        let (mut aims, mut led) = (Vec::with_capacity(tier.len()), Vec::with_capacity(tier.len()));
+        for Aim { weight, places, .. } in tier {
+            let eligible = places.into_iter().filter_map(|it| self.eligible(it, constraints));
+            let eligible: Vec<_> = eligible.collect();
+            let (resting, places): (Vec<_>, Vec<_>) =
+                eligible.into_iter().partition(|it| self.passes_over && self.rests(it.model));
+            led.push(match (places.is_empty(), resting.is_empty()) {
+                (false, _) => Sticks::Kept,
+                (true, false) => Sticks::LeftAlone,
+                (true, true) => Sticks::NotEligible,
+            });
+            self.resting.extend(resting);
             if !places.is_empty() {
                 aims.push((weight, places));
             }
         }
         let mut places: Vec<Place<'a>> = match (by, strategy) {
             (Some(by), _) => self.compared(aims.into_iter().flat_map(|it| it.1).collect(), by),
-            (None, Strategy::Weighted) => {
+            (None, Strategy::Weighted) if keeping.is_none() => {
                 draw::drawn(aims, |it| it.0, self.dice).into_iter().flat_map(|it| it.1).collect()
             }
             (None, _) => aims.into_iter().flat_map(|it| it.1).collect(),
         };
-        self.prefer(&mut places);
-        for place in places {
-            self.takes(place);
+        let kept = keeping.filter(|_| by.is_some()).and_then(|it| it.kept(self.now));
+        if let Some(at) = kept.and_then(|kept| places.iter().position(|it| kept.is_of(it.model))) {
+            places[..=at].rotate_right(1);
         }
+        self.prefer(&mut places);
+        if let Some(keeping) = keeping.filter(|_| self.sticks.is_none()) {
+            self.sticks = match by {
+                None => led.first().copied(),
+                Some(_) => places.first().map(|it| self.sticks(keeping, it, &places)),
+            };
+        }
+        for place in places {
+            self.takes(place, keeping.map(|it| it.session));
+        }
+    }
+
+    /// What becomes of a session that is remembered, where that is the first place of a tier.
+    fn sticks(&self, keeping: &Keeping, first: &Place<'a>, tier: &[Place<'a>]) -> Sticks {
+        let Some(kept) = &keeping.kept else { return Sticks::New };
+        let is_it = |what: &What| matches!(what, What::Place(it) if kept.is_of(it));
+        if kept.is_over(self.now) {
+            Sticks::Expired
+        } else if kept.is_of(first.model) {
+            Sticks::Kept
+        } else if tier.iter().any(|it| kept.is_of(it.model)) {
+            Sticks::Wished
+        } else if self.resting.iter().any(|it| kept.is_of(it.model)) {
+            Sticks::LeftAlone
+        } else if keeping.is_led && !self.excluded.iter().any(|it| is_it(&it.what)) {
+            Sticks::Tier
+        } else {
+            Sticks::NotEligible
+        }
+    }
+
+    /// Whether nobody gets through to it at present.
+    fn rests(&self, model: &Model) -> bool {
+        self.sight.breakers.rests(model, self.now)
     }
 
     /// The place and its price, if it may answer.
@@ -339,14 +472,8 @@ impl<'a> Routing<'a> {
     ) -> Option<Place<'a>> {
         let Sight { snapshot, now_ms, .. } = self.sight;
         let price = snapshot.price(self.caller.organization(), model, now_ms);
-        let also = self.also.map(|it| &it.constraints);
-        let mut all = [constraints, also].into_iter().flatten();
-        let constraints = [all.next(), all.next()];
-        let constraints: &[&Constraints] = match &constraints {
-            [Some(one), Some(other)] => &[one, other],
-            [Some(one), None] => &[one],
-            [None, _] => &[],
-        };
+        let also = self.also.iter().map(|it| &it.constraints);
+        let constraints = constraints.into_iter().chain(also);
         let why = self.call.why_not(model, price.map(Arc::as_ref), constraints);
         let why = why.or_else(|| self.is_led_elsewhere(model));
         match why.or_else(|| self.may_cost_more(model, price)) {
@@ -358,15 +485,15 @@ impl<'a> Routing<'a> {
         }
     }
 
-    /// Whether the policy that the caller names beside does not lead there.
+    /// Whether a policy does not lead there that has to lead there as well.
     fn is_led_elsewhere(&self, model: &Model) -> Option<Why> {
-        let also = self.also.filter(|it| !it.tiers.is_empty())?;
         let leads = |it: &Target| {
             let provider = it.provider.as_ref();
             it.model == model.name && provider.is_none_or(|it| *it == model.upstream.provider)
         };
-        let is_there = also.tiers.iter().flat_map(|it| &it.targets).any(leads);
-        (!is_there).then_some(Why::Policy(Term::Model))
+        let is_there = |it: &&Choice| it.tiers.iter().flat_map(|it| &it.targets).any(leads);
+        let mut named = self.also.iter().filter(|it| !it.tiers.is_empty());
+        named.any(|it| !is_there(it)).then_some(Why::Policy(Term::Model))
     }
 
     /// Whether the call may come to more than the caller allows, or nobody knows to what.
@@ -423,7 +550,9 @@ impl<'a> Routing<'a> {
         };
         let expected = || {
             let router = routing_engine::router();
-            let quality = router.quality(&seen.judged, &model.name, &model.standing, None);
+            let learned = self.sight.snapshot.learned(self.caller.organization());
+            let learned = learned.map(|it| &it.tables);
+            let quality = router.quality(&seen.judged, &model.name, &model.standing, learned);
             whole(millionths(quality))
         };
         Known {
@@ -444,6 +573,11 @@ impl<'a> Routing<'a> {
         };
         let each = outline.cap(most).unwrap_or(u64::MAX).min(usual.into());
         each.saturating_mul(outline.choices.into())
+    }
+
+    /// What the caller calls the call's session, unreadable.
+    fn session(&self) -> Option<u128> {
+        *self.found.session.get_or_init(|| self.asked.session(&self.caller.key))
     }
 
     fn wishes(&self) -> &'a Wishes {
@@ -481,40 +615,67 @@ impl<'a> Routing<'a> {
 
     /// A model with each of its upstream's secrets, none twice, and of no more models than are
     /// tried.
-    fn takes(&mut self, place: Place<'a>) {
+    fn takes(&mut self, place: Place<'a>, session: Option<Session>) {
         let Place { model, price, known, score } = place;
         let is_there = |it: &Candidate| Arc::ptr_eq(&it.model, model);
         if self.chosen.len() >= MOST_CANDIDATES || self.candidates.iter().any(is_there) {
             return;
         }
-        for credential in draw::order(&model.upstream.credentials, |it| it.weight, self.dice) {
+        let all = &model.upstream.credentials;
+        let ordered = match session {
+            Some(it) => it.order(all.iter().collect(), |it| it.id.uuid().as_u128(), |it| it.weight),
+            None => draw::order(all, |it| it.weight, self.dice),
+        };
+        for credential in ordered {
             let candidate = Candidate::new(model.clone(), credential.clone(), price.cloned());
             self.candidates.push(candidate);
         }
         let what = What::Place(model.clone());
-        self.chosen.push(Considered { what, why: None, known, score });
+        let why = self.rests(model).then_some(Why::LeftAlone);
+        self.chosen.push(Considered { what, why, known, score });
     }
 
     fn ends(
         mut self,
         first: Result<Reason, NoRoute>,
-    ) -> Result<(Vec<Candidate>, Decision), NoRoute> {
+    ) -> Result<(Vec<Candidate>, Decision, Terms, Option<Session>), NoRoute> {
+        let session = self.session;
+        for place in std::mem::take(&mut self.resting) {
+            self.takes(place, session);
+        }
         let reason = match first {
             Ok(reason) => reason,
             Err(why) if self.chosen.is_empty() => return Err(self.in_full(why)),
             Err(_) => Reason::Asked,
         };
         self.keep_to_the_first();
+        let terms =
+            self.also.iter().fold(self.terms.take().unwrap_or_default(), |all, it| all.within(it));
+        let default = self.default.map(|it| (it, self.name.to_owned()));
         let name = self.asked.outline().model.clone();
         let inputs = matches!(reason, Reason::Policy(_)).then(|| self.inputs());
-        let Self { mut candidates, chosen, excluded, judging, not_evaluated, .. } = self;
+        let learned = self.sight.snapshot.learned(self.caller.organization());
+        let learned = learned.map(|it| it.version.clone());
+        let keeps_nothing = self.wishes().zero_retention;
+        let Self { mut candidates, chosen, excluded, judging, not_evaluated, sticks, .. } = self;
         keep_the_first(&mut candidates);
         let (task, seen) = judging.ends();
         let considered = chosen.into_iter().chain(excluded).collect();
         let judged = seen.map(|it| it.judged);
-        let decision =
-            Decision { asked: name, reason, task, judged, considered, not_evaluated, inputs };
-        Ok((candidates, decision))
+        let decision = Decision {
+            asked: name,
+            default,
+            reason,
+            task,
+            judged,
+            sticks,
+            considered,
+            not_evaluated,
+            inputs,
+            learned,
+            keeps_nothing,
+        };
+        Ok((candidates, decision, terms, session))
     }
 
     /// What it takes to decide the same again.
@@ -540,12 +701,15 @@ impl<'a> Routing<'a> {
             metadata: self.found.metadata.get().cloned(),
             user: self.found.user.get().cloned(),
             budget_used_percent: self.found.budget_used_percent.get().copied(),
+            is_nameless: !self.asked.names_a_model(),
+            session: self.found.session.get().map(|it| it.map_or_else(String::new, sessions::name)),
+            kept: self.kept.clone(),
         }
     }
 
     /// The turn of a call of which nobody had to know what it is like: another policy may have to.
     fn looked_at(&self) -> Option<Turn> {
-        let ask = self.asked.body().filter(|it| it.form.writes())?;
+        let ask = self.asked.body().filter(|it| it.form.writes() && !it.wishes.zero_retention)?;
         let (judged, tokens) = ask.judged(&self.call.needs);
         Some(turn(&judged, tokens))
     }
@@ -564,7 +728,9 @@ impl<'a> Routing<'a> {
             | NoRoute::Disabled { .. }
             | NoRoute::Shut { .. }
             | NoRoute::NotAllowed { .. }
-            | NoRoute::NoPolicy { .. } => why,
+            | NoRoute::NoPolicy { .. }
+            | NoRoute::NoModel
+            | NoRoute::NotToBeKept { .. } => why,
         }
     }
 
@@ -609,7 +775,7 @@ fn everywhere<'a>(snapshot: &'a Snapshot, caller: &Caller, policy: &Policy) -> V
     snapshot
         .places(caller.organization())
         .filter(|it| !it.only_reads() && (is_named || allows(&caller.key, &it.name)))
-        .map(|it| Aim { weight: 1, places: vec![it] })
+        .map(|it| Aim { weight: 1, places: vec![it], mark: 0 })
         .collect()
 }
 

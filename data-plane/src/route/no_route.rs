@@ -7,7 +7,7 @@ use shared::{
     ids::ApiKeyId,
 };
 
-use super::Why;
+use super::{Whose, Why};
 
 /// So many models are named that might do instead.
 pub(super) const MOST_ALTERNATIVES: usize = 5;
@@ -47,6 +47,14 @@ pub enum NoRoute {
     },
     #[error("There is no policy {name:?}, which x-turnpike-policy names.")]
     NoPolicy { name: String },
+    #[error("The body names no model. Say which one: {{\"model\": \"auto\", …}}.")]
+    NoModel,
+    #[error(
+        "The policy that all calls of your {} have to keep to is not there at present. Ask an \
+         admin of your organization to look at it.",
+        .whose.name()
+    )]
+    NotToBeKept { whose: Whose },
 }
 
 /// A model to which a name leads, and why it is out of the question.
@@ -107,6 +115,8 @@ impl NoRoute {
             | Self::Disabled { .. }
             | Self::Shut { .. }
             | Self::NoPolicy { .. }
+            | Self::NoModel
+            | Self::NotToBeKept { .. }
             | Self::Nowhere { .. } => None,
         }
     }
@@ -122,7 +132,11 @@ impl NoRoute {
                 Some(json!({ "policy": policy, "candidates": excluded }))
             }
             Self::Unknown { meant, .. } => meant.as_ref().map(|it| json!({ "alternatives": [it] })),
-            Self::Disabled { .. } | Self::Shut { .. } | Self::NoPolicy { .. } => None,
+            Self::Disabled { .. }
+            | Self::Shut { .. }
+            | Self::NoPolicy { .. }
+            | Self::NoModel
+            | Self::NotToBeKept { .. } => None,
         }
     }
 }
@@ -140,7 +154,10 @@ impl Classified for NoRoute {
             Self::NotAllowed { .. } => Kind::Forbidden,
             // Another call would be served, and this one never.
             Self::Nowhere { excluded, .. } if is_the_calls(excluded) => Kind::Invalid,
-            Self::Nowhere { .. } | Self::Shut { .. } => Kind::Unavailable,
+            Self::NoModel => Kind::Invalid,
+            Self::Nowhere { .. } | Self::Shut { .. } | Self::NotToBeKept { .. } => {
+                Kind::Unavailable
+            }
         }
     }
 
@@ -150,7 +167,10 @@ impl Classified for NoRoute {
                 code::MODEL_NOT_FOUND
             }
             Self::NotAllowed { .. } => code::MODEL_NOT_ALLOWED,
-            Self::Nowhere { .. } | Self::Shut { .. } => code::NO_ELIGIBLE_MODEL,
+            Self::NoModel => code::INVALID_REQUEST,
+            Self::Nowhere { .. } | Self::Shut { .. } | Self::NotToBeKept { .. } => {
+                code::NO_ELIGIBLE_MODEL
+            }
         }
     }
 
@@ -161,6 +181,8 @@ impl Classified for NoRoute {
             | Self::Disabled { .. }
             | Self::Shut { .. }
             | Self::NotAllowed { .. }
+            | Self::NoModel
+            | Self::NotToBeKept { .. }
             | Self::Nowhere { .. } => "model",
         };
         vec![Problem { field, message: self.to_string() }]

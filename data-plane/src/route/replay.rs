@@ -13,7 +13,8 @@ use std::{
     },
 };
 
-use routing_engine::{Judged, Language, Task, router};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use routing_engine::{Features, Judged, Language, Task, router};
 use shared::{
     event::{self, Event, Pulse},
     ids::{OrganizationId, RequestId, UpstreamId},
@@ -23,7 +24,10 @@ use shared::{
 };
 use tokio::time::Instant;
 
-use super::{Asked, Health, NoRoute, Sight, What, decide, decision, whole};
+use super::{
+    Asked, Breaking, Health, Kept, NoRoute, Remembering, Session, Sight, What, Why, decide,
+    decision, whole,
+};
 use crate::{
     ask::{Ask, Form, Needs, Outline, Wishes},
     authenticate::Caller,
@@ -39,6 +43,14 @@ pub fn dice(request: RequestId) -> fastrand::Rng {
 /// A place, by its upstream and what callers call the model.
 type Place = (UpstreamId, String);
 
+/// What a call saw of a place.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    quality: Option<f32>,
+    pulse: Option<Pulse>,
+    rests: bool,
+}
+
 /// A call that was decided before.
 #[derive(Debug)]
 pub struct Past {
@@ -48,8 +60,10 @@ pub struct Past {
     wishes: Wishes,
     tags: BTreeMap<String, String>,
     inputs: event::Inputs,
+    /// What its prompt is like, as far as that was kept.
+    features: Option<Features>,
     usage: Usage,
-    places: HashMap<Place, (Option<f32>, Option<Pulse>)>,
+    places: HashMap<Place, Seen>,
     /// Whether somebody asked for what was not kept.
     lacks: AtomicBool,
 }
@@ -97,6 +111,8 @@ pub struct Placed {
     pub upstream: UpstreamId,
     pub model: String,
     pub provider: String,
+    /// It comes last, since too many calls fail there.
+    pub rests: bool,
     pub quality_ppm: Option<u32>,
     pub cost: Option<Money>,
     pub latency_ms: Option<u32>,
@@ -106,6 +122,7 @@ impl Past {
     pub fn of(event: &Event, key: Arc<Key>) -> Result<Self, Unplayable> {
         let decision = event.decision.as_ref().ok_or(Unplayable::NotKept)?;
         let inputs = decision.inputs.as_deref().ok_or(Unplayable::NotKept)?.clone();
+        let features = decision.features.as_deref().map(features).transpose()?;
         let wishes = inputs.wishes.as_deref().map(serde_json::from_str).transpose();
         let wishes: Wishes = wishes.map_err(|_| Unplayable::Unreadable)?.unwrap_or_default();
         if wishes.most_cost.is_some() {
@@ -126,7 +143,8 @@ impl Past {
         };
         let known = |it: &event::Weighed| {
             let quality = it.quality_ppm.and_then(|it| i32::try_from(it).ok()).map(whole);
-            Some(((it.upstream?, it.model.clone()), (quality, it.pulse)))
+            let rests = it.why.as_deref() == Some(Why::LeftAlone.name());
+            Some(((it.upstream?, it.model.clone()), Seen { quality, pulse: it.pulse, rests }))
         };
         Ok(Self {
             request: event.request,
@@ -137,6 +155,7 @@ impl Past {
             usage: event.usage,
             places: decision.candidates.iter().filter_map(known).collect(),
             inputs,
+            features,
             lacks: AtomicBool::new(false),
         })
     }
@@ -153,12 +172,14 @@ impl Past {
     pub fn again(&self, snapshot: &Snapshot, lately: &Lately) -> Outcome {
         self.lacks.store(false, Ordering::Relaxed);
         let used = || self.kept(self.inputs.budget_used_percent, 0);
-        let live = &Remembered { past: self, lately };
+        let health = Remembered { past: self, lately };
         let now_ms = self.inputs.at_ms;
-        let sight = Sight { snapshot, live, now_ms, budget_used_percent: &used };
+        let (live, breakers, sessions) = (&health, self, self);
+        let sight =
+            Sight { snapshot, live, breakers, sessions, now_ms, budget_used_percent: &used };
         let outcome = decide(sight, &self.caller, self, &mut dice(self.request));
         let mut outcome = match outcome {
-            Ok((_, decision)) => Outcome::of(&decision),
+            Ok((_, decision, ..)) => Outcome::of(&decision),
             Err(why) => Outcome::nowhere(&why),
         };
         outcome.lacks = self.lacks.load(Ordering::Relaxed);
@@ -174,8 +195,9 @@ impl Past {
         let Some(model) = model else { return Worth::default() };
         let price = snapshot.price(organization, model, self.inputs.at_ms);
         let judged = self.turn().map(|it| it.0);
+        let learned = snapshot.learned(organization).map(|it| &it.tables);
         let expected =
-            |judged: Judged| router().quality(&judged, &model.name, &model.standing, None);
+            |judged: Judged| router().quality(&judged, &model.name, &model.standing, learned);
         let pulse = Remembered { past: self, lately }.pulse(model, Instant::now());
         Worth {
             quality: self.expected(model).or_else(|| judged.map(expected)),
@@ -188,10 +210,12 @@ impl Past {
     fn turn(&self) -> Option<(Judged, u64)> {
         let it = self.inputs.turn.as_ref()?;
         let (task, language) = (Task::named(&it.task)?, Language::from_code(&it.language)?);
-        Some((Judged::told(task, language, whole(it.ease)), it.tokens))
+        let told = Judged::told(task, language, whole(it.ease));
+        let features = self.features.clone().unwrap_or_else(|| told.features.clone());
+        Some((Judged { features, ..told }, it.tokens))
     }
 
-    fn place(&self, model: &Model) -> Option<&(Option<f32>, Option<Pulse>)> {
+    fn place(&self, model: &Model) -> Option<&Seen> {
         self.places.get(&(model.upstream.id, model.name.clone()))
     }
 
@@ -237,12 +261,39 @@ impl Asked for Past {
         self.kept(self.turn(), nothing)
     }
 
+    fn names_a_model(&self) -> bool {
+        !self.inputs.is_nameless
+    }
+
+    fn session(&self, _: &Key) -> Option<u128> {
+        let kept = self.kept(self.inputs.session.clone(), String::new());
+        u128::from_str_radix(&kept, 16).ok()
+    }
+
     fn body(&self) -> Option<&Ask> {
         None
     }
 
     fn expected(&self, model: &Model) -> Option<f32> {
-        self.place(model)?.0
+        self.place(model)?.quality
+    }
+}
+
+fn features(text: &str) -> Result<Features, Unplayable> {
+    let bytes = BASE64.decode(text).map_err(|_| Unplayable::Unreadable)?;
+    Features::decode(&bytes).map_err(|_| Unplayable::Unreadable)
+}
+
+impl Breaking for Past {
+    fn rests(&self, model: &Model, _: Instant) -> bool {
+        self.place(model).is_some_and(|it| it.rests)
+    }
+}
+
+impl Remembering for Past {
+    fn kept(&self, session: Session) -> Option<Kept> {
+        let told = self.inputs.kept.get(&session.name())?;
+        Some(Kept::recalled(told, Instant::now()))
     }
 }
 
@@ -254,7 +305,7 @@ struct Remembered<'a> {
 
 impl Health for Remembered<'_> {
     fn pulse(&self, model: &Model, _: Instant) -> Pulse {
-        let known = self.past.place(model).and_then(|it| it.1);
+        let known = self.past.place(model).and_then(|it| it.pulse);
         let lately = || self.lately.0.get(&(model.upstream.id, model.name.clone())).copied();
         known.or_else(lately).unwrap_or_default()
     }
@@ -263,7 +314,7 @@ impl Health for Remembered<'_> {
 impl Lately {
     /// What a call saw, for those that come after it.
     pub fn note(&mut self, past: &Past) {
-        let seen = past.places.iter().filter_map(|(place, it)| Some((place.clone(), it.1?)));
+        let seen = past.places.iter().filter_map(|(place, it)| Some((place.clone(), it.pulse?)));
         self.0.extend(seen);
     }
 }
@@ -272,8 +323,9 @@ impl Outcome {
     pub(super) fn of(decision: &decision::Decision) -> Self {
         let (mut places, mut excluded) = (Vec::new(), Vec::new());
         for it in &decision.considered {
-            match (&it.what, it.why) {
-                (What::Place(model), None) => places.push(Placed {
+            match &it.what {
+                What::Place(model) if it.may_answer() => places.push(Placed {
+                    rests: it.why.is_some(),
                     upstream: model.upstream.id,
                     model: model.name.clone(),
                     provider: model.upstream.provider.clone(),
@@ -281,10 +333,10 @@ impl Outcome {
                     cost: it.known.call_cost.map(decision::money),
                     latency_ms: it.known.expected_ms,
                 }),
-                (_, why) => excluded.push((
+                What::Place(_) | What::Target { .. } => excluded.push((
                     it.model().to_owned(),
                     it.provider().map(str::to_owned),
-                    why.map_or("", super::Why::name),
+                    it.why.map_or("", Why::name),
                 )),
             }
         }
@@ -309,7 +361,9 @@ impl Outcome {
             | NoRoute::Disabled { .. }
             | NoRoute::Shut { .. }
             | NoRoute::NotAllowed { .. }
-            | NoRoute::NoPolicy { .. } => Vec::new(),
+            | NoRoute::NoPolicy { .. }
+            | NoRoute::NoModel
+            | NoRoute::NotToBeKept { .. } => Vec::new(),
         };
         let (places, rule, version) = (Vec::new(), None, None);
         Self { places, excluded, rule, version, not_evaluated: 0, lacks: false }
@@ -320,8 +374,10 @@ impl Outcome {
         let said = kept.candidates.iter().map(|it| {
             (it.model.as_str(), it.provider.as_deref(), it.why.as_deref().unwrap_or_default())
         });
-        let asked =
-            self.places.iter().map(|it| (it.model.as_str(), Some(it.provider.as_str()), ""));
+        let asked = self.places.iter().map(|it| {
+            let why = if it.rests { Why::LeftAlone.name() } else { "" };
+            (it.model.as_str(), Some(it.provider.as_str()), why)
+        });
         let left_out = self.excluded.iter().map(|it| (it.0.as_str(), it.1.as_deref(), it.2));
         // Of a decision among very many the last were not kept.
         let told = kept.candidates.len();

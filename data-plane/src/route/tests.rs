@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::{
     failure::{Classified, Kind, code},
     ids::PolicyId,
@@ -11,7 +11,7 @@ use shared::{
 use super::{no_route::instead, *};
 use crate::{
     ask::Form,
-    call::{Live, LiveMetrics},
+    call::{Breakers, Live, LiveMetrics},
     catalog::tests::{Fixture, key, snapshot},
 };
 
@@ -55,9 +55,25 @@ fn live() -> Live {
     Live::new(&metrics)
 }
 
+fn breakers() -> Breakers {
+    let open = prometheus::IntGauge::new("open", "open").unwrap();
+    Breakers::new(10, open, prometheus::IntCounter::new("openings", "openings").unwrap())
+}
+
+fn sessions() -> Sessions {
+    Sessions::new(SessionMetrics::new(&prometheus::Registry::new()).unwrap())
+}
+
 fn routed_by(snapshot: &Snapshot, caller: Caller, ask: Ask) -> Result<Plan, NoRoute> {
     let (live, used) = (live(), || 0);
-    let sight = Sight { snapshot, live: &live, now_ms: 0, budget_used_percent: &used };
+    let sight = Sight {
+        snapshot,
+        live: &live,
+        breakers: &breakers(),
+        sessions: &sessions(),
+        now_ms: 0,
+        budget_used_percent: &used,
+    };
     route(sight, caller, ask, &mut Loaded)
 }
 
@@ -193,7 +209,8 @@ fn a_policy_that_leads_nowhere_says_why() {
     fixture.upstream(Some(organization), &["own"]).base_url = "https://elsewhere.test".into();
     let disabled = vec![Disabled { upstream: platform, model: Some("mini".into()) }];
     let limits = Limits::default();
-    fixture.tenants = vec![Tenant { organization, limits, disabled, books: vec![] }];
+    fixture.tenants =
+        vec![Tenant { organization, limits, disabled, books: vec![], routing: Default::default() }];
     let far = Target { provider: Some("acme".into()), ..target("far") };
     fixture.policies = vec![Policy {
         id: PolicyId::generate(),
@@ -257,8 +274,13 @@ fn what_the_organization_disabled_is_neither_served_nor_led_to() {
     };
     let disabled = vec![disabled(0, "gpt-5-mini"), disabled(0, "gpt-5")];
     let limits = Limits::default();
-    fixture.tenants =
-        vec![Tenant { organization: key.organization, limits, disabled, books: vec![] }];
+    fixture.tenants = vec![Tenant {
+        organization: key.organization,
+        limits,
+        disabled,
+        books: vec![],
+        routing: Default::default(),
+    }];
     let (snapshot, key) = (snapshot(&fixture), Arc::new(key));
     let routed = |model: &str| {
         let ask = format!(r#"{{"model":"{model}"}}"#);

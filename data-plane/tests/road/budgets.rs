@@ -21,14 +21,14 @@ const WHOLE: &str = r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_toke
 const ASKS: &str = r#"{"model":"auto","max_tokens":100}"#;
 
 /// A dollar for a million tokens of input, and ten for as many of output.
-fn price() -> PinnedPrice {
+pub fn price() -> PinnedPrice {
     let each = |it| UnitPrice::per_million(it).unwrap();
     let price = Price::flat(Rates::of_text(each("1"), each("10"))).unwrap();
     PinnedPrice { revision: 3, price }
 }
 
 /// With a hard budget of so many nano-dollars on everything.
-fn budgeted(image: &mut Snapshot, nanos: i64) {
+pub fn budgeted(image: &mut Snapshot, nanos: i64) {
     let models = image.upstreams.iter_mut().flat_map(|it| &mut it.models);
     models.for_each(|it| it.price = Some(price()));
     image.budgets = vec![Budget {

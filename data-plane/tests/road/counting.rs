@@ -33,6 +33,7 @@ pub fn source() -> Source {
         places: Places::new(&format!("test:{{{name}}}")),
         last_used: format!("test:{name}:last_used"),
         pulses: format!("test:{name}:pulses"),
+        feedback: format!("test:{name}:feedback"),
         events: shared::counters::Places::with_prefix(&format!("test:{name}:")),
         period: never,
         lane_period: never,

@@ -59,6 +59,7 @@ impl Publisher {
             places: Places::new(&format!("test:{{{name}}}")),
             last_used: format!("test:{name}:last_used"),
             pulses: format!("test:{name}:pulses"),
+            feedback: format!("test:{name}:feedback"),
             events: shared::counters::Places::with_prefix(&format!("test:{name}:")),
             period,
             lane_period: period,

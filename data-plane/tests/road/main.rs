@@ -9,6 +9,7 @@ mod counting;
 mod crowding;
 mod failing_over;
 mod feed;
+mod feedback;
 mod forms;
 mod hanging_up;
 mod holding;
@@ -18,6 +19,7 @@ mod plane;
 mod quiet;
 mod refusing;
 mod routing;
+mod trying;
 mod upstream;
 mod waiting;
 

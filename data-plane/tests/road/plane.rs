@@ -299,6 +299,7 @@ fn image_of(master: &MasterKey, key: &NewKey, addresses: &[SocketAddr]) -> Snaps
         allowed_addresses: vec![],
         expires_at: None,
         limits: Limits::default(),
+        routing: Default::default(),
     };
     let taken_at = OffsetDateTime::now_utc() - Duration::from_secs(60);
     Snapshot {
@@ -312,6 +313,7 @@ fn image_of(master: &MasterKey, key: &NewKey, addresses: &[SocketAddr]) -> Snaps
         books: Vec::new(),
         projects: vec![],
         revoked: vec![],
+        learned: vec![],
     }
 }
 

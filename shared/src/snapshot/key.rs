@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Scope, base64_bytes};
+use super::{Routing, Scope, base64_bytes};
 use crate::ids::{ApiKeyId, OrganizationId, ProjectId};
 
 /// An API key with everything that decides what it may do.
@@ -24,6 +24,8 @@ pub struct Key {
     pub expires_at: Option<time::OffsetDateTime>,
     #[serde(default)]
     pub limits: Limits,
+    #[serde(default, skip_serializing_if = "Routing::is_silent")]
+    pub routing: Routing,
 }
 
 /// How much of something is let through, on all proxies together. What is `None` is not

@@ -8,11 +8,13 @@
 mod body;
 mod budget;
 mod key;
+mod learned;
 mod places;
 mod policy;
 mod prices;
 mod record;
 mod report;
+mod routing;
 mod scope;
 mod signed;
 mod sum;
@@ -27,13 +29,16 @@ pub use self::{
         BadThresholds, Budget, Caps, OnRedisLoss, OnTight, Raise, Scope as BudgetScope, Thresholds,
     },
     key::{Key, Limits, Revoked, RevokedBy, Secret, SecretHash},
+    learned::Learned,
     places::{PIECE, Places},
     policy::{
-        Choice, Constraints, Document, Goal, Policy, Rule, Staged, StagedBy, Strategy, Target, Tier,
+        After, Choice, Constraints, Document, Failed, Fallback, Goal, Hedge, Policy, Retry, Rule,
+        Staged, StagedBy, Stick, Strategy, Target, Tier, Usual,
     },
     prices::{BookPrices, DatedPrice, HeldBook, PriceBook, in_force},
     record::{Change, Entity, Record, RecordId},
     report::{OpenBreaker, OpenBreakers, Report},
+    routing::Routing,
     scope::{Scope, UnknownScope},
     signed::{
         BadSnapshotKey, Digest, Form, Genuine, Head, NotGenuine, PublicKey, SCHEMA, Signed, Signer,
@@ -68,6 +73,8 @@ pub struct Snapshot {
     pub books: Vec<PriceBook>,
     #[serde(default)]
     pub revoked: Vec<Revoked>,
+    #[serde(default)]
+    pub learned: Vec<Learned>,
 }
 
 mod base64_bytes {

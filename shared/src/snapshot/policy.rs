@@ -77,6 +77,149 @@ pub struct Choice {
     pub tiers: Vec<Tier>,
     #[serde(default, skip_serializing_if = "Constraints::are_none")]
     pub constraints: Constraints,
+    /// After which failures somebody else is asked. After all of them where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
+    /// How often, and for how long, a call is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// That a session keeps its model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stick: Option<Stick>,
+    /// That the next is asked as well where an answer does not begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hedge: Option<Hedge>,
+}
+
+/// When the next candidate is asked: another model, another provider or another credential.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fallback {
+    /// After none, where there are none.
+    pub on: Vec<Failed>,
+}
+
+/// How an attempt fails after which another may do better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Failed {
+    /// The call is too long for the model.
+    TooLong,
+    /// There is no such model.
+    Model,
+    /// Our credential is not known.
+    Credential,
+    /// It said no: it may not like what was asked.
+    Refused,
+    RateLimited,
+    /// It said that it failed.
+    Server,
+    Unreachable,
+    /// The connection broke.
+    Lost,
+    TimedOut,
+    NotAnAnswer,
+    /// It answered with more than there is room for.
+    TooMuch,
+    /// Nothing was sent: the provider has no words for what is asked.
+    Unsaid,
+    /// Nothing was sent: too many calls have failed there.
+    LeftAlone,
+}
+
+impl Failed {
+    /// With the words that documents use.
+    pub const ALL: [(Self, &str); 13] = [
+        (Self::TooLong, "too_long"),
+        (Self::Model, "model"),
+        (Self::Credential, "credential"),
+        (Self::Refused, "refused"),
+        (Self::RateLimited, "rate_limited"),
+        (Self::Server, "server"),
+        (Self::Unreachable, "unreachable"),
+        (Self::Lost, "lost"),
+        (Self::TimedOut, "timed_out"),
+        (Self::NotAnAnswer, "not_an_answer"),
+        (Self::TooMuch, "too_much"),
+        (Self::Unsaid, "unsaid"),
+        (Self::LeftAlone, "left_alone"),
+    ];
+
+    pub fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|it| it.0 == self).map_or("", |it| it.1)
+    }
+}
+
+/// Only ever fewer and shorter than what holds without it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// How often a call is sent to anybody, from 1 to 16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u8>,
+    /// Until an answer begins, of each attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_byte_seconds: Option<u32>,
+    /// Until the end of the answer, of all attempts together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_seconds: Option<u32>,
+}
+
+impl Retry {
+    pub const MOST_ATTEMPTS: u8 = 16;
+}
+
+/// A session is what the caller calls one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Stick {
+    /// Since its last call, from 1 to 1,440.
+    #[serde(default = "half_an_hour")]
+    pub minutes: u16,
+}
+
+impl Stick {
+    pub const MOST_MINUTES: u16 = 1_440;
+}
+
+const fn half_an_hour() -> u16 {
+    30
+}
+
+/// Who begins first answers; the other is hung up on or heard out, and is paid for as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hedge {
+    pub after: After,
+    /// Of the policy's calls, from 1 to 20 percent.
+    #[serde(default = "a_twentieth")]
+    pub most_percent: u8,
+}
+
+impl Hedge {
+    pub const MOST_PERCENT: u8 = 20;
+    pub const MILLISECONDS: std::ops::RangeInclusive<u32> = 50..=60_000;
+}
+
+const fn a_twentieth() -> u8 {
+    5
+}
+
+/// How long an answer has to begin before somebody else is asked as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub enum After {
+    /// Longer than so many of the model's answers took there lately.
+    Usual(Usual),
+    /// In milliseconds, from 50 to 60,000.
+    Milliseconds(u32),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub enum Usual {
+    /// Nineteen of twenty.
+    #[serde(rename = "p95")]
+    P95,
 }
 
 /// In which order the targets of a tier are tried.
@@ -243,8 +386,26 @@ mod tests {
             r#"{"otherwise": {"strategy": "dearest"}}"#,
             r#"{"otherwise": {"goal": {"happiness": 9}}}"#,
             r#"{"rules": [{"name": "a", "choose": {}}], "otherwise": {}}"#,
+            r#"{"otherwise": {"fallback": {"on": ["bored"]}}}"#,
+            r#"{"otherwise": {"hedge": {"after": "p50"}}}"#,
+            r#"{"otherwise": {"retry": {"tries": 3}}}"#,
         ] {
             assert!(read(odd).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn how_calls_are_tried_is_said_in_few_words() {
+        let text = r#"{"strategy":"weighted","tiers":[],"fallback":{"on":["rate_limited"]},"retry":{"attempts":3},"stick":{"minutes":30},"hedge":{"after":"p95","most_percent":5}}"#;
+        let choice: Choice = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&choice).unwrap(), text);
+        let short = r#"{"stick":{},"hedge":{"after":"p95"}}"#;
+        let short: Choice = serde_json::from_str(short).unwrap();
+        assert_eq!((short.stick, short.hedge), (choice.stick, choice.hedge));
+        let after = |it: &str| serde_json::from_str::<Hedge>(it).unwrap().after;
+        assert_eq!(after(r#"{"after":800}"#), After::Milliseconds(800));
+        for (it, name) in Failed::ALL {
+            assert_eq!(serde_json::to_value(it).unwrap(), name);
         }
     }
 

@@ -2,7 +2,9 @@
 
 use uuid::Uuid;
 
-use super::{Budget, Key, Policy, PriceBook, Project, Revoked, Snapshot, Tenant, Upstream};
+use super::{
+    Budget, Key, Learned, Policy, PriceBook, Project, Revoked, Snapshot, Tenant, Upstream,
+};
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,13 +18,15 @@ pub enum Entity {
     PriceBook,
     /// A key that opens nothing any more. Proxies older than it carry it as one of the next.
     Revoked,
+    /// What an organization's feedback taught.
+    Learned,
     /// What a newer control plane publishes and we do not know: the checksum of its name.
     /// We carry it, so that our sum agrees with everybody's, and make nothing of it.
     Unknown(u32),
 }
 
 impl Entity {
-    const KNOWN: [(Self, &'static str); 8] = [
+    const KNOWN: [(Self, &'static str); 9] = [
         (Self::Upstream, "upstream"),
         (Self::Policy, "policy"),
         (Self::Organization, "organization"),
@@ -31,6 +35,7 @@ impl Entity {
         (Self::Budget, "budget"),
         (Self::PriceBook, "price_book"),
         (Self::Revoked, "revoked"),
+        (Self::Learned, "learned"),
     ];
 
     pub fn named(name: &str) -> Self {
@@ -48,6 +53,7 @@ impl Entity {
             Self::Budget => "budget",
             Self::PriceBook => "price_book",
             Self::Revoked => "revoked",
+            Self::Learned => "learned",
             Self::Unknown(_) => "unknown",
         }
     }
@@ -63,7 +69,8 @@ impl Entity {
             | Self::Key
             | Self::Budget
             | Self::PriceBook
-            | Self::Revoked => crc32fast::hash(self.name().as_bytes()),
+            | Self::Revoked
+            | Self::Learned => crc32fast::hash(self.name().as_bytes()),
         }
     }
 }
@@ -127,6 +134,10 @@ impl Snapshot {
         }
         for it in &self.revoked {
             add(Entity::Revoked, it.id.uuid(), serde_json::to_string::<Revoked>(it))?;
+        }
+        for it in &self.learned {
+            let id = it.organization.uuid();
+            add(Entity::Learned, id, serde_json::to_string::<Learned>(it))?;
         }
         for it in &self.keys {
             add(Entity::Key, it.id.uuid(), serde_json::to_string::<Key>(it))?;

@@ -30,6 +30,12 @@ impl Digest {
         Self(digest(&SHA256, bytes).as_ref().try_into().expect("SHA-256 has 32 bytes"))
     }
 
+    /// Half of it, which tells things apart that nobody chose to be alike.
+    pub fn mark(&self) -> u128 {
+        let half = self.0.first_chunk().expect("32 bytes have 16");
+        u128::from_be_bytes(*half)
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
         if text.len() != 64 {

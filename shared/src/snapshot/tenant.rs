@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{HeldBook, Limits};
+use super::{HeldBook, Limits, Routing};
 use crate::ids::{CostCenterId, OrganizationId, ProjectId, TeamId, UpstreamId};
 
 /// What holds for all of an organization. One for which nothing does has no record.
@@ -16,6 +16,8 @@ pub struct Tenant {
     /// The books that say what it pays for the platform's models, the first that says so first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub books: Vec<HeldBook>,
+    #[serde(default, skip_serializing_if = "Routing::is_silent")]
+    pub routing: Routing,
 }
 
 /// A model at an upstream that an organization does not want, or all that it serves.
@@ -38,6 +40,8 @@ pub struct Project {
     /// Who bears its costs: what is in force and what is planned, by the day it begins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub splits: Vec<Split>,
+    #[serde(default, skip_serializing_if = "Routing::is_silent")]
+    pub routing: Routing,
 }
 
 /// Who bears a project's costs from a moment on, until the next split.

@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use shared::{condition::BadCondition, failure::Problem, snapshot::Strategy};
+use shared::{
+    condition::BadCondition,
+    failure::Problem,
+    snapshot::{Hedge, Retry, Stick, Strategy, Timeouts},
+};
 
 use super::{MOST_RULES, MOST_TARGETS, MOST_TIERS, MOST_WEIGHT, MOST_WORDS, eligible::Nobody};
 
@@ -75,6 +79,26 @@ pub enum Why {
     Words(&'static str),
     #[error("an entry has 1 to 63 letters, digits and signs")]
     Word(&'static str),
+    #[error("a failure is named once")]
+    FailureTwice,
+    #[error("say how often a call is tried, or for how long")]
+    NoTerms,
+    #[error("a call is tried from 1 to {} times", Retry::MOST_ATTEMPTS)]
+    Attempts,
+    #[error("a call may take from {} to {} seconds", Timeouts::RANGE.start(), Timeouts::RANGE.end())]
+    Seconds(&'static str),
+    #[error("a session keeps its model for 1 to {} minutes", Stick::MOST_MINUTES)]
+    Minutes,
+    #[error("from 1 to {} percent of the calls may be sent to a second", Hedge::MOST_PERCENT)]
+    HedgePercent,
+    #[error(
+        "a second is asked after \"p95\", or after {} to {} milliseconds",
+        Hedge::MILLISECONDS.start(),
+        Hedge::MILLISECONDS.end()
+    )]
+    HedgeAfter,
+    #[error("a call that is tried once is never sent to a second")]
+    HedgeAlone,
     #[error("no model can take its calls: {0}")]
     Nobody(Nobody),
 }
@@ -95,6 +119,14 @@ impl Why {
             | Self::NoSuchProvider { field, .. }
             | Self::Words(field)
             | Self::Word(field) => field,
+            Self::FailureTwice => ".fallback.on",
+            Self::NoTerms => ".retry",
+            Self::Attempts => ".retry.attempts",
+            Self::Seconds(field) => field,
+            Self::Minutes => ".stick.minutes",
+            Self::HedgePercent => ".hedge.most_percent",
+            Self::HedgeAfter => ".hedge.after",
+            Self::HedgeAlone => ".hedge",
             Self::Nobody(_) => ".constraints",
         }
     }

@@ -8,7 +8,10 @@ mod tests;
 
 use shared::{
     condition::Condition,
-    snapshot::{Choice, Document, Goal, Rule, Strategy, Target, Tier},
+    snapshot::{
+        After, Choice, Document, Fallback, Goal, Hedge, Retry, Rule, Stick, Strategy, Target, Tier,
+        Timeouts, Usual,
+    },
 };
 
 pub use self::{
@@ -85,6 +88,7 @@ impl Checked<'_> {
         self.strategy(at, choice);
         self.tiers(at, choice);
         self.constraints(at, choice);
+        self.calling(at, choice);
         // What is wrong already would be said in two ways.
         if self.flaws.len() == before
             && let Some(why) = self.known.nobody_for(choice)
@@ -151,6 +155,47 @@ impl Checked<'_> {
         }
         if strategy == Strategy::Weighted && of.targets.iter().all(|it| it.weight == 0) {
             add(None, Why::NoWeight);
+        }
+    }
+
+    /// How its calls are tried.
+    fn calling(&mut self, at: At, choice: &Choice) {
+        if let Some(Fallback { on }) = &choice.fallback
+            && on.iter().enumerate().any(|(place, it)| on.iter().take(place).any(|one| one == it))
+        {
+            self.add(at, Why::FailureTwice);
+        }
+        let retry = choice.retry.unwrap_or_default();
+        let Retry { attempts, first_byte_seconds, total_seconds } = retry;
+        if choice.retry == Some(Retry::default()) {
+            self.add(at, Why::NoTerms);
+        }
+        if attempts.is_some_and(|it| !(1..=Retry::MOST_ATTEMPTS).contains(&it)) {
+            self.add(at, Why::Attempts);
+        }
+        for (field, seconds) in [
+            (".retry.first_byte_seconds", first_byte_seconds),
+            (".retry.total_seconds", total_seconds),
+        ] {
+            if seconds.is_some_and(|it| !Timeouts::RANGE.contains(&it)) {
+                self.add(at, Why::Seconds(field));
+            }
+        }
+        if choice.stick.is_some_and(|it| !(1..=Stick::MOST_MINUTES).contains(&it.minutes)) {
+            self.add(at, Why::Minutes);
+        }
+        let Some(hedge) = choice.hedge else { return };
+        if !(1..=Hedge::MOST_PERCENT).contains(&hedge.most_percent) {
+            self.add(at, Why::HedgePercent);
+        }
+        match hedge.after {
+            After::Milliseconds(it) if !Hedge::MILLISECONDS.contains(&it) => {
+                self.add(at, Why::HedgeAfter);
+            }
+            After::Milliseconds(_) | After::Usual(Usual::P95) => (),
+        }
+        if attempts == Some(1) {
+            self.add(at, Why::HedgeAlone);
         }
     }
 

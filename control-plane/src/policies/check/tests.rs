@@ -255,3 +255,46 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn how_calls_are_tried_has_its_bounds() {
+    let otherwise = |it: &str| {
+        format!(r#"{{"otherwise": {{"tiers": [{{"targets": [{{"model": "small"}}]}}], {it}}}}}"#)
+    };
+    for fine in [
+        r#""fallback": {"on": []}"#,
+        r#""fallback": {"on": ["rate_limited", "timed_out"]}, "retry": {"attempts": 16}"#,
+        r#""retry": {"first_byte_seconds": 1, "total_seconds": 86400}"#,
+        r#""stick": {}, "hedge": {"after": "p95", "most_percent": 20}"#,
+        r#""hedge": {"after": 50}"#,
+    ] {
+        says(&otherwise(fine), &[]);
+    }
+    for (flawed, told) in [
+        (r#""fallback": {"on": ["lost", "lost"]}"#, "fallback.on: a failure is named once"),
+        (r#""retry": {}"#, "retry: say how often a call is tried, or for how long"),
+        (r#""retry": {"attempts": 17}"#, "retry.attempts: a call is tried from 1 to 16 times"),
+        (
+            r#""retry": {"total_seconds": 0}"#,
+            "retry.total_seconds: a call may take from 1 to 86400 seconds",
+        ),
+        (
+            r#""stick": {"minutes": 1441}"#,
+            "stick.minutes: a session keeps its model for 1 to 1440 minutes",
+        ),
+        (
+            r#""hedge": {"after": 49}"#,
+            r#"hedge.after: a second is asked after "p95", or after 50 to 60000 milliseconds"#,
+        ),
+        (
+            r#""hedge": {"after": "p95", "most_percent": 21}"#,
+            "hedge.most_percent: from 1 to 20 percent of the calls may be sent to a second",
+        ),
+        (
+            r#""retry": {"attempts": 1}, "hedge": {"after": "p95"}"#,
+            "hedge: a call that is tried once is never sent to a second",
+        ),
+    ] {
+        says(&otherwise(flawed), &[&format!("otherwise.{told}")]);
+    }
+}

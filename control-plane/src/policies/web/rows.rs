@@ -226,6 +226,7 @@ impl PolicyForm {
                 least_context,
                 ..before.constraints
             },
+            ..before
         }
     }
 
@@ -351,6 +352,7 @@ mod tests {
             "rules": [{"name": "Code", "when": "task == 'code'", "choose": {"strategy": "best"}}],
             "otherwise": {
                 "strategy": "auto", "goal": {"most_micro_dollars": 2500},
+                "retry": {"attempts": 2}, "stick": {"minutes": 5},
                 "tiers": [{"targets": [{"model": "small", "provider": "acme", "weight": 3}]}],
                 "constraints": {
                     "not_models": ["tiny"], "regions": ["eu", "ch"], "zero_retention": true,

@@ -2,7 +2,10 @@
 
 use shared::{
     money::UnitPrice,
-    snapshot::{Choice, Constraints, Document, Goal, Strategy, Target, Tier},
+    snapshot::{
+        After, Choice, Constraints, Document, Failed, Goal, Hedge, Retry, Stick, Strategy, Target,
+        Tier, Usual,
+    },
 };
 
 /// `When task is code: the cheapest of a, b; otherwise: small 80 %, large 20 %; then slow`
@@ -54,7 +57,73 @@ pub fn choice(it: &Choice) -> String {
         said.push_str(", only ");
         said.push_str(&bounds.join(" and "));
     }
+    for how in calling(it) {
+        said.push_str("; ");
+        said.push_str(&how);
+    }
     said
+}
+
+/// How its calls are tried.
+pub fn calling(it: &Choice) -> Vec<String> {
+    let mut said = Vec::new();
+    if let Some(fallback) = &it.fallback {
+        let named: Vec<_> = fallback.on.iter().map(|it| failed(*it)).collect();
+        said.push(match named.as_slice() {
+            [] => "nobody else is asked when one fails".to_owned(),
+            _ => format!("another is asked only when one {}", either(&named)),
+        });
+    }
+    if let Some(Retry { attempts, first_byte_seconds, total_seconds }) = it.retry {
+        said.extend(attempts.map(|it| match it {
+            1 => "tried once".to_owned(),
+            it => format!("tried {it} times at most"),
+        }));
+        let within = |it| if it == 1 { "a second".to_owned() } else { format!("{it} seconds") };
+        said.extend(first_byte_seconds.map(|it| format!("an answer begins within {}", within(it))));
+        said.extend(total_seconds.map(|it| format!("all is over within {}", within(it))));
+    }
+    if let Some(Stick { minutes }) = it.stick {
+        let minutes =
+            if minutes == 1 { "a minute".to_owned() } else { format!("{minutes} minutes") };
+        said.push(format!("a session keeps its model until it was quiet for {minutes}"));
+    }
+    if let Some(Hedge { after, most_percent }) = it.hedge {
+        let after = match after {
+            After::Usual(Usual::P95) => "for longer than 95 % of its answers".to_owned(),
+            After::Milliseconds(it) => format!("for {it} ms"),
+        };
+        said.push(format!(
+            "the next is asked as well where one is silent {after}, on {most_percent} % of the \
+             calls at most"
+        ));
+    }
+    said
+}
+
+const fn failed(it: Failed) -> &'static str {
+    match it {
+        Failed::TooLong => "finds the call too long",
+        Failed::Model => "has no such model",
+        Failed::Credential => "refuses our credential",
+        Failed::Refused => "refuses the call",
+        Failed::RateLimited => "has reached a limit",
+        Failed::Server => "says that it failed",
+        Failed::Unreachable => "cannot be reached",
+        Failed::Lost => "breaks off",
+        Failed::TimedOut => "takes too long",
+        Failed::NotAnAnswer => "sends no answer",
+        Failed::TooMuch => "sends too much",
+        Failed::Unsaid => "cannot be asked so",
+        Failed::LeftAlone => "is left alone",
+    }
+}
+
+fn either(words: &[&str]) -> String {
+    match words {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        _ => words.concat(),
+    }
 }
 
 fn goal_said(goal: Goal) -> String {
@@ -168,5 +237,34 @@ mod tests {
              is kept and those that write a million tokens for $2.50 at most. Otherwise: slow"
         );
         assert_eq!(condition("tags.a == 'x == y'"), "tags.a == 'x == y'");
+    }
+
+    #[test]
+    fn how_calls_are_tried_is_told_behind_where_they_go() {
+        let told = |text: &str| choice(&serde_json::from_str(text).unwrap());
+        let small = r#""tiers": [{"targets": [{"model": "small"}]}]"#;
+        let text = format!(
+            r#"{{{small}, "fallback": {{"on": ["rate_limited", "server", "lost"]}},
+                "retry": {{"attempts": 3, "first_byte_seconds": 1, "total_seconds": 60}},
+                "stick": {{}}, "hedge": {{"after": "p95"}}}}"#
+        );
+        assert_eq!(
+            told(&text),
+            "small; another is asked only when one has reached a limit, says that it failed or \
+             breaks off; tried 3 times at most; an answer begins within a second; all is over \
+             within 60 seconds; a session keeps its model until it was quiet for 30 minutes; the \
+             next is asked as well where one is silent for longer than 95 % of its answers, on \
+             5 % of the calls at most"
+        );
+        let text = format!(
+            r#"{{{small}, "fallback": {{"on": []}}, "retry": {{"attempts": 1}},
+                "stick": {{"minutes": 1}}, "hedge": {{"after": 800, "most_percent": 1}}}}"#
+        );
+        assert_eq!(
+            told(&text),
+            "small; nobody else is asked when one fails; tried once; a session keeps its model \
+             until it was quiet for a minute; the next is asked as well where one is silent for \
+             800 ms, on 1 % of the calls at most"
+        );
     }
 }

@@ -12,7 +12,7 @@ use super::*;
 use crate::limits::{Question, Wanted};
 
 /// One budget on everything with room for so many calls.
-async fn with_room_for(calls: i64) -> (Fixture, BudgetId) {
+pub(super) async fn with_room_for(calls: i64) -> (Fixture, BudgetId) {
     let mut fixture = Fixture::new().await;
     let room = worst(&fixture, BODY) * calls;
     let id = fixture.budget(BudgetScope::Organization, Period::Day, room).id;

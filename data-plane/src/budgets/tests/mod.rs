@@ -1,6 +1,7 @@
 //! Against a real Redis: TURNPIKE_TEST_REDIS_URL, or the one that
 //! `infra/stack.sh start .run/test` started.
 
+mod beside;
 mod costs;
 mod ends;
 mod exact;

@@ -23,7 +23,7 @@ use std::{
 use futures::StreamExt;
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
-    counters, pulses, random,
+    counters, feedback, pulses, random,
     seal::MasterKey,
     snapshot::{self, NotGenuine, Places, PublicKey, Verifier},
     tasks::Supervisor,
@@ -56,6 +56,8 @@ pub struct Source {
     pub last_used: String,
     /// Where to say how upstreams do.
     pub pulses: String,
+    /// Where to say what callers said of answers.
+    pub feedback: String,
     /// Where to tell of calls.
     pub events: counters::Places,
     /// How often to ask, hints apart.
@@ -71,6 +73,7 @@ impl Source {
             places: Places::default(),
             last_used: snapshot::LAST_USED.to_owned(),
             pulses: pulses::PLACE.to_owned(),
+            feedback: feedback::STREAM.to_owned(),
             events: counters::Places::default(),
             period: period(),
             lane_period: Duration::from_millis(500),

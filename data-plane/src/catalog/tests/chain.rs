@@ -313,7 +313,13 @@ fn an_image_with_a_bad_record_leaves_the_good_one_too() {
         staged: None,
     };
     let limits = Limits { concurrent: Some(7), ..Limits::default() };
-    let tenant = Tenant { organization, limits, disabled: vec![], books: vec![] };
+    let tenant = Tenant {
+        organization,
+        limits,
+        disabled: vec![],
+        books: vec![],
+        routing: Default::default(),
+    };
     let mut fixture = Fixture::default();
     let own = fixture.upstream(Some(organization), &["own"]).clone();
     let platforms = fixture.upstream(None, &["shared"]).clone();
@@ -324,8 +330,14 @@ fn an_image_with_a_bad_record_leaves_the_good_one_too() {
         by: published::RevokedBy::Owner,
     };
     let budget = budget(organization);
-    let project =
-        published::Project { id: project, organization, limits, team: None, splits: vec![] };
+    let project = published::Project {
+        id: project,
+        organization,
+        limits,
+        team: None,
+        splits: vec![],
+        routing: Default::default(),
+    };
     let text = |it: serde_json::Result<String>| it.unwrap();
     let good = [
         record(&key),

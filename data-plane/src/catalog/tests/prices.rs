@@ -33,7 +33,13 @@ impl Scene {
         upstream.models[0].planned = planned;
         let (mine, upstream) = (OrganizationId::generate(), upstream.id);
         let limits = Limits::default();
-        let tenant = Tenant { organization: mine, limits, disabled: vec![], books: vec![] };
+        let tenant = Tenant {
+            organization: mine,
+            limits,
+            disabled: vec![],
+            books: vec![],
+            routing: Default::default(),
+        };
         fixture.tenants.push(tenant);
         Self { fixture, mine, upstream }
     }

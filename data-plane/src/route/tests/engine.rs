@@ -12,7 +12,7 @@ use shared::{
 };
 
 use super::*;
-use crate::ask::Wishes;
+use crate::{ask::Wishes, call::Breakers};
 
 pub const PROVIDERS: [&str; 3] = ["acme", "example", "other"];
 const REGIONS: [Option<&str>; 3] = [None, Some("eu"), Some("us")];
@@ -152,8 +152,14 @@ fn rules_decide_in_their_order() {
         let mut ask = Ask::parse(Form::Chat, Bytes::copy_from_slice(body.as_bytes())).unwrap();
         ask.tags = tags.iter().map(|&(name, it)| (name.to_owned(), it.to_owned())).collect();
         let (live, used) = (live(), move || used);
-        let sight =
-            Sight { snapshot: &snapshot, live: &live, now_ms: 0, budget_used_percent: &used };
+        let sight = Sight {
+            snapshot: &snapshot,
+            live: &live,
+            breakers: &breakers(),
+            sessions: &sessions(),
+            now_ms: 0,
+            budget_used_percent: &used,
+        };
         let plan = route(sight, Caller { key: key.clone() }, ask, &mut Loaded).unwrap();
         assert_eq!(plan.decision.not_evaluated, 1);
         let led = plan.decision.reason.policy().unwrap();
@@ -269,6 +275,162 @@ fn what_surrounds_a_question_changes_no_choice() {
     }
 }
 
+/// Two upstreams that serve `a` and `b` alike, and what is known of them.
+struct Two {
+    snapshot: Arc<Snapshot>,
+    key: Arc<shared::snapshot::Key>,
+    live: Live,
+    breakers: Breakers,
+    sessions: Sessions,
+}
+
+impl Two {
+    /// With the policy `p` that says `choice`.
+    fn new(choice: &str) -> Self {
+        let mut fixture = Fixture::default();
+        for provider in ["acme", "other"] {
+            let upstream = fixture.upstream(None, &["a", "b"]);
+            upstream.provider = provider.into();
+            for (model, cost) in upstream.models.iter_mut().zip(["1", "2"]) {
+                model.price = price(cost, cost);
+                model.capabilities = vec![Capability::Tools, Capability::JsonSchema];
+            }
+        }
+        fixture.upstreams[0].models[0].capabilities = vec![Capability::JsonSchema];
+        let otherwise = serde_json::from_str(choice).unwrap();
+        fixture.policies = vec![policy("p", Document { rules: vec![], otherwise })];
+        let (snapshot, key) = (snapshot(&fixture), anybody());
+        Self { snapshot, key, live: live(), breakers: breakers(), sessions: sessions() }
+    }
+
+    fn plan(&self, body: &str, seed: u64) -> Plan {
+        let ask = Ask::parse(Form::Chat, Bytes::copy_from_slice(body.as_bytes())).unwrap();
+        let sight = Sight {
+            snapshot: &self.snapshot,
+            live: &self.live,
+            breakers: &self.breakers,
+            sessions: &self.sessions,
+            now_ms: 0,
+            budget_used_percent: &|| 0,
+        };
+        let caller = Caller { key: self.key.clone() };
+        route(sight, caller, ask, &mut fastrand::Rng::with_seed(seed)).unwrap()
+    }
+
+    /// What becomes of the session, and who is asked first.
+    #[track_caller]
+    fn check(&self, body: &str, sticks: Option<Sticks>, first: &str) {
+        let plan = self.plan(body, 1);
+        let model = &plan.candidates[0].model;
+        let named = format!("{}@{}", model.name, model.upstream.provider);
+        assert_eq!((plan.decision.sticks, named.as_str()), (sticks, first));
+        let word = plan.decision.kept().unwrap().session;
+        assert_eq!(word.as_deref(), sticks.map(Sticks::name));
+        assert!(sticks.is_none_or(|it| plan.decision.sentence().contains(it.about())));
+    }
+
+    fn keeps(&self, body: &str, model: usize, at: tokio::time::Instant) {
+        let plan = self.plan(body, 1);
+        let candidate = &plan.candidates[model];
+        self.sessions.keeps(plan.session.unwrap(), &candidate.model, at);
+    }
+
+    /// Everything fails at a provider.
+    fn opens(&self, provider: &str) {
+        let all = self.snapshot.places(self.key.organization);
+        let there = all.filter(|it| it.upstream.provider == provider);
+        for it in there.flat_map(|it| &it.upstream.credentials) {
+            (0..10).for_each(|_| self.breakers.fails(it.id));
+        }
+    }
+}
+
+#[test]
+fn a_session_keeps_its_model_until_there_is_a_reason() {
+    let session = r#"{"model":"p","user":"ann"}"#;
+    let with = |more: &str| format!(r#"{{"model":"p","user":"ann",{more}}}"#);
+    let two = Two::new(r#"{"strategy":"cheapest","stick":{"minutes":1}}"#);
+    two.check(r#"{"model":"p"}"#, None, "a@acme");
+    two.check(session, Some(Sticks::New), "a@acme");
+    let now = tokio::time::Instant::now();
+    two.keeps(session, 1, now);
+    two.check(session, Some(Sticks::Kept), "a@other");
+    // Another session is another, and so it is for whoever says nothing.
+    two.check(r#"{"model":"p","user":"bob"}"#, Some(Sticks::New), "a@acme");
+    two.check(r#"{"model":"p","user":""}"#, None, "a@acme");
+    two.check(&with(r#""metadata":{"session_id":"x"}"#), Some(Sticks::New), "a@acme");
+    two.check(&with(r#""prompt_cache_key":"x"}"#).replace("}}", "}"), Some(Sticks::New), "a@acme");
+    let order = with(r#""provider":{"order":["acme"]}"#);
+    two.check(&order, Some(Sticks::Wished), "a@acme");
+    let only = with(r#""provider":{"only":["acme"]}"#);
+    two.check(&only, Some(Sticks::NotEligible), "a@acme");
+    two.opens("other");
+    two.check(session, Some(Sticks::LeftAlone), "a@acme");
+    let two = Two::new(r#"{"strategy":"cheapest","stick":{"minutes":1}}"#);
+    if let Some(long_ago) = now.checked_sub(std::time::Duration::from_secs(60)) {
+        two.keeps(session, 1, long_ago);
+        two.check(session, Some(Sticks::Expired), "a@acme");
+    }
+    let tiers = r#""tiers":[{"targets":[{"model":"b"}]},{"targets":[{"model":"a"}]}]"#;
+    let two = Two::new(&format!(r#"{{"strategy":"cheapest","stick":{{}},{tiers}}}"#));
+    two.keeps(session, 3, now);
+    two.check(session, Some(Sticks::Tier), "b@acme");
+    two.keeps(session, 1, now);
+    two.check(session, Some(Sticks::Kept), "b@other");
+}
+
+#[test]
+fn where_targets_are_drawn_a_session_draws_the_same() {
+    let targets = r#"{"model":"a","provider":"acme"},{"model":"a","provider":"other"}"#;
+    let two = Two::new(&format!(r#"{{"stick":{{}},"tiers":[{{"targets":[{targets}]}}]}}"#));
+    let mut firsts = [0; 2];
+    for session in 0..200 {
+        let body = format!(r#"{{"model":"p","user":"{session}"}}"#);
+        let drawn = |seed| two.plan(&body, seed).candidates[0].model.upstream.provider.clone();
+        assert!((2..6).all(|seed| drawn(seed) == drawn(1)));
+        firsts[usize::from(drawn(1) == "other")] += 1;
+        assert!(two.plan(&body, 1).session.is_none(), "nothing has to be remembered");
+    }
+    assert!(firsts.iter().all(|it| *it > 60), "{firsts:?}");
+    let leaves = |body: &str| two.plan(body, 1).decision.sticks.unwrap();
+    let all = || (0..50).map(|it| leaves(&format!(r#"{{"model":"p","user":"{it}"}}"#)));
+    assert!(all().all(|it| it == Sticks::Kept));
+    two.opens("acme");
+    let [kept, left] =
+        [Sticks::Kept, Sticks::LeftAlone].map(|is| all().filter(|it| *it == is).count());
+    assert!(kept > 10 && left > 10 && kept + left == 50, "{kept} {left}");
+}
+
+#[test]
+fn who_is_left_alone_comes_last_and_is_told_of() {
+    let body = r#"{"model":"p"}"#;
+    let two = Two::new(r#"{"strategy":"cheapest"}"#);
+    two.opens("acme");
+    let plan = two.plan(body, 1);
+    let named = |plan: &Plan| -> Vec<_> {
+        let providers = plan.candidates.iter().map(|it| it.model.upstream.provider.clone());
+        providers.collect()
+    };
+    assert_eq!(named(&plan), ["other", "other", "acme", "acme"]);
+    let told = plan.decision.told();
+    assert_eq!(told["chosen"]["provider"], "other");
+    assert_eq!(told["candidates"][2]["why"], "left_alone");
+    assert_eq!(told["candidates"][0]["why"], Value::Null);
+    // Nobody else is there: the breaker says when to come back.
+    two.opens("other");
+    let plan = two.plan(body, 1);
+    assert_eq!(plan.candidates.len(), 4);
+    assert_eq!(
+        plan.decision.sentence(),
+        "Policy p@1: a at acme is expected to cost least; 3 come last, since too many calls fail \
+         there."
+    );
+    // Where a policy says that nobody else is asked then, nobody is.
+    let two = Two::new(r#"{"strategy":"cheapest","fallback":{"on":["rate_limited"]}}"#);
+    two.opens("acme");
+    assert_eq!(named(&two.plan(body, 1))[0], "acme");
+}
+
 #[test]
 fn weights_come_to_their_split() {
     let mut fixture = Fixture::default();
@@ -277,7 +439,14 @@ fn weights_come_to_their_split() {
     let targets = vec![weighted("a", 70), weighted("b", 20), weighted("c", 10)];
     fixture.policies = vec![policy("split", Document::of_tiers(vec![Tier { targets }]))];
     let (snapshot, key, live, used) = (snapshot(&fixture), anybody(), live(), || 0);
-    let sight = Sight { snapshot: &snapshot, live: &live, now_ms: 0, budget_used_percent: &used };
+    let sight = Sight {
+        snapshot: &snapshot,
+        live: &live,
+        breakers: &breakers(),
+        sessions: &sessions(),
+        now_ms: 0,
+        budget_used_percent: &used,
+    };
     let (mut dice, mut firsts) = (fastrand::Rng::with_seed(3), [0_u32; 3]);
     for _ in 0..100_000 {
         let ask = Ask::parse(Form::Chat, Bytes::from_static(br#"{"model":"split"}"#)).unwrap();
@@ -412,6 +581,7 @@ proptest! {
         let otherwise = Choice {
             strategy, goal: goal.map(Goal::QualityPercent),
             tiers: tiers.iter().map(tier).collect(), constraints: demanded.clone(),
+            ..Choice::default()
         };
         let beside_it = Choice { constraints: beside.clone(), ..Choice::default() };
         fixture.policies = vec![
@@ -431,7 +601,7 @@ proptest! {
         let mut key = key(&NewKey::generate(Brand::Live));
         key.allowed_models = allowed.clone();
         let (snapshot, live, used) = (snapshot(&fixture), live(), || 0);
-        let sight = Sight { snapshot: &snapshot, live: &live, now_ms: 0, budget_used_percent: &used };
+        let sight = Sight { snapshot: &snapshot, live: &live, breakers: &breakers(), sessions: &sessions(), now_ms: 0, budget_used_percent: &used };
         let mut dice = fastrand::Rng::with_seed(seed);
         let Ok(plan) = route(sight, Caller { key: Arc::new(key) }, ask, &mut dice) else { return Ok(()) };
         prop_assert!(!plan.candidates.is_empty());
@@ -459,7 +629,14 @@ fn how_long_a_decision_takes() {
     }
     fixture.policies = vec![of_all("auto", Strategy::Auto, None)];
     let (snapshot, key, live, used) = (snapshot(&fixture), anybody(), live(), || 0);
-    let sight = Sight { snapshot: &snapshot, live: &live, now_ms: 0, budget_used_percent: &used };
+    let sight = Sight {
+        snapshot: &snapshot,
+        live: &live,
+        breakers: &breakers(),
+        sessions: &sessions(),
+        now_ms: 0,
+        budget_used_percent: &used,
+    };
     let prompt = "Explain how a hash map grows, and what that costs. ".repeat(40);
     let body = format!(r#"{{"model":"auto","messages":[{{"role":"user","content":"{prompt}"}}]}}"#);
     let mut dice = fastrand::Rng::with_seed(1);

@@ -5,15 +5,15 @@ use std::{collections::BTreeMap, time::Duration};
 use proptest::{prelude::*, strategy::Strategy as Values};
 use shared::{
     event::{Event, Outcome as Ended, PolicyVersion, UsageSource},
-    ids::{ProxyId, RequestId},
-    snapshot::{Choice, Rule, Staged, StagedBy, Strategy},
+    ids::{ProxyId, RequestId, UpstreamId},
+    snapshot::{Choice, Rule, Staged, StagedBy, Stick, Strategy},
 };
 
 use super::{
     engine::{MODELS, PROVIDERS, constraints, places, policy, some_names},
     *,
 };
-use crate::route::{Lately, Outcome, Past, Unplayable, dice};
+use crate::route::{Breaking, Lately, Outcome, Past, Unplayable, dice};
 
 /// Conditions that ask for all that a call can be asked.
 const CONDITIONS: [&str; 8] = [
@@ -79,7 +79,7 @@ prop_compose! {
         strategy in prop::sample::select(Strategy::ALL.map(|it| it.0).to_vec()),
         goal in prop::option::of(1..100_u8),
         tiers in prop::collection::vec(some_names(&MODELS), 0..3),
-        constraints in constraints(),
+        constraints in constraints(), sticks: bool,
     ) -> Choice {
         let tier = |names: Vec<String>| Tier {
             targets: names.iter().enumerate()
@@ -87,7 +87,9 @@ prop_compose! {
                 .collect(),
         };
         let goal = goal.map(shared::snapshot::Goal::QualityPercent);
-        Choice { strategy, goal, tiers: tiers.into_iter().map(tier).collect(), constraints }
+        let stick = sticks.then_some(Stick { minutes: 30 });
+        let tiers = tiers.into_iter().map(tier).collect();
+        Choice { strategy, goal, tiers, constraints, stick, ..Choice::default() }
     }
 }
 
@@ -116,6 +118,15 @@ fn seen(live: &Live, snapshot: &Snapshot, caller: &Caller, took: &[(u16, u16, bo
     }
 }
 
+/// Upstreams where too many calls fail.
+struct Broken(Vec<UpstreamId>);
+
+impl Breaking for Broken {
+    fn rests(&self, model: &Model, _: Instant) -> bool {
+        self.0.contains(&model.upstream.id)
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -130,9 +141,11 @@ proptest! {
         name in prop::sample::select(vec!["p", "p:floor", "p/code", "p/code:best", "p:fast"]),
         took in prop::collection::vec((0..2_000_u16, 0..9_000_u16, any::<bool>()), 0..12),
         allowed in prop::option::of(some_names(&["p", "gpt-4o", "gpt-4o-mini"])),
+        broken in prop::collection::vec(any::<bool>(), 6), [nameless, demands]: [bool; 2],
     ) {
         let mut fixture = Fixture::default();
         for (mut models, provider) in served {
+            models.sort_by(|one, other| one.name.cmp(&other.name));
             models.dedup_by(|one, other| one.name == other.name);
             let upstream = fixture.upstream(None, &[]);
             upstream.provider = PROVIDERS[provider].into();
@@ -149,19 +162,39 @@ proptest! {
         });
         if tools { body["tools"] = json!([{ "type": "function" }]); }
         if ann { body["user"] = "ann".into(); }
+        if nameless { body.as_object_mut().unwrap().remove("model"); }
         if let Some(cap) = cap { body["max_tokens"] = cap.into(); }
-        let mut ask = Ask::parse(Form::Chat, body.to_string().into()).unwrap();
-        if team { ask.tags = BTreeMap::from([("team".into(), "search".into())]); }
+        let ask = || {
+            let mut ask = Ask::parse(Form::Chat, body.to_string().into()).unwrap();
+            if team { ask.tags = BTreeMap::from([("team".into(), "search".into())]); }
+            ask
+        };
         let mut key = key(&NewKey::generate(Brand::Live));
         key.allowed_models = allowed;
+        key.routing.default_model = Some(name.to_owned());
+        key.routing.policy = demands.then_some(fixture.policies[0].id);
+        let broken = fixture.upstreams.iter().zip(broken).filter(|it| it.1).map(|it| it.0.id);
+        let broken = Broken(broken.collect());
         let caller = Caller { key: Arc::new(key) };
         let (snapshot, live, request) = (snapshot(&fixture), live(), RequestId::generate());
         seen(&live, &snapshot, &caller, &took);
         let budget = || used;
-        let sight =
-            Sight { snapshot: &snapshot, live: &live, now_ms: 7, budget_used_percent: &budget };
+        let sessions = sessions();
+        let sight = Sight {
+            snapshot: &snapshot,
+            live: &live,
+            breakers: &broken,
+            sessions: &sessions,
+            now_ms: 7,
+            budget_used_percent: &budget,
+        };
         let key = caller.key.clone();
-        let Ok(plan) = route(sight, caller, ask, &mut dice(request)) else { return Ok(()) };
+        // Whoever answered its session before.
+        let before = route(sight, Caller { key: key.clone() }, ask(), &mut Loaded);
+        if let Some((plan, session)) = before.as_ref().ok().and_then(|it| Some((it, it.session?))) {
+            sessions.keeps(session, &plan.candidates.last().unwrap().model, Instant::now());
+        }
+        let Ok(plan) = route(sight, caller, ask(), &mut dice(request)) else { return Ok(()) };
         let event = kept(&plan, request);
         let past = match Past::of(&event, key) {
             Ok(past) => past,
@@ -182,7 +215,14 @@ fn listed(request: RequestId) -> (Arc<Snapshot>, Plan) {
     let ask = Ask::parse(Form::Chat, r#"{"model":"auto"}"#.into()).unwrap();
     let snapshot = snapshot(&fixture());
     let (live, used) = (live(), || 0);
-    let sight = Sight { snapshot: &snapshot, live: &live, now_ms: 0, budget_used_percent: &used };
+    let sight = Sight {
+        snapshot: &snapshot,
+        live: &live,
+        breakers: &breakers(),
+        sessions: &sessions(),
+        now_ms: 0,
+        budget_used_percent: &used,
+    };
     let caller = Caller { key: Arc::new(key(&NewKey::generate(Brand::Live))) };
     let plan = route(sight, caller, ask, &mut dice(request)).unwrap();
     (snapshot, plan)

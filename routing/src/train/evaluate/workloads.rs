@@ -118,7 +118,7 @@ pub fn learn(train: &[&Case], terms: Terms) -> Tenant {
 
 fn predicted(tenant: &Tenant, case: &Case) -> Vec<f64> {
     let of = |(at, expected): (usize, &Expected)| {
-        tenant.quality(&case.features, case.task, &at.to_string(), *expected)
+        tenant.learned().quality(&case.features, case.task, &at.to_string(), *expected)
     };
     case.expected.iter().enumerate().map(of).map(f64::from).collect()
 }

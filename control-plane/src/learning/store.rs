@@ -1,0 +1,261 @@
+//! Every statement on feedback, and on what was learned from it.
+
+use shared::{
+    ids::{OrganizationId, ProjectId, RequestId},
+    snapshot,
+};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{Kept, State};
+
+/// Makes us the only one who takes from the stream until the transaction ends.
+pub(super) async fn claim(conn: &mut PgConnection, stream: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0)) AS "is_ours!""#,
+        stream,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Adds it, or replaces what was said before. Says how many are new, which is one or none.
+pub(super) async fn put(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    it: &Kept,
+) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!(
+        "INSERT INTO feedback AS f (organization_id, id, project_id, request_id, model, task,
+                                    features, per_mille, source, said_by, created_at)
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11
+          WHERE NOT EXISTS (SELECT FROM feedback WHERE organization_id = $1 AND id = $2)
+         ON CONFLICT (organization_id, request_id, model, source, said_by)
+                     WHERE request_id IS NOT NULL
+         DO UPDATE SET task = excluded.task, features = excluded.features,
+                       per_mille = excluded.per_mille, created_at = excluded.created_at,
+                       arrival = nextval('feedback_arrivals')
+          WHERE f.created_at <= excluded.created_at",
+        organization as OrganizationId,
+        it.id.uuid(),
+        it.project as ProjectId,
+        it.request.map(RequestId::uuid),
+        it.model,
+        it.task,
+        it.features,
+        i16::try_from(it.per_mille).unwrap_or(i16::MAX),
+        it.source.name(),
+        it.said_by,
+        it.at,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// That there is so much more to learn from.
+pub(super) async fn note_fresh(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    new: u64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO learned AS l (organization_id, fresh) VALUES ($1, $2)
+         ON CONFLICT (organization_id)
+         DO UPDATE SET fresh = least(l.fresh + excluded.fresh, 1000000)",
+        organization as OrganizationId,
+        i32::try_from(new).unwrap_or(i32::MAX).min(1_000_000),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Who said what of a model's answer to a request.
+pub(super) async fn said_of(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    request: RequestId,
+    model: &str,
+) -> Result<Vec<(Uuid, u16)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT said_by, per_mille FROM feedback
+          WHERE organization_id = $1 AND request_id = $2 AND model = $3
+          ORDER BY created_at DESC LIMIT 1000",
+        organization as OrganizationId,
+        request.uuid(),
+        model,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|it| (it.said_by, u16::try_from(it.per_mille).unwrap_or(0))).collect())
+}
+
+/// A request, as far as it matters for what is said of it.
+pub(super) struct Judged {
+    pub project: ProjectId,
+    /// Who answered, if anybody did.
+    pub model: Option<String>,
+    pub task: Option<String>,
+    pub features: Option<String>,
+}
+
+pub(super) async fn request(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    request: RequestId,
+) -> Result<Option<Judged>, sqlx::Error> {
+    sqlx::query_as!(
+        Judged,
+        r#"
+        SELECT project_id AS "project: ProjectId", model,
+               event -> 'decision' ->> 'task' AS task,
+               event -> 'decision' ->> 'features' AS features
+          FROM request_events WHERE organization_id = $1 AND request_id = $2
+        "#,
+        organization as OrganizationId,
+        request.uuid(),
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// Whose it is to learn.
+pub(super) async fn due(conn: &mut PgConnection) -> Result<Vec<OrganizationId>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT organization_id AS "organization!: OrganizationId" FROM app.learning_due()"#
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Forgets all but the newest.
+pub(super) async fn trim(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    most: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "DELETE FROM feedback
+          WHERE organization_id = $1
+            AND arrival <= (SELECT arrival FROM feedback WHERE organization_id = $1
+                             ORDER BY arrival DESC OFFSET $2 LIMIT 1)",
+        organization as OrganizationId,
+        most,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// An outcome that something can be learned from.
+pub(super) struct Outcome {
+    pub model: String,
+    pub task: String,
+    pub features: Vec<u8>,
+    pub per_mille: i16,
+}
+
+/// In the order in which they came.
+pub(super) async fn outcomes(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+) -> Result<Vec<Outcome>, sqlx::Error> {
+    sqlx::query_as!(
+        Outcome,
+        r#"
+        SELECT model, task AS "task!", features AS "features!", per_mille
+          FROM feedback
+         WHERE organization_id = $1 AND task IS NOT NULL AND features IS NOT NULL
+         ORDER BY arrival
+        "#,
+        organization as OrganizationId,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+pub(super) async fn state(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+) -> Result<Option<State>, sqlx::Error> {
+    sqlx::query_as!(
+        State,
+        "SELECT is_on, fresh, version, tables, labels, learned_at FROM learned
+          WHERE organization_id = $1",
+        organization as OrganizationId,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// What somebody learned from what they saw.
+pub(super) struct Lessons {
+    pub version: Option<String>,
+    pub tables: Option<Vec<u8>>,
+    pub labels: i32,
+}
+
+/// Keeps it, unless somebody else was faster since `before`.
+pub(super) async fn learned(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    before: &State,
+    now: &Lessons,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE learned
+            SET version = $4, tables = $5, labels = $6, learned_at = now(),
+                fresh = greatest(fresh - $3, 0)
+          WHERE organization_id = $1 AND learned_at IS NOT DISTINCT FROM $2",
+        organization as OrganizationId,
+        before.learned_at,
+        before.fresh,
+        now.version,
+        now.tables,
+        now.labels,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn switch(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    is_on: bool,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO learned (organization_id, is_on) VALUES ($1, $2)
+         ON CONFLICT (organization_id) DO UPDATE SET is_on = excluded.is_on",
+        organization as OrganizationId,
+        is_on,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Whosever it is: for the snapshot.
+pub(super) async fn published(
+    conn: &mut PgConnection,
+    only: Option<&[OrganizationId]>,
+) -> Result<Vec<snapshot::Learned>, sqlx::Error> {
+    let only: Option<Vec<Uuid>> = only.map(|it| it.iter().map(|id| id.uuid()).collect());
+    let rows = sqlx::query!(
+        r#"
+        SELECT organization_id AS "organization!: OrganizationId", version AS "version!",
+               tables AS "tables!"
+          FROM app.snapshot_learned($1)
+        "#,
+        only.as_deref(),
+    )
+    .fetch_all(conn)
+    .await?;
+    let learned = rows.into_iter().map(|it| snapshot::Learned {
+        organization: it.organization,
+        version: it.version,
+        tables: it.tables,
+    });
+    Ok(learned.collect())
+}

@@ -1,0 +1,302 @@
+//! From the stream, and from people, to what proxies are given.
+
+use actix_web::http::{Method, StatusCode};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use routing_engine::Turn;
+use serde_json::json;
+use shared::{
+    event::{Decision, Event},
+    feedback::{FIELD, Feedback},
+    ids::ApiKeyId,
+    random,
+};
+use sqlx::PgPool;
+use time::Duration;
+
+use super::*;
+use crate::{
+    access::Role,
+    requests::tests::event,
+    testing::{Fixture, Tenant},
+};
+
+const CODE: &str = "Write a Python function that reverses a linked list.";
+
+/// A stream of this test alone: the Redis is shared.
+struct Desk {
+    fixture: Fixture,
+    project: ProjectId,
+    key: ApiKeyId,
+    stream: String,
+}
+
+fn kept_features(text: &str) -> String {
+    let judged = router().judge(&Turn { text, ..Turn::default() });
+    BASE64.encode(judged.features.encode())
+}
+
+impl Desk {
+    async fn new(root: PgPool) -> Self {
+        let fixture = Fixture::new(root).await;
+        let stream = format!("test:{{{}}}:feedback", random::base62(12));
+        Self { fixture, project: ProjectId::generate(), key: ApiKeyId::generate(), stream }
+    }
+
+    /// A request whose prompt was judged.
+    fn judged(&self) -> Event {
+        let decision = Decision {
+            task: Some("code".into()),
+            features: Some(kept_features(CODE)),
+            ..Decision::default()
+        };
+        let event = event(self.fixture.ours.id, self.project, self.key);
+        Event { decision: Some(Box::new(decision)), ..event }
+    }
+
+    async fn log(&self, event: &Event) {
+        let mut conn = self.fixture.db.acquire().await.unwrap();
+        requests::add(&mut conn, vec![event.clone()]).await.unwrap();
+    }
+
+    fn of(&self, request: RequestId, per_mille: u16) -> Feedback {
+        Feedback {
+            id: FeedbackId::generate(),
+            organization: self.fixture.ours.id,
+            project: self.project,
+            key: self.key,
+            request: Some(request),
+            model: None,
+            task: None,
+            features: None,
+            per_mille,
+            at: OffsetDateTime::now_utc(),
+        }
+    }
+
+    fn of_prompt(&self, model: &str, per_mille: u16) -> Feedback {
+        Feedback {
+            request: None,
+            model: Some(model.into()),
+            task: Some("code".into()),
+            features: Some(kept_features(CODE)),
+            ..self.of(RequestId::generate(), per_mille)
+        }
+    }
+
+    async fn tell(&self, said: &[Feedback]) {
+        let mut redis = self.fixture.platform.redis.get().await.unwrap();
+        let mut telling = redis::pipe();
+        for it in said {
+            telling.cmd("XADD").arg((&self.stream, "*", FIELD, it.encode())).ignore();
+        }
+        let () = telling.query_async(&mut redis).await.unwrap();
+    }
+
+    /// Says how many are left.
+    async fn take(&self) -> usize {
+        take(&self.fixture.platform, &self.stream).await.unwrap();
+        let mut redis = self.fixture.platform.redis.get().await.unwrap();
+        redis::cmd("XLEN").arg(&self.stream).query_async(&mut redis).await.unwrap()
+    }
+
+    /// What is kept: of which model, how good, and whether anything can be learned from it.
+    async fn kept(&self) -> Vec<(String, i16, bool)> {
+        sqlx::query_as(
+            "SELECT model, per_mille, task IS NOT NULL AND features IS NOT NULL
+               FROM feedback ORDER BY model, per_mille",
+        )
+        .fetch_all(&self.fixture.root)
+        .await
+        .unwrap()
+    }
+
+    async fn state_of(&self, tenant: &Tenant) -> State {
+        let mut work = self.fixture.work_of(tenant, Role::Owner).await;
+        state(&mut work).await.unwrap()
+    }
+
+    async fn published(&self) -> Vec<snapshot::Learned> {
+        published(&mut self.fixture.db.acquire().await.unwrap(), None).await.unwrap()
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_key_speaks_of_its_projects_requests_alone_and_says_one_thing_of_each(root: PgPool) {
+    let desk = Desk::new(root).await;
+    let request = desk.judged();
+    desk.log(&request).await;
+    let id = request.request;
+    let said = desk.of(id, 200);
+    let another = Feedback { project: ProjectId::generate(), ..desk.of(id, 0) };
+    let elsewhere = Feedback { organization: desk.fixture.theirs.id, ..desk.of(id, 0) };
+    let of_other = Feedback { model: Some("other".into()), ..desk.of(id, 700) };
+    desk.tell(&[said.clone(), another, elsewhere, of_other]).await;
+    // The request is not in the other organization's log: it may still come there.
+    assert_eq!(desk.take().await, 1);
+    let expected = [("gpt-5".to_owned(), 200, true), ("other".to_owned(), 700, true)];
+    assert_eq!(desk.kept().await, expected);
+
+    let later = Feedback { at: said.at + Duration::seconds(1), ..desk.of(id, 900) };
+    let earlier = Feedback { at: said.at - Duration::seconds(9), ..desk.of(id, 100) };
+    desk.tell(&[said.clone(), later, earlier, said]).await;
+    desk.take().await;
+    let expected = [("gpt-5".to_owned(), 900, true), ("other".to_owned(), 700, true)];
+    assert_eq!(desk.kept().await, expected);
+    let mut work = desk.fixture.work(Role::Viewer).await;
+    let all = verdicts(&mut work, id, "gpt-5").await.unwrap();
+    assert_eq!(all, Verdicts { count: 1, good: 1, own: None });
+    drop(work);
+    let mut theirs = desk.fixture.work_of(&desk.fixture.theirs, Role::Owner).await;
+    assert_eq!(verdicts(&mut theirs, id, "gpt-5").await.unwrap(), Verdicts::default());
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_is_said_of_a_request_waits_for_it_a_while(root: PgPool) {
+    let desk = Desk::new(root).await;
+    let (request, never) = (desk.judged(), RequestId::generate());
+    let old = OffsetDateTime::now_utc() - Duration::minutes(11);
+    desk.tell(&[desk.of(request.request, 800), Feedback { at: old, ..desk.of(never, 0) }]).await;
+    let prompt = desk.of_prompt("gpt-5", 300);
+    desk.tell(&[prompt.clone(), prompt]).await;
+    let mut redis = desk.fixture.platform.redis.get().await.unwrap();
+    let () = redis::cmd("XADD")
+        .arg((&desk.stream, "*", FIELD, "nonsense"))
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    assert_eq!(desk.take().await, 1);
+    assert_eq!(desk.kept().await, [("gpt-5".to_owned(), 300, true)]);
+    desk.log(&request).await;
+    assert_eq!(desk.take().await, 0);
+    let both = [("gpt-5".to_owned(), 300, true), ("gpt-5".to_owned(), 800, true)];
+    assert_eq!(desk.kept().await, both);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn whoever_sees_a_request_says_how_good_its_answer_was(root: PgPool) {
+    let desk = Desk::new(root).await;
+    let (request, refused) = (desk.judged(), Event { served: None, ..desk.judged() });
+    desk.log(&request).await;
+    desk.log(&refused).await;
+    let browser = desk.fixture.browser(Role::Viewer).await;
+    let path = format!("/orgs/ours/requests/{}", request.request);
+    browser.get(&path).await.says(StatusCode::OK, "Nobody has said yet how good the answer was.");
+    let there = format!("{path}/feedback");
+    assert_eq!(browser.post(&there, &[("label", "good")]).await.location, Some(path.clone()));
+    browser.get(&path).await.says(StatusCode::OK, "One said that it was good. You said good.");
+    browser.post(&there, &[("label", "bad")]).await;
+    browser.get(&path).await.says(StatusCode::OK, "One said that it was bad. You said bad.");
+    let odd = browser.post(&there, &[("label", "fine")]).await;
+    assert_eq!(odd.status, StatusCode::UNPROCESSABLE_ENTITY);
+
+    let token = desk.fixture.token(Role::Developer, false).await;
+    let of = |it: &Event| format!("/orgs/ours/requests/{}/feedback", it.request);
+    for (at, body, status, words) in [
+        (of(&request), json!({ "score": 0.75 }), StatusCode::NO_CONTENT, ""),
+        (of(&request), json!({ "score": 1.5 }), StatusCode::UNPROCESSABLE_ENTITY, "from 0 to 1"),
+        (
+            of(&request),
+            json!({ "score": 1, "label": "good" }),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "not both",
+        ),
+        (
+            of(&request),
+            json!({ "label": "good", "model": "x" }),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "no such",
+        ),
+        (of(&refused), json!({ "label": "good" }), StatusCode::CONFLICT, "nobody answered"),
+        (
+            format!("/orgs/ours/requests/{}/feedback", RequestId::generate()),
+            json!({ "label": "good" }),
+            StatusCode::NOT_FOUND,
+            "no such request",
+        ),
+    ] {
+        desk.fixture.api(Some(&token), Method::POST, &at, Some(body)).await.says(status, words);
+    }
+    let kept = desk.kept().await;
+    assert_eq!(kept, [("gpt-5".to_owned(), 0, true), ("gpt-5".to_owned(), 750, true)]);
+    let page = browser.get(&path).await;
+    page.says(StatusCode::OK, "1 of 2 said that it was good. You said bad.");
+    // Whoever guesses a prompt could tell by what it is like.
+    let (at, hidden) = (format!("/orgs/ours/requests/{}", request.request), kept_features(CODE));
+    let shown = desk.fixture.api(Some(&token), Method::GET, &at, None).await;
+    shown.says(StatusCode::OK, "\"task\":\"code\"");
+    assert!(!shown.body.contains(&hidden) && !page.body.contains(&hidden));
+    browser
+        .get(&format!("/orgs/ours/requests/{}", refused.request))
+        .await
+        .says(StatusCode::OK, "Why this request was not served");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn outcomes_become_tables_of_their_organization_alone(root: PgPool) {
+    let desk = Desk::new(root).await;
+    let owner = desk.fixture.browser(Role::Owner).await;
+    owner.get("/orgs/ours/learning").await.says(StatusCode::OK, "Nothing learned yet");
+    let said: Vec<_> = (0..30)
+        .flat_map(|_| [desk.of_prompt("good-one", 1_000), desk.of_prompt("bad-one", 0)])
+        .collect();
+    desk.tell(&said).await;
+    assert_eq!(desk.take().await, 0);
+    learn_due(&desk.fixture.platform).await.unwrap();
+    let state = desk.state_of(&desk.fixture.ours).await;
+    assert_eq!((state.labels, state.fresh), (60, 0));
+    assert_eq!(desk.state_of(&desk.fixture.theirs).await.labels, 0);
+    let [learned] = &desk.published().await[..] else { panic!() };
+    assert_eq!(learned.organization, desk.fixture.ours.id);
+    assert_eq!(Some(&learned.version), state.version.as_ref());
+    let tables = Tables::decode(&learned.tables).unwrap();
+    let judged = router().judge(&Turn { text: CODE, ..Turn::default() });
+    let quality =
+        |model| router().quality(&judged, model, &router().standing(model, None), Some(&tables));
+    assert!(quality("good-one") > 0.7 && quality("bad-one") < 0.4);
+    let page = owner.get("/orgs/ours/learning").await;
+    page.says(StatusCode::OK, &learned.version);
+    page.says(StatusCode::OK, "good-one");
+
+    // Nothing is due until something is said, and little has to wait.
+    learn_due(&desk.fixture.platform).await.unwrap();
+    desk.tell(&[desk.of_prompt("good-one", 0)]).await;
+    desk.take().await;
+    learn_due(&desk.fixture.platform).await.unwrap();
+    assert_eq!(desk.state_of(&desk.fixture.ours).await.fresh, 1);
+    sqlx::query("UPDATE learned SET learned_at = now() - interval '6 minutes'")
+        .execute(&desk.fixture.root)
+        .await
+        .unwrap();
+    learn_due(&desk.fixture.platform).await.unwrap();
+    assert_eq!(desk.state_of(&desk.fixture.ours).await.labels, 61);
+
+    let viewer = desk.fixture.browser(Role::Developer).await;
+    let refused = viewer.post("/orgs/ours/learning", &[("is_on", "false")]).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    owner.post("/orgs/ours/learning", &[("is_on", "false")]).await;
+    assert!(desk.published().await.is_empty());
+    owner.get("/orgs/ours/learning").await.says(StatusCode::OK, "Left aside");
+    let token = desk.fixture.token(Role::Admin, false).await;
+    let on = Some(json!({ "is_on": true }));
+    let answer = desk.fixture.api(Some(&token), Method::PUT, "/orgs/ours/learning", on).await;
+    assert_eq!((answer.status, &answer.json()["outcomes"]), (StatusCode::OK, &61.into()));
+    assert_eq!(answer.json()["lessons"][0]["model"], "bad-one");
+    assert_eq!(desk.published().await.len(), 1);
+}
+
+/// What is noted in the outbox is what has changed, so that proxies are told.
+#[sqlx::test(migrations = "../migrations")]
+async fn what_was_learned_is_noted_for_the_proxies(root: PgPool) {
+    let desk = Desk::new(root).await;
+    let noted = async || -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM config_outbox WHERE entity = 'learned'")
+            .fetch_one(&desk.fixture.root)
+            .await
+            .unwrap()
+    };
+    desk.tell(&[desk.of_prompt("gpt-5", 500)]).await;
+    desk.take().await;
+    assert_eq!(noted().await, 0);
+    learn_due(&desk.fixture.platform).await.unwrap();
+    assert_eq!(noted().await, 1);
+}
