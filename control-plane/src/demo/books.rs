@@ -17,7 +17,7 @@ use crate::{
     access::{Actor, Origin, Work},
     audit,
     billing::{self, Month, Seller, Settings, Terms},
-    invoices, keys, ledger,
+    invoices, keys, learning, ledger,
     ledger::credits::{self, CreditKind, NewCredit},
     requests,
     upstreams::{self, models},
@@ -32,6 +32,9 @@ const A_DAY: u32 = 24;
 
 /// The request log has those since then: it keeps none that are older.
 const LOGGED: Duration = Duration::days(27);
+
+/// So many answers somebody judged.
+const JUDGED: usize = 160;
 
 /// A model that the simulator serves, with its price.
 pub(super) struct Served {
@@ -82,7 +85,9 @@ pub async fn keep(
         let events = calls(organization, &keys, &served, &led, (month.starts_at(), now));
         tell(db, &events).await?;
         let logged = events.into_iter().filter(|it| it.started_at > now - LOGGED);
-        requests::add(&mut *db.acquire().await?, logged.collect()).await?;
+        let logged: Vec<_> = logged.collect();
+        requests::add(&mut *db.acquire().await?, logged.clone()).await?;
+        judge(db, organization, owner, &logged).await?;
     }
     while ledger::charge_due(db).await? > 0 {}
     let mut tx = db.begin().await?;
@@ -92,6 +97,26 @@ pub async fn keep(
     tx.commit().await?;
     let mut work = Work::begin(db, organization, Actor::System, Origin::internal()).await?;
     invoices::close(&mut work, month, "The demo’s first month", "Turnpike").await?;
+    work.commit().await?;
+    Ok(())
+}
+
+/// What somebody might have said of the last answers: the small model is good enough for all but
+/// code and mathematics.
+async fn judge(
+    db: &PgPool,
+    organization: OrganizationId,
+    owner: &Actor,
+    logged: &[Event],
+) -> Result<(), DemoError> {
+    let mut work = Work::begin(db, organization, owner.clone(), Origin::internal()).await?;
+    for it in logged.iter().rev().filter(|it| it.policy.is_some()).take(JUDGED) {
+        let task = it.decision.as_ref().and_then(|it| it.inputs.as_ref()?.turn.as_ref());
+        let is_hard = task.is_some_and(|it| ["code", "math_reasoning"].contains(&&*it.task));
+        let is_small = it.served.as_ref().is_some_and(|it| it.model == "sim-small");
+        let per_mille = if is_hard && is_small { 200 } else { 900 };
+        learning::judge(&mut work, it.request, None, per_mille).await?;
+    }
     work.commit().await?;
     Ok(())
 }

@@ -104,7 +104,7 @@ pub async fn verdicts(
 
 /// Keeps what whoever acts says of a request's answer; of another model's to the same prompt where
 /// that is named.
-async fn judge(
+pub async fn judge(
     work: &mut Work,
     request: RequestId,
     model: Option<String>,
