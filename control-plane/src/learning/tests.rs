@@ -193,17 +193,12 @@ async fn whoever_sees_a_request_says_how_good_its_answer_was(root: PgPool) {
     let of = |it: &Event| format!("/orgs/ours/requests/{}/feedback", it.request);
     for (at, body, status, words) in [
         (of(&request), json!({ "score": 0.75 }), StatusCode::NO_CONTENT, ""),
-        (of(&request), json!({ "score": 1.5 }), StatusCode::UNPROCESSABLE_ENTITY, "from 0 to 1"),
-        (
-            of(&request),
-            json!({ "score": 1, "label": "good" }),
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "not both",
-        ),
+        (of(&request), json!({ "score": 1.5 }), StatusCode::BAD_REQUEST, "from 0 to 1"),
+        (of(&request), json!({ "score": 1, "label": "good" }), StatusCode::BAD_REQUEST, "not both"),
         (
             of(&request),
             json!({ "label": "good", "model": "x" }),
-            StatusCode::UNPROCESSABLE_ENTITY,
+            StatusCode::BAD_REQUEST,
             "no such",
         ),
         (of(&refused), json!({ "label": "good" }), StatusCode::CONFLICT, "nobody answered"),
