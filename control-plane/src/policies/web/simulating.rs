@@ -51,6 +51,9 @@ struct SimulatePage {
     changes: Vec<Change>,
 }
 
+/// So many changed decisions are shown, the latest.
+const MOST_SHOWN: usize = 20;
+
 /// A figure of both versions.
 struct Figure {
     title: &'static str,
@@ -96,7 +99,7 @@ async fn show(
     let simulation = simulate(&mut work, id, trial, calls).await?;
     let zone = grant.zone();
     let moment = |it| Moment::new(it, zone);
-    let changes = simulation.changes.iter().map(|it| Change {
+    let changes = simulation.changes.iter().take(MOST_SHOWN).map(|it| Change {
         request: it.request.to_string(),
         at: moment(it.at),
         before: it.before.clone().unwrap_or_else(|| "nobody".to_owned()),
@@ -149,9 +152,13 @@ fn figures(simulation: &Simulation) -> Vec<Figure> {
         figures.push(Figure {
             title: "Expected time",
             about: format!("of answers, on average, {}", of(before.timed)),
-            before: format!("{one} ms"),
-            after: format!("{other} ms"),
-            difference: format!("{:+} ms", other - one),
+            before: seconds(one),
+            after: seconds(other),
+            difference: match other - one {
+                0 => "the same".to_owned(),
+                more if more > 0 => format!("+{}", seconds(more)),
+                less => format!("−{}", seconds(-less)),
+            },
             kind: less_is_better(one, other),
         });
     }
@@ -160,7 +167,10 @@ fn figures(simulation: &Simulation) -> Vec<Figure> {
         about: about.to_owned(),
         before: grouped(one.into()),
         after: grouped(other.into()),
-        difference: format!("{:+}", i64::from(other) - i64::from(one)),
+        difference: match i64::from(other) - i64::from(one) {
+            0 => "the same".to_owned(),
+            difference => format!("{difference:+}").replace('-', "−"),
+        },
         kind: less_is_better(one.into(), other.into()),
     };
     figures.push(counted(
@@ -189,6 +199,11 @@ fn change_of_cost(before: &Sum, after: &Sum) -> String {
         Some(share) => format!("{sign}{amount} ({sign}{}.{} %)", share / 10, share % 10),
         None => format!("{sign}{amount}"),
     }
+}
+
+/// Of milliseconds.
+fn seconds(ms: i64) -> String {
+    if ms < 1_000 { format!("{ms} ms") } else { format!("{}.{} s", ms / 1_000, ms / 100 % 10) }
 }
 
 fn tenths(it: i64) -> String {
