@@ -271,7 +271,6 @@ pub struct Turn {
     pub tokens: u64,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 const fn is_false(it: &bool) -> bool {
     !*it
 }
@@ -280,12 +279,10 @@ const fn one() -> u32 {
     1
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 const fn is_one(it: &u32) -> bool {
     *it == 1
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 const fn is_zero(it: &u16) -> bool {
     *it == 0
 }

@@ -311,7 +311,7 @@ async fn simulate(
         (Some(version), None) => Trial::Version(version),
         (None, Some(document)) => {
             check_document(&mut work, &document).await?;
-            Trial::Document(document)
+            Trial::Document(document.into())
         }
         (Some(_), Some(_)) => {
             let message = "say one of document and version".to_owned();

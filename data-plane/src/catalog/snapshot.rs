@@ -343,10 +343,8 @@ impl Snapshot {
 
     /// A key, whatever its secret is.
     pub fn key(&self, id: ApiKeyId) -> Option<&Arc<Key>> {
-        match &self.held.get(&RecordId { entity: Entity::Key, id: id.uuid() })?.made {
-            Made::Key(key) => Some(key),
-            _ => None,
-        }
+        let held = self.held.get(&RecordId { entity: Entity::Key, id: id.uuid() })?;
+        if let Made::Key(key) = &held.made { Some(key) } else { None }
     }
 
     /// What an image without a signature says.

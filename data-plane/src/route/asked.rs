@@ -34,7 +34,6 @@ pub trait Asked: Send + Sync {
     /// What tells the call's session from others of its project, unreadable.
     fn session(&self, key: &Key) -> Option<u128>;
     /// The call itself, where it is there.
-
     fn body(&self) -> Option<&Ask>;
     /// What was expected of a model when this was decided before.
     fn expected(&self, _: &Model) -> Option<f32> {

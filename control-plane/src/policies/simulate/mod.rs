@@ -39,7 +39,7 @@ pub const MOST: u32 = 5_000;
 pub enum Trial {
     Draft,
     Version(i32),
-    Document(Document),
+    Document(Box<Document>),
 }
 
 /// Decides the last calls of a policy again, at most so many.
@@ -74,7 +74,7 @@ pub async fn simulate(
 
 async fn tried(work: &mut Work, policy: &Policy, trial: Trial) -> Result<Document, PolicyError> {
     match trial {
-        Trial::Document(document) => Ok(document),
+        Trial::Document(document) => Ok(*document),
         Trial::Draft => Ok(draft_of(work, policy.id).await?.ok_or(PolicyError::NoDraft)?.document),
         Trial::Version(version) => {
             let all = versions(work, policy.id).await?;

@@ -60,7 +60,7 @@ async fn a_draft_says_what_it_changes(root: PgPool) {
     let listed: u32 = draft.places.iter().map(|it| it.after).sum();
     assert_eq!(listed + draft.after.unanswered, draft.calls);
 
-    let large = tried(&fixture, policy, Trial::Document(pinned("sim-large")), 1_000).await;
+    let large = tried(&fixture, policy, Trial::Document(pinned("sim-large").into()), 1_000).await;
     assert_eq!((large.places[0].model.as_str(), large.places[0].after), ("sim-large", large.calls));
     assert!(large.after.cost > large.before.cost);
     assert!(large.after.quality_ppm > large.before.quality_ppm);
@@ -68,7 +68,7 @@ async fn a_draft_says_what_it_changes(root: PgPool) {
 
     let mut nobody = pinned("sim-large");
     nobody.otherwise.constraints.regions = vec!["the moon".into()];
-    let nobody = tried(&fixture, policy, Trial::Document(nobody), 1_000).await;
+    let nobody = tried(&fixture, policy, Trial::Document(nobody.into()), 1_000).await;
     assert_eq!((nobody.after.unanswered, nobody.changed), (nobody.calls, nobody.calls));
 
     let mut asks = pinned("sim-large");
@@ -77,7 +77,7 @@ async fn a_draft_says_what_it_changes(root: PgPool) {
         when: "metadata['tier'] == 'gold'".into(),
         choose: pinned("sim-small").otherwise,
     }];
-    let asks = tried(&fixture, policy, Trial::Document(asks), 1_000).await;
+    let asks = tried(&fixture, policy, Trial::Document(asks.into()), 1_000).await;
     assert_eq!((asks.unknown, asks.after.unanswered), (asks.calls, 0));
 
     let cheap = Document {
@@ -89,17 +89,17 @@ async fn a_draft_says_what_it_changes(root: PgPool) {
             ..Choice::default()
         },
     };
-    let cheap = tried(&fixture, policy, Trial::Document(cheap), 1_000).await;
+    let cheap = tried(&fixture, policy, Trial::Document(cheap.into()), 1_000).await;
     assert!(cheap.after.cost <= cheap.before.cost, "{cheap:?}");
 }
 
 #[sqlx::test(migrations = "../migrations")]
 async fn a_hard_budget_would_have_refused_what_is_dearer(root: PgPool) {
     let (fixture, policy) = scene(root).await;
-    let before = tried(&fixture, policy, Trial::Document(pinned("sim-large")), 1_000).await;
+    let before = tried(&fixture, policy, Trial::Document(pinned("sim-large").into()), 1_000).await;
     assert_eq!((before.before.refused, before.after.refused), (0, 0));
     demo::cap_all(&fixture).await;
-    let capped = tried(&fixture, policy, Trial::Document(pinned("sim-large")), 1_000).await;
+    let capped = tried(&fixture, policy, Trial::Document(pinned("sim-large").into()), 1_000).await;
     assert_eq!(capped.before.refused, 0);
     assert!(capped.after.refused > 0 && capped.after.refused < capped.calls, "{capped:?}");
     assert_eq!(capped.refused_by, ["What the demo spends"]);
