@@ -64,6 +64,30 @@ export async function signIn(page, { email, password }) {
   await page.waitForURL((url) => url.pathname !== '/login');
 }
 
+export async function press(page, role, name) {
+  await page.getByRole(role, { name, exact: true }).first().click();
+  await page.waitForLoadState();
+}
+
+// Where the organization of the demo is, to whose owner the page then belongs.
+export async function home(page, stack) {
+  await signIn(page, stack.logins.owner);
+  await page.goto('/orgs');
+  return page.locator('main a[href^="/orgs/"]:not([href="/orgs/new"])').first().getAttribute('href');
+}
+
+// Its secret, and what a budget on it is on.
+export async function makeKey(page, base, name) {
+  await page.goto(`${base}/keys/new`);
+  await page.fill('[name=name]', name);
+  await page.locator('main form button[type=submit]').last().click();
+  await page.waitForSelector('#secret');
+  const secret = (await page.locator('#secret').textContent()).trim();
+  await page.goto(`${base}/keys`);
+  const key = await page.locator('th a', { hasText: name }).first().getAttribute('href');
+  return { secret, scope: `key:${key.split('/').pop()}` };
+}
+
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
 

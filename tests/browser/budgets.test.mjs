@@ -1,34 +1,11 @@
 // Budgets as people live with them, with JavaScript and without.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { MODES, check, open, signIn, skip, started } from './browser.mjs';
+import { MODES, check, home, makeKey, open, press, skip, started } from './browser.mjs';
 import { eventually } from './stack.mjs';
 
 let stack, browser;
 started(skip, (its) => ({ stack, browser } = its));
-
-const press = async (page, name) => {
-  await page.getByRole('button', { name, exact: true }).first().click();
-  await page.waitForLoadState();
-};
-
-// The organization of the demo, as its owner sees it.
-async function home(page) {
-  await signIn(page, stack.logins.owner);
-  await page.goto('/orgs');
-  return page.locator('main a[href^="/orgs/"]:not([href="/orgs/new"])').first().getAttribute('href');
-}
-
-async function makeKey(page, base, name) {
-  await page.goto(`${base}/keys/new`);
-  await page.fill('[name=name]', name);
-  await page.locator('main form button[type=submit]').last().click();
-  await page.waitForSelector('#secret');
-  const secret = (await page.locator('#secret').textContent()).trim();
-  await page.goto(`${base}/keys`);
-  const key = await page.locator('th a', { hasText: name }).first().getAttribute('href');
-  return { secret, scope: `key:${key.split('/').pop()}` };
-}
 
 const call = (secret) =>
   fetch(`${stack.data}/v1/chat/completions`, {
@@ -43,18 +20,18 @@ for (const javaScriptEnabled of [true, false]) {
   test(`a cap refuses a call until it is raised, JavaScript ${mark}`, { skip, timeout: 180_000 }, async () => {
     const page = await open(browser, stack, { javaScriptEnabled });
     const inspect = async () => { if (javaScriptEnabled) await check(page); };
-    const base = await home(page);
+    const base = await home(page, stack);
     const { secret, scope } = await makeKey(page, base, `trial-${mark}`);
     await eventually('the key to reach the data plane', async () => (await call(secret)).ok);
 
     await page.goto(`${base}/budgets/new?scope=${scope}`);
     await page.fill('[name=name]', `Trial ${mark}`);
     await page.fill('[name=requests]', '1');
-    await press(page, 'Look back at last month');
+    await press(page, 'button', 'Look back at last month');
     assert.match(await page.textContent('#preview'), /What this would have refused/);
     assert.equal(await page.inputValue('[name=name]'), `Trial ${mark}`);
     await inspect();
-    await press(page, 'Create budget');
+    await press(page, 'button', 'Create budget');
     await page.waitForURL(/\/budgets\/bud_/);
     await inspect();
 
@@ -73,14 +50,14 @@ for (const javaScriptEnabled of [true, false]) {
     await page.fill('[name=raised_requests]', '1000');
     await page.fill('[name=until]', new Date(Date.now() + 86_400_000).toISOString().slice(0, 16));
     await page.fill('[name=reason]', 'a demonstration');
-    await press(page, 'Raise caps');
+    await press(page, 'button', 'Raise caps');
     assert.match(await page.textContent('main'), /Raised to 1,000 requests/);
     // It binds on the next call: there is nothing to wait for.
     const passed = await call(secret);
     assert.equal(passed.status, 200, await passed.text());
     await inspect();
 
-    await press(page, 'End the raise now');
+    await press(page, 'button', 'End the raise now');
     assert.equal((await call(secret)).status, 402);
     assert.match(await page.textContent('main'), /a demonstration/);
     await page.context().close();
@@ -89,12 +66,12 @@ for (const javaScriptEnabled of [true, false]) {
 
 test('alerts are tried by mail and by webhook', { skip, timeout: 180_000 }, async () => {
   const page = await open(browser, stack);
-  const base = await home(page);
+  const base = await home(page, stack);
   await page.goto(`${base}/budgets`);
   await page.locator('main th a').first().click();
   await page.waitForLoadState();
   const name = await page.textContent('h1');
-  await press(page, 'Send test');
+  await press(page, 'button', 'Send test');
   await page.goto('/dev/mailbox');
   await eventually('the letter', async () => {
     await page.reload();
@@ -103,18 +80,18 @@ test('alerts are tried by mail and by webhook', { skip, timeout: 180_000 }, asyn
 
   await page.goto(`${base}/budgets/alerts`);
   await page.getByText('Add a webhook').click();
-  await press(page, 'Add webhook');
+  await press(page, 'button', 'Add webhook');
   await page.waitForSelector('.summary');
   await check(page);
   await page.fill('[name=url]', `${stack.control}/healthz`);
-  await press(page, 'Add webhook');
+  await press(page, 'button', 'Add webhook');
   const secret = (await page.locator('#secret').textContent()).trim();
   assert.match(secret, /^whsec_/);
   await check(page);
   await page.getByRole('link', { name: 'Go on' }).click();
   await page.waitForLoadState();
   assert.ok(!(await page.content()).includes(secret));
-  await press(page, 'Send test');
+  await press(page, 'button', 'Send test');
   await eventually('an answer to the test', async () => {
     await page.reload();
     return /Delivered|Tried again|Given up/.test(await page.textContent('main'));
@@ -126,14 +103,14 @@ test('alerts are tried by mail and by webhook', { skip, timeout: 180_000 }, asyn
 test('a budget looks back at what was used', { skip, timeout: 180_000 }, async () => {
   for (const mode of Object.keys(MODES)) {
     const page = await open(browser, stack, MODES[mode]);
-    const base = await home(page);
+    const base = await home(page, stack);
     const { secret, scope } = await makeKey(page, base, `looked-${mode}`);
     await eventually('the key to reach the data plane', async () => (await call(secret)).ok);
     for (let more = 0; more < 3; more += 1) assert.ok((await call(secret)).ok);
     await eventually('usage to be taken', async () => {
       await page.goto(`${base}/budgets/new?scope=${scope}`);
       await page.fill('[name=requests]', '3');
-      await press(page, 'Look back at last month');
+      await press(page, 'button', 'Look back at last month');
       return /It would have refused 1 request /.test(await page.textContent('#preview'));
     });
     assert.match(await page.textContent('#preview'), /in 1 of 2 months\. There were 4 requests/);

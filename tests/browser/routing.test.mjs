@@ -1,32 +1,13 @@
 // How calls are routed, and why, as people see it, with JavaScript and without.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { MODES, check, open, signIn, skip, started } from './browser.mjs';
+import { MODES, check, home, makeKey, open, press, skip, started } from './browser.mjs';
 import { eventually } from './stack.mjs';
 
 let stack, browser;
 started(skip, (its) => ({ stack, browser } = its));
 
 const PROMPT = 'Write a Rust function that merges two sorted lists, and test it with cargo.';
-
-const press = async (page, role, name) => {
-  await page.getByRole(role, { name, exact: true }).first().click();
-  await page.waitForLoadState();
-};
-
-async function home(page) {
-  await signIn(page, stack.logins.owner);
-  await page.goto('/orgs');
-  return page.locator('main a[href^="/orgs/"]:not([href="/orgs/new"])').first().getAttribute('href');
-}
-
-async function makeKey(page, base, name) {
-  await page.goto(`${base}/keys/new`);
-  await page.fill('[name=name]', name);
-  await page.locator('main form button[type=submit]').last().click();
-  await page.waitForSelector('#secret');
-  return (await page.locator('#secret').textContent()).trim();
-}
 
 const ask = (secret, model, path = 'chat/completions') =>
   fetch(`${stack.data}/v1/${path}`, {
@@ -41,8 +22,8 @@ for (const javaScriptEnabled of [true, false]) {
   test(`the same prompt by auto, by a policy and pinned says why, JavaScript ${mark}`, { skip, timeout: 180_000 }, async () => {
     const page = await open(browser, stack, { javaScriptEnabled });
     const inspect = async () => { if (javaScriptEnabled) await check(page); };
-    const base = await home(page);
-    const secret = await makeKey(page, base, `why-${mark}`);
+    const base = await home(page, stack);
+    const { secret } = await makeKey(page, base, `why-${mark}`);
     await eventually('the key to reach the data plane', async () => (await ask(secret, 'auto')).ok);
     for (const [model, reason] of [
       ['auto', /Policy auto@\d+: sim-\w+ at simulator is the cheapest that is expected to be 80 % as good as the best, for code \(en\)/],
@@ -69,8 +50,8 @@ for (const javaScriptEnabled of [true, false]) {
   test(`a draft is tried on the month, published and taken back, JavaScript ${mark}`, { skip, timeout: 180_000 }, async () => {
     const page = await open(browser, stack, { javaScriptEnabled });
     const inspect = async () => { if (javaScriptEnabled) await check(page); };
-    const base = await home(page);
-    const secret = await makeKey(page, base, `draft-${mark}`);
+    const base = await home(page, stack);
+    const { secret } = await makeKey(page, base, `draft-${mark}`);
     const version = async () => {
       const answer = await ask(secret, 'support-chat');
       await answer.text();
@@ -109,7 +90,7 @@ for (const javaScriptEnabled of [true, false]) {
 test('what a draft comes to is to be read on every screen', { skip, timeout: 120_000 }, async () => {
   for (const mode of Object.values(MODES)) {
     const page = await open(browser, stack, mode);
-    const base = await home(page);
+    const base = await home(page, stack);
     await page.goto(`${base}/policies`);
     await press(page, 'link', 'support-chat');
     await page.goto(`${new URL(page.url()).pathname}/simulate?version=2`);

@@ -29,6 +29,14 @@ pub async fn furnish(ada: &mut Person, text: &str) -> Furnished {
         let path = ada.path(page);
         let answer = ada.browser.fill(&path, action, &typed).await;
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{answer:?}");
+        if action == "/policies" {
+            // A draft, which is there to be tried.
+            let policy = answer.location().expect("it leads to the policy");
+            let policy = policy.split('?').next().unwrap_or_default();
+            let edit = format!("{policy}/edit");
+            let saved = ada.browser.fill(&edit, policy, &[("note", text)]).await;
+            assert_eq!(saved.status, StatusCode::SEE_OTHER, "{saved:?}");
+        }
     }
     let keys = ada.path("/keys/new");
     let named = [("name", text), ("expiry", "30"), ("tags", "env=test")];

@@ -49,7 +49,8 @@ pub struct Known {
 impl Known {
     fn ms(&self, known: Option<u32>) -> u32 {
         let unknown = if self.pulse.in_flight == 0 { 0 } else { UNKNOWN_MS };
-        known.unwrap_or(unknown)
+        // Who answers within a millisecond has been seen all the same.
+        known.map_or(unknown, |it| it.max(1))
     }
 
     fn whole_ms(&self) -> u32 {
@@ -280,6 +281,14 @@ mod tests {
             let first = by.order(&places)[0].0;
             // Nobody has seen the other one write, and it has no call.
             assert_eq!(first, 1, "{by:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_not_known_comes_before_whoever_is_however_fast() {
+        let fast = known(0.5, 1, 0);
+        for by in [By::Fastest, By::Latency] {
+            assert_eq!(by.order(&[fast, Known::default()])[0].0, 1, "{by:?}");
         }
     }
 
