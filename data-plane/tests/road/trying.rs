@@ -135,8 +135,10 @@ async fn counted(
     });
     open(source, &budgets).await;
     soon(async { while plane.get("/readyz").await.json()["limits"] != "shared" {} }).await;
-    for _ in 0..4 {
+    for settled in 1..=4 {
         assert_eq!(plane.chat(CALL).await.status, 200);
+        // What one holds is not there for the next.
+        soon(async { while told(source).await.len() < settled {} }).await;
     }
     plane
 }
