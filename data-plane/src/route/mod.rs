@@ -10,7 +10,9 @@ mod defaults;
 mod draw;
 mod eligible;
 mod facts;
+mod inputs;
 mod judging;
+mod leads;
 mod names;
 mod no_route;
 mod replay;
@@ -21,10 +23,10 @@ mod terms;
 
 use std::{cell::OnceCell, collections::BTreeMap, sync::Arc};
 
-use routing_engine::{Judged, Task};
+use routing_engine::Task;
 use shared::{
     condition::Condition,
-    event::{self, Inputs, Turn, Word},
+    event,
     ids::OrganizationId,
     money::PinnedPrice,
     snapshot::{Choice, Constraints, Failed, Rule, Strategy, Target},
@@ -38,6 +40,7 @@ pub use self::{
     defaults::Whose,
     draw::Dice,
     eligible::Why,
+    leads::{find, led_to},
     no_route::{Excluded, NoRoute},
     replay::{Lately, Outcome, Past, Placed, Unplayable, Worth, dice},
     sessions::{Kept, Session, SessionMetrics, Sessions, Sticks},
@@ -48,9 +51,10 @@ use self::{
     asked::{millionths, whole},
     eligible::{Call, Term},
     facts::{Facts, Found},
-    judging::{Judging, Seen},
+    judging::Judging,
+    leads::{at, not_allowed, usable, why_not},
     names::Name,
-    no_route::{MOST_ALTERNATIVES, shown},
+    no_route::shown,
     strategy::Known,
 };
 use crate::{
@@ -59,13 +63,10 @@ use crate::{
     budgets::{Weight, not_priced},
     call::Pulse,
     catalog::{Candidate, Model, Policy, Snapshot, Version, allows},
-    nearest::{likest, nearest},
 };
 
 /// A call is tried at so many places at most.
 const MOST_CANDIDATES: usize = 16;
-/// Of so many calls of which nobody has to know what they are like, one is looked at.
-const LOOKED_AT: u64 = 8;
 /// So many that may not answer are remembered.
 const MOST_EXCLUDED: usize = 32;
 
@@ -678,42 +679,6 @@ impl<'a> Routing<'a> {
         Ok((candidates, decision, terms, session))
     }
 
-    /// What it takes to decide the same again.
-    fn inputs(&mut self) -> Inputs {
-        let looks = !self.judging.is_seen() && self.dice.below(LOOKED_AT) == 0;
-        let looked_at = looks.then(|| self.looked_at()).flatten();
-        let (outline, wishes, call) = (self.asked.outline(), self.wishes(), &self.call);
-        let seen = || {
-            let Seen { judged, tokens } = self.judging.seen();
-            turn(judged, *tokens)
-        };
-        Inputs {
-            at_ms: self.sight.now_ms,
-            revision: self.sight.snapshot.revision,
-            needs: call.needs.bits(),
-            input: call.input,
-            output_cap: call.cap,
-            choices: outline.choices,
-            contexts: call.contexts,
-            fallbacks: outline.fallbacks.clone(),
-            wishes: wishes.written(),
-            turn: self.judging.is_seen().then(seen).or(looked_at),
-            metadata: self.found.metadata.get().cloned(),
-            user: self.found.user.get().cloned(),
-            budget_used_percent: self.found.budget_used_percent.get().copied(),
-            is_nameless: !self.asked.names_a_model(),
-            session: self.found.session.get().map(|it| it.map_or_else(String::new, sessions::name)),
-            kept: self.kept.clone(),
-        }
-    }
-
-    /// The turn of a call of which nobody had to know what it is like: another policy may have to.
-    fn looked_at(&self) -> Option<Turn> {
-        let ask = self.asked.body().filter(|it| it.form.writes() && !it.wishes.zero_retention)?;
-        let (judged, tokens) = ask.judged(&self.call.needs);
-        Some(turn(&judged, tokens))
-    }
-
     /// Names everything that any of the names led to.
     fn in_full(self, why: NoRoute) -> NoRoute {
         match why {
@@ -746,15 +711,6 @@ impl<'a> Routing<'a> {
         };
         self.candidates.retain(|it| stays(&it.model));
         self.chosen.retain(|it| matches!(&it.what, What::Place(it) if stays(it)));
-    }
-}
-
-fn turn(judged: &Judged, tokens: u64) -> Turn {
-    Turn {
-        task: Word::Borrowed(judged.task.name()),
-        language: Word::Borrowed(judged.language.code()),
-        ease: millionths(judged.ease),
-        tokens,
     }
 }
 
@@ -797,120 +753,6 @@ fn keep_the_first(candidates: &mut Vec<Candidate>) {
     let kept: Vec<_> = ranks.into_iter().take(MOST_CANDIDATES).map(|(_, at)| at).collect();
     let mut at = 0..;
     candidates.retain(|_| at.next().is_some_and(|at| kept.contains(&at)));
-}
-
-/// Where a policy's target is served.
-fn at<'a>(
-    snapshot: &'a Snapshot,
-    organization: OrganizationId,
-    target: &'a Target,
-) -> impl Iterator<Item = &'a Arc<Model>> {
-    let provider = target.provider.as_ref();
-    snapshot
-        .serving(organization, &target.model)
-        .filter(move |it| provider.is_none_or(|provider| *provider == it.upstream.provider))
-}
-
-fn unknown(snapshot: &Snapshot, caller: &Caller, name: &str) -> NoRoute {
-    let organization = caller.organization();
-    if snapshot.is_shut(organization, name) && allows(&caller.key, name) {
-        return NoRoute::Shut { name: shown(name) };
-    }
-    if snapshot.is_disabled(organization, name) && allows(&caller.key, name) {
-        return NoRoute::Disabled { name: shown(name) };
-    }
-    let models = snapshot.models(organization).map(|it| it.name.as_str());
-    let policies = snapshot.policies(organization).map(|it| it.name.as_str());
-    let usable = models.chain(policies).filter(|it| allows(&caller.key, it));
-    let meant = nearest(name, usable);
-    NoRoute::Unknown { name: shown(name), meant: meant.map(str::to_owned) }
-}
-
-/// Where the model called `name` is served, if the caller may use it: one place at least.
-pub fn find<'a>(
-    snapshot: &'a Snapshot,
-    caller: &Caller,
-    name: &str,
-) -> Result<Vec<&'a Arc<Model>>, NoRoute> {
-    let models: Vec<_> = snapshot.serving(caller.organization(), name).collect();
-    if models.is_empty() {
-        Err(unknown(snapshot, caller, name))
-    } else if allows(&caller.key, name) {
-        Ok(models)
-    } else {
-        Err(not_allowed(snapshot, caller, name))
-    }
-}
-
-/// With what the key may use instead, of which it has a list, or it would be allowed everything.
-fn not_allowed(snapshot: &Snapshot, caller: &Caller, name: &str) -> NoRoute {
-    let organization = caller.organization();
-    let is_there = |it: &&str| match snapshot.policy(organization, it) {
-        Some(policy) => led_to(snapshot, caller, policy).is_ok(),
-        None => snapshot.serving(organization, it).next().is_some(),
-    };
-    let listed = caller.key.allowed_models.iter().flatten().map(String::as_str);
-    let listed = listed.filter(|it| *it != name).filter(is_there);
-    let likest = likest(name, listed, MOST_ALTERNATIVES);
-    let alternatives = likest.into_iter().map(str::to_owned).collect();
-    NoRoute::NotAllowed { name: shown(name), alternatives, key: caller.key.id }
-}
-
-/// The models to which `policy` may lead the caller, by whichever of its rules: one at least.
-pub fn led_to<'a>(
-    snapshot: &'a Snapshot,
-    caller: &Caller,
-    policy: &'a Policy,
-) -> Result<Vec<&'a Arc<Model>>, NoRoute> {
-    let mut models: Vec<&Arc<Model>> = Vec::new();
-    for choice in policy.document.choices() {
-        let targets = choice.tiers.iter().flat_map(|it| usable(caller, policy, &it.targets));
-        models.extend(targets.flat_map(|it| at(snapshot, caller.organization(), it)));
-        if choice.tiers.is_empty() && choice.strategy.compares() {
-            let everywhere = everywhere(snapshot, caller, policy);
-            models.extend(everywhere.into_iter().flat_map(|it| it.places));
-        }
-    }
-    if !models.is_empty() {
-        return Ok(models);
-    }
-    let all = || policy.document.choices().flat_map(|it| &it.tiers).flat_map(|it| &it.targets);
-    if usable(caller, policy, all()).next().is_none() && !allows(&caller.key, &policy.name) {
-        return Err(not_allowed(snapshot, caller, &policy.name));
-    }
-    let excluded = all().map(|it| Excluded {
-        model: it.model.clone(),
-        provider: it.provider.clone(),
-        why: why_not(snapshot, caller, policy, it),
-    });
-    let (name, version) = (policy.name.clone(), Some(policy.version));
-    Err(NoRoute::Nowhere { name, version, excluded: excluded.take(MOST_CANDIDATES).collect() })
-}
-
-/// Why a policy's target answers nobody.
-fn why_not(snapshot: &Snapshot, caller: &Caller, policy: &Policy, target: &Target) -> Why {
-    let (organization, model) = (caller.organization(), target.model.as_str());
-    if usable(caller, policy, [target]).next().is_none() {
-        Why::NotAllowed
-    } else if snapshot.is_shut(organization, model) {
-        Why::Shut
-    } else if snapshot.is_disabled(organization, model) {
-        Why::Disabled
-    } else if snapshot.serving(organization, model).next().is_some() {
-        Why::NotThere
-    } else {
-        Why::NotServed
-    }
-}
-
-/// A key that lists the policy may go wherever it leads; another only to what it lists.
-fn usable<'a>(
-    caller: &Caller,
-    policy: &Policy,
-    targets: impl IntoIterator<Item = &'a Target>,
-) -> impl Iterator<Item = &'a Target> {
-    let is_named = allows(&caller.key, &policy.name);
-    targets.into_iter().filter(move |it| is_named || allows(&caller.key, &it.model))
 }
 
 #[cfg(test)]

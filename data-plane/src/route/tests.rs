@@ -8,7 +8,10 @@ use shared::{
     snapshot::{Disabled, Document, Limits, Policy, Tenant, Tier},
 };
 
-use super::{no_route::instead, *};
+use super::{
+    no_route::{MOST_ALTERNATIVES, instead},
+    *,
+};
 use crate::{
     ask::Form,
     call::{Breakers, Live, LiveMetrics},
