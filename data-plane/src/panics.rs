@@ -3,7 +3,6 @@
 use std::{
     cell::Cell,
     panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind},
-    pin::pin,
     task::Poll,
 };
 
@@ -42,10 +41,14 @@ fn log(panic: &PanicHookInfo<'_>) {
     error!(request.id = request, place, "panicked at {place}: {message}");
 }
 
-/// Runs `work` for a request, and stops a panic of it here.
-pub async fn contained<F: Future>(request: RequestId, work: F) -> Result<F::Output, Panicked> {
-    let mut work = pin!(work);
-    std::future::poll_fn(|cx| {
+/// Runs `work` for a request, and stops a panic of it here. It is put on the heap: what the
+/// server wraps around a request moves it, one layer after the other.
+pub fn contained<F: Future>(
+    request: RequestId,
+    work: F,
+) -> impl Future<Output = Result<F::Output, Panicked>> {
+    let mut work = Box::pin(work);
+    std::future::poll_fn(move |cx| {
         PRESENT.set(Some(request));
         let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)));
         PRESENT.set(None);
@@ -55,7 +58,6 @@ pub async fn contained<F: Future>(request: RequestId, work: F) -> Result<F::Outp
             Err(_) => Poll::Ready(Err(Panicked)),
         }
     })
-    .await
 }
 
 #[cfg(test)]

@@ -73,7 +73,8 @@ pub async fn admit(
             Let::Not(decision) => decision,
         };
         match decision.verdict {
-            Verdict::OldTerms => set_terms(limiter, tab).await?,
+            // Seldom needed, and large: it would make every call's future so.
+            Verdict::OldTerms => Box::pin(set_terms(limiter, tab)).await?,
             // The clock is right now.
             Verdict::OtherWindow => (),
             Verdict::Spent(index, kind) => {

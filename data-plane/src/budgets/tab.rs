@@ -377,7 +377,9 @@ impl Tab {
             return if self.is_hard() { Err(NotCovered) } else { Ok(()) };
         };
         let holds = self.holds(more);
-        let is_held = self.meter.extend(self.shard, held.incarnation, self.call, &holds).await;
+        // Seldom needed, and large: it would make every call's future so.
+        let extends = self.meter.extend(self.shard, held.incarnation, self.call, &holds);
+        let is_held = Box::pin(extends).await;
         if is_held {
             self.wanted.money = self.wanted.money.saturating_add(more.money);
             self.wanted.tokens = self.wanted.tokens.saturating_add(more.tokens);

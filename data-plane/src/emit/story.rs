@@ -40,7 +40,8 @@ pub struct Story {
     has_ended: bool,
     event: Option<Told>,
     decision: Option<Arc<Decision>>,
-    tab: Option<Tab>,
+    /// On the heap, since a story is moved from stage to stage.
+    tab: Option<Box<Tab>>,
     admitted: Option<Admitted>,
 }
 
@@ -167,7 +168,7 @@ impl Story {
 
     /// Whatever the call holds and comes to goes onto this.
     pub fn opens(&mut self, tab: Tab) -> &mut Tab {
-        self.tab.insert(tab)
+        self.tab.insert(Box::new(tab))
     }
 
     /// The call is let through. Its seat and its places are its own until this is dropped.
@@ -181,11 +182,11 @@ impl Story {
     }
 
     pub fn tab(&self) -> Option<&Tab> {
-        self.tab.as_ref()
+        self.tab.as_deref()
     }
 
     pub fn tab_mut(&mut self) -> Option<&mut Tab> {
-        self.tab.as_mut()
+        self.tab.as_deref_mut()
     }
 
     /// Writes down that the call is about to be sent.
