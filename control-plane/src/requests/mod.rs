@@ -12,6 +12,7 @@ mod ingest;
 mod line;
 mod live;
 mod store;
+mod tell;
 #[cfg(test)]
 pub mod tests;
 mod web;
@@ -28,6 +29,7 @@ use self::filter::Filter;
 pub use self::{
     ingest::{IngestError, Ingester, Retried, add, retry},
     line::grouped,
+    tell::{NotAnswered, Teller},
 };
 use crate::{
     access::{Doors, Work},
