@@ -154,7 +154,7 @@ pub async fn feedback(
 
 /// What became of a call of the key's project. Whoever has a key may ask, for whatever it is.
 pub async fn generation(gateway: &Gateway, knock: Knock<'_>, id: &str) -> Result<Answer, Refused> {
-    let caller = gateway.authenticate(knock, None)?;
+    let caller = gateway.authenticate(knock, None::<Scope>)?;
     let request = generations::named(id)?;
     let _seat = gateway.generations.seat(caller.organization())?;
     let (of_organization, of_project) = gateway.limits(&caller.key);

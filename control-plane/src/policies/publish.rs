@@ -176,15 +176,12 @@ async fn stranded(
     stranding: Stranding,
 ) -> Result<Value, PolicyError> {
     let Draft { name, document, .. } = draft;
-    let (told, refused) = match work.organization {
-        audit::PLATFORM => {
-            let all = everywhere::stranded(work, before, name, document).await?;
-            (json!(all.tenants), (!all.is_empty()).then_some(PolicyError::StrandsTenants(all)))
-        }
-        _ => {
-            let all = self::stranding(work, before, name, document).await?;
-            (json!(all.0), (!all.is_empty()).then_some(PolicyError::Strands(all)))
-        }
+    let (told, refused) = if work.organization == audit::PLATFORM {
+        let all = everywhere::stranded(work, before, name, document).await?;
+        (json!(all.tenants), (!all.is_empty()).then_some(PolicyError::StrandsTenants(all)))
+    } else {
+        let all = self::stranding(work, before, name, document).await?;
+        (json!(all.0), (!all.is_empty()).then_some(PolicyError::Strands(all)))
     };
     match refused {
         Some(why) if stranding == Stranding::Refuse => Err(why),

@@ -122,7 +122,8 @@ impl Teller {
         let mut redis = timeout(SOON, self.desk.redis.get()).await??;
         let mut put = cmd("SET");
         put.arg(question.place(&self.list)).arg(reply.encode()).arg("EX").arg(LASTS_SECONDS);
-        Ok(timeout(SOON, put.query_async(&mut redis)).await??)
+        let () = timeout(SOON, put.query_async(&mut redis)).await??;
+        Ok(())
     }
 }
 

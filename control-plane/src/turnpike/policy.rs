@@ -1,6 +1,6 @@
 //! `turnpike policy`: the platform's own routing policies, which lead everybody's calls.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
 use control_plane::{
@@ -150,7 +150,8 @@ pub async fn run(command: Command) -> Result<(), Fault> {
             let simulation = simulate::simulate(&mut work, policy, trial, calls).await?;
             if json {
                 let told = serde_json::json!({ "simulation": simulation, "stranded": lost });
-                return Ok(say(&told.to_string())?);
+                say(&told.to_string())?;
+                return Ok(());
             }
             for line in told(&simulation) {
                 say(&line)?;
@@ -207,7 +208,7 @@ async fn drafted(work: &mut Work, policy: PolicyId) -> Result<Document, Fault> {
     Ok(draft.ok_or(policies::PolicyError::NoDraft)?.document)
 }
 
-fn read(file: &PathBuf) -> Result<Document, Fault> {
+fn read(file: &Path) -> Result<Document, Fault> {
     let text = std::fs::read_to_string(file)?;
     serde_json::from_str(&text).map_err(|why| format!("{}: {why}", file.display()).into())
 }

@@ -229,7 +229,7 @@ impl<'a> Call<'a> {
         let price = price.map(|it| &it.price);
         let why = self.cannot(model);
         why.or_else(|| self.is_not_wished(model, price).map(Why::Wish)).or_else(|| {
-            let there = offered(model, price);
+            let there = serving(model, price);
             constraints.find_map(|it| unmet(it, there, self.input)).map(Why::Policy)
         })
     }
@@ -322,7 +322,7 @@ impl<'a> Call<'a> {
 
 /// A model where it is served, as far as constraints go by it.
 #[derive(Clone, Copy)]
-pub struct Offered<'a> {
+pub struct Serving<'a> {
     pub model: &'a published::Model,
     pub provider: &'a str,
     pub region: Option<&'a str>,
@@ -330,15 +330,15 @@ pub struct Offered<'a> {
     pub price: Option<&'a Price>,
 }
 
-fn offered<'a>(model: &'a Model, price: Option<&'a Price>) -> Offered<'a> {
+fn serving<'a>(model: &'a Model, price: Option<&'a Price>) -> Serving<'a> {
     let upstream = &model.upstream;
     let (provider, region) = (upstream.provider.as_str(), upstream.region.as_deref());
-    Offered { model: &model.published, provider, region, assures: upstream.assurances, price }
+    Serving { model: &model.published, provider, region, assures: upstream.assurances, price }
 }
 
 /// What a policy demands and is not so there, for a call that reads so many tokens.
-pub fn unmet(it: &Constraints, there: Offered<'_>, input: u64) -> Option<Term> {
-    let Offered { model, provider, region, assures, price } = there;
+pub fn unmet(it: &Constraints, there: Serving<'_>, input: u64) -> Option<Term> {
+    let Serving { model, provider, region, assures, price } = there;
     let names = |names: &[String], name: &str| names.iter().any(|it| it == name);
     let models = names(&it.not_models, &model.name)
         || !it.models.is_empty() && !names(&it.models, &model.name);

@@ -39,7 +39,7 @@ pub use self::{
     decision::{Considered, Decision, Led, Reason, What, ppm},
     defaults::Whose,
     draw::Dice,
-    eligible::{Offered, Term, Why, unmet},
+    eligible::{Serving, Term, Why, unmet},
     leads::{find, led_to},
     no_route::{Excluded, NoRoute},
     replay::{Lately, Outcome, Past, Placed, Unplayable, Worth, dice},

@@ -67,8 +67,8 @@ async fn what_became_of_a_call_is_told_as_the_log_has_it() {
     let (answer, question) = join!(ask(&plane, id), answers(&source, found(&record)));
     assert_eq!((answer.status.as_u16(), answer.json()), (200, record));
     assert_eq!(question.request, id);
-    let present = plane.running.catalog.present().unwrap();
-    let key = present.secret(&plane.key.hash).unwrap().key.clone();
+    let present = plane.running.catalog.present();
+    let key = present.as_ref().unwrap().secret(&plane.key.hash).unwrap().key.clone();
     assert_eq!((question.organization, question.project), (key.organization, key.project));
     assert_ne!(answer.headers["x-request-id"].to_str().unwrap(), id.to_string());
 }

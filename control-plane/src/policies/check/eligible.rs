@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use data_plane::route::{self, Offered, Term};
+use data_plane::route::{self, Serving, Term};
 use shared::snapshot::{Choice, Constraints, Target};
 
 use crate::upstreams::Served;
@@ -28,7 +28,7 @@ impl Known {
         self.at(target).next().is_some()
     }
 
-    pub(super) fn serves(&self, provider: &str, model: &str) -> bool {
+    pub fn serves(&self, provider: &str, model: &str) -> bool {
         self.models.iter().any(|it| it.model.name == model && it.vendor == provider)
     }
 
@@ -91,7 +91,7 @@ impl fmt::Display for Nobody {
 /// What keeps a model out, in words: by what proxies go by. The least that calls may read is asked,
 /// for prices may grow with that.
 fn unmet(it: &Constraints, served: &Served) -> Option<&'static str> {
-    let there = Offered {
+    let there = Serving {
         model: &served.model,
         provider: &served.vendor,
         region: served.region.as_deref(),

@@ -27,7 +27,7 @@ use shared::{
 
 use self::caps::Refused;
 pub use self::report::{Place, Simulation, Sum};
-use super::{Policy, PolicyError, drafts::draft_of, everywhere::turn, find, versions};
+use super::{Policy, PolicyError, drafts::draft_of, everywhere::turn, find, known, versions};
 use crate::{access::Work, audit, requests, snapshots};
 
 /// As many calls as are decided again unless somebody says how many,
@@ -65,7 +65,8 @@ pub async fn simulate(
 }
 
 /// The same of the last calls of all organizations, each with its own models, prices and budgets.
-/// Numbers are told, and neither whose calls those were nor what budgets are called there.
+/// Numbers are told, and neither whose calls those were nor what people there call their budgets and
+/// the models at providers of their own.
 async fn everywhere(
     work: &mut Work,
     policy: &Policy,
@@ -87,7 +88,17 @@ async fn everywhere(
     turn(work, audit::PLATFORM).await?;
     all.calls.sort_by_key(|it| it.event.request);
     let told = report::told(policy, all, refused);
-    Ok(Simulation { changes: Vec::new(), ..told })
+    let ours = known(work).await?;
+    let places = told.places.iter().cloned();
+    let (mut places, own): (Vec<_>, Vec<_>) =
+        places.partition(|it| ours.serves(&it.provider, &it.model));
+    if !own.is_empty() {
+        let sum = |of: fn(&Place) -> u32| own.iter().map(of).sum();
+        let (before, after) = (sum(|it| it.before), sum(|it| it.after));
+        let (model, provider) = ("models".to_owned(), "providers of their own".to_owned());
+        places.push(Place { model, provider, before, after });
+    }
+    Ok(Simulation { places, changes: Vec::new(), ..told })
 }
 
 /// Decides calls of one organization again, which are given the latest first.

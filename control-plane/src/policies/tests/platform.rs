@@ -31,7 +31,7 @@ async fn platforms(root: PgPool) -> (Fixture, PolicyId) {
 async fn restricted(fixture: &Fixture, tenant: &Tenant, models: &[&str]) -> shared::ids::ApiKeyId {
     let project = project(fixture, tenant, &format!("web {}", models.join(" "))).await;
     let mut work = fixture.work_of(tenant, Role::Owner).await;
-    let mut terms = Terms::named("what-people-wrote".parse().unwrap());
+    let mut terms = Terms::named(format!("wrote {}", models.join(" ")).parse().unwrap());
     terms.allowed_models = Some(models.iter().map(|it| (*it).to_owned()).collect());
     let key = NewApiKey { project: Some(project), mode: Mode::Live, owner: None, terms };
     let key = keys::issue(&mut work, &key, None).await.unwrap().key;
@@ -62,7 +62,7 @@ async fn the_platforms_policies_strand_nobodys_keys_unless_somebody_says_so(root
     let words = refused.to_string();
     let begins = "2 keys of 2 projects in 2 organizations would have no model left: ";
     assert!(words.starts_with(begins) && words.contains(&format!("ours ({lost})")), "{words}");
-    assert!(!words.contains("what-people-wrote") && !words.contains("web"), "{words}");
+    assert!(!words.contains("wrote") && !words.contains("web"), "{words}");
     assert_eq!(work.organization, PLATFORM);
 
     let nevertheless = Publication { stranding: Stranding::Allow, ..AT_ONCE };
