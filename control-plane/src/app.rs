@@ -13,7 +13,7 @@ use actix_web::{
     middleware::{Compress, from_fn},
     web::{Data, PayloadConfig},
 };
-use shared::{counters::Places, feedback, snapshot::LAST_USED, tasks::Supervisor};
+use shared::{counters::Places, feedback, generations, snapshot::LAST_USED, tasks::Supervisor};
 use sqlx::PgPool;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
@@ -124,6 +124,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
         None => (None, None),
     };
     employ(&supervisor, config, &platform);
+    tell(&supervisor, config, &platform)?;
     info!(%address, "the control plane serves on {address}");
     Ok(Running { address, metrics_address, platform, supervisor, server: handle, metrics })
 }
@@ -263,6 +264,22 @@ fn employ(supervisor: &Supervisor, config: &Config, platform: &Data<Platform>) {
             async move { alerts::forget_old(&desk).await }
         },
     );
+}
+
+/// Has proxies told what became of calls, for as long as we serve.
+fn tell(
+    supervisor: &Supervisor,
+    config: &Config,
+    platform: &Data<Platform>,
+) -> Result<(), StartError> {
+    let address = config.stores.redis_address()?;
+    let teller = requests::Teller::new(platform.clone(), address, generations::QUESTIONS);
+    let (teller, unasked) = (Arc::new(teller), Arc::<Notify>::default());
+    supervisor.every("tell of requests", Duration::from_secs(1), unasked, move || {
+        let teller = teller.clone();
+        async move { teller.run().await }
+    });
+    Ok(())
 }
 
 /// Has invoices collected.

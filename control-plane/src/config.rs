@@ -153,7 +153,10 @@ impl Stores {
     }
 
     pub fn redis(&self) -> Result<Pool, NotMade> {
-        let address: Address = self.redis_url.expose_secret().parse()?;
-        address.pool(REDIS_PATIENCE, 8)
+        self.redis_address()?.pool(REDIS_PATIENCE, 8)
+    }
+
+    pub fn redis_address(&self) -> Result<Address, NotMade> {
+        Ok(self.redis_url.expose_secret().parse()?)
     }
 }

@@ -1,5 +1,8 @@
 //! `turnpike`: what operators do from a command line.
 
+#[path = "turnpike/policy.rs"]
+mod policy;
+
 use std::{
     fs::OpenOptions,
     io::{self, Write},
@@ -39,6 +42,9 @@ use sqlx::{Connection, PgConnection};
 /// What `ledger verify` exits with where nothing differs but not all could be compared.
 const NOT_COMPARED: u8 = 3;
 
+/// Why a command was not done.
+type Fault = Box<dyn std::error::Error>;
+
 /// Runs and checks a Turnpike.
 #[derive(Parser)]
 #[command(version)]
@@ -73,6 +79,9 @@ enum Command {
     /// What customers pay for the platform's models.
     #[command(subcommand)]
     Price(Price),
+    /// The platform's own routing policies.
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Prints the description of the management API.
     Openapi,
     /// Prints which role may do what.
@@ -427,6 +436,7 @@ async fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
         }
         Command::Provider(Provider::Put(new)) => put_provider(&new).await?,
         Command::Price(price) => price_command(price).await?,
+        Command::Policy(command) => policy::run(command).await?,
         Command::Openapi => say(&docs::openapi().to_pretty_json()?)?,
         Command::Roles => say(&roles())?,
     }

@@ -40,7 +40,9 @@ use crate::{
     connection::Connection,
     egress::Egress,
     feedback::Post,
-    files, health,
+    files,
+    generations::Questions,
+    health,
     limits::{Limiter, Place},
     metrics::Metrics,
     pipeline::Gateway,
@@ -66,6 +68,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// Answers whose callers have left are heard out before the drain, for this part of its time.
 const HEARING: u32 = 4;
 
+/// As many connections to Redis ask what became of calls.
+const ASKING: usize = 2;
+
 /// A data plane that serves.
 pub struct Running {
     pub address: SocketAddr,
@@ -88,6 +93,13 @@ pub struct Running {
 #[derive(Clone)]
 struct Places {
     last_used: String,
+}
+
+/// The ways to the control plane that calls take.
+struct Ways {
+    counters: counters::Places,
+    feedback: Post,
+    generations: Questions,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -123,14 +135,18 @@ pub async fn start_from(source: Source, config: Config) -> Result<Running, NotSt
     let metrics = Arc::new(Metrics::new()?);
     let places = Places { last_used: source.last_used.clone() };
     let (counters, feedback) = (source.events.clone(), source.feedback.clone());
-    let pulses = source.pulses.clone();
+    let (pulses, generations) = (source.pulses.clone(), source.generations.clone());
     let proxy = Proxy::of(&config);
     let name = proxy.name.clone();
     let feed = Arc::new(Feed::new(source, proxy, catalog.clone(), metrics.clone())?);
     let redis = feed.pool();
     feed.catch_up().await;
-    let post = Post::new(redis.clone(), feedback);
-    let gateway = Data::new(gateway(&config, catalog.clone(), metrics, counters, post)?);
+    let ways = Ways {
+        counters,
+        feedback: Post::new(redis.clone(), feedback),
+        generations: Questions::new(feed.another_pool(ASKING)?, generations),
+    };
+    let gateway = Data::new(gateway(&config, catalog.clone(), metrics, ways)?);
 
     let (address, server) = listen(&config, gateway.clone(), egress)?;
     let private = config.floor.metrics_listen.map(|it| listen_privately(it, gateway.clone()));
@@ -238,11 +254,10 @@ fn gateway(
     config: &Config,
     catalog: Arc<Catalog>,
     metrics: Arc<Metrics>,
-    counters: counters::Places,
-    feedback: Post,
+    ways: Ways,
 ) -> Result<Gateway, NotStarted> {
     let standard = Place::standard(config.redis_url.clone(), config.assumed_proxies);
-    let place = Place { counters, ..standard };
+    let place = Place { counters: ways.counters, ..standard };
     let limiter = Limiter::new(place, metrics.limits.clone())
         .map_err(|it| FeedError::from(wire::NotMade::from(it)))?;
     let (directory, most) = (config.journal(), config.journal_bytes);
@@ -256,7 +271,8 @@ fn gateway(
     Ok(Gateway {
         catalog,
         meter,
-        feedback,
+        feedback: ways.feedback,
+        generations: ways.generations,
         room: Room::new(config.max_in_flight, config.body_memory_bytes),
         metrics,
         last_used: Arc::default(),

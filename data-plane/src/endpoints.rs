@@ -15,13 +15,14 @@ pub enum Endpoint {
     Quote,
     Route,
     Feedback,
+    Generation,
     Models,
     Model,
     Unknown,
 }
 
 impl Endpoint {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Ask(Form::Chat),
         Self::Ask(Form::Completions),
         Self::Ask(Form::Embeddings),
@@ -29,6 +30,7 @@ impl Endpoint {
         Self::Quote,
         Self::Route,
         Self::Feedback,
+        Self::Generation,
         Self::Models,
         Self::Model,
         Self::Unknown,
@@ -40,6 +42,7 @@ impl Endpoint {
             Self::Quote => "quote",
             Self::Route => "route",
             Self::Feedback => "feedback",
+            Self::Generation => "generation",
             Self::Models => "models",
             Self::Model => "model",
             Self::Unknown => "unknown",
@@ -48,10 +51,11 @@ impl Endpoint {
 }
 
 pub const FEEDBACK: &str = "/v1/feedback";
+pub const GENERATION: &str = "/v1/generations/{id}";
 pub const MODELS: &str = "/v1/models";
 pub const MODEL: &str = "/v1/models/{name:.+}";
 
-const ALL: [(&str, &str); 8] = [
+const ALL: [(&str, &str); 9] = [
     ("POST", Form::Chat.path()),
     ("POST", Form::Completions.path()),
     ("POST", Form::Embeddings.path()),
@@ -59,6 +63,7 @@ const ALL: [(&str, &str); 8] = [
     ("POST", Form::Chat.quote_path()),
     ("POST", Form::Chat.route_path()),
     ("POST", FEEDBACK),
+    ("GET", GENERATION),
     ("GET", MODELS),
 ];
 
@@ -111,6 +116,8 @@ impl Form {
     }
 }
 
+const GENERATIONS: &str = "/v1/generations";
+
 /// The most of a path that an error message repeats.
 const SHOWN: usize = 80;
 
@@ -134,12 +141,18 @@ impl NotAnEndpoint {
         if let Some((allowed, _)) = ALL.into_iter().find(|(_, known)| *known == path) {
             return Self::Method { path: shown, allowed };
         }
-        if path.starts_with(MODELS) && path.get(MODELS.len()..).is_some_and(|it| it.len() > 1) {
+        let is_one_of = |all: &str| {
+            path.strip_prefix(all).is_some_and(|it| it.starts_with('/') && it.len() > 1)
+        };
+        if is_one_of(MODELS) || is_one_of(GENERATIONS) {
             return Self::Method { path: shown, allowed: "GET" };
         }
         // Somebody's base URL lacks the version, or ends with a slash.
         let known = || ALL.into_iter().map(|(_, known)| known);
-        let cut = known().find(|it| it.strip_prefix("/v1") == Some(trimmed) || *it == trimmed);
+        let is_cut = |it: &&str| {
+            it.strip_prefix("/v1") == Some(trimmed) || it.trim_end_matches("/{id}") == trimmed
+        };
+        let cut = known().find(is_cut);
         Self::Path { path: shown, meant: cut.or_else(|| nearest(trimmed, known())) }
     }
 }
@@ -182,6 +195,9 @@ mod tests {
             check(path, "Did you mean /v1/chat/completions?");
         }
         check("/v1/model", "Did you mean /v1/models?");
+        for path in ["/v1/generations", "/v1/generations/"] {
+            check(path, "Did you mean /v1/generations/{id}?");
+        }
     }
 
     #[test]
@@ -196,6 +212,7 @@ mod tests {
         check("/v1/chat/completions", "takes POST");
         check("/v1/models", "takes GET");
         check("/v1/models/auto", "takes GET");
+        check("/v1/generations/req_1", "takes GET");
     }
 
     #[test]

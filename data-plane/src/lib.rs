@@ -20,6 +20,7 @@ pub mod emit;
 pub mod endpoints;
 pub mod feedback;
 pub mod files;
+pub mod generations;
 pub mod health;
 pub mod journal;
 pub mod last_used;

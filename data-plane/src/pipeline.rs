@@ -27,6 +27,7 @@ use crate::{
     egress::Client,
     emit::{Story, tags},
     feedback::{self, Post},
+    generations::{self, Questions},
     last_used::LastUsed,
     limits::Asked,
     metrics::Metrics,
@@ -45,6 +46,7 @@ pub struct Gateway {
     pub refusals: Arc<Refusals>,
     pub meter: Arc<Meter>,
     pub feedback: Post,
+    pub generations: Questions,
     pub proxies: TrustedProxies,
     pub limits: Limits,
     pub room: Arc<Room>,
@@ -150,6 +152,18 @@ pub async fn feedback(
     Ok(Answer::Taken(serde_json::to_vec(&told).unwrap_or_default()))
 }
 
+/// What became of a call of the key's project. Whoever has a key may ask, for whatever it is.
+pub async fn generation(gateway: &Gateway, knock: Knock<'_>, id: &str) -> Result<Answer, Refused> {
+    let caller = gateway.authenticate(knock, None::<Scope>)?;
+    let request = generations::named(id)?;
+    let _seat = gateway.generations.seat(caller.organization())?;
+    let (of_organization, of_project) = gateway.limits(&caller.key);
+    let asked = asked(&caller.key, (&of_organization, &of_project), 0);
+    let _permit = budgets::admit_question(&gateway.meter, asked).await?;
+    let now = SystemTime::now().into();
+    Ok(Answer::Json(gateway.generations.ask(&caller, request, now).await?))
+}
+
 /// The body, and what the head says of who is to answer.
 fn parsed(form: Form, body: Bytes, knock: Knock<'_>) -> Result<Ask, Refused> {
     let (policy, most_cost) = ("x-turnpike-policy", "x-turnpike-max-cost-usd");
@@ -202,7 +216,11 @@ impl Gateway {
         !leaves && self.catalog.present().is_some() && !self.meter.journal_is_full()
     }
 
-    fn authenticate(&self, knock: Knock<'_>, scope: Scope) -> Result<Caller, Refused> {
+    fn authenticate(
+        &self,
+        knock: Knock<'_>,
+        scope: impl Into<Option<Scope>>,
+    ) -> Result<Caller, Refused> {
         let (present, now) = (self.catalog.present(), SystemTime::now().into());
         let caller = authenticate(present.as_deref(), &self.proxies, knock, scope, now)?;
         self.last_used.note(caller.key.id, now);

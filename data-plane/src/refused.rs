@@ -14,8 +14,8 @@ use url::Url;
 
 use crate::{
     admit::Overloaded, ask::NotAnAsk, authenticate::NotLetIn, budgets::NotAdmitted,
-    call::CallFailed, endpoints::NotAnEndpoint, feedback::NotFeedback, journal::NotWritten,
-    panics::Panicked, receive::NotReceived, route::NoRoute,
+    call::CallFailed, endpoints::NotAnEndpoint, feedback::NotFeedback, generations::NotTold,
+    journal::NotWritten, panics::Panicked, receive::NotReceived, route::NoRoute,
 };
 
 /// Everything that ends a request early: one variant for each stage.
@@ -38,6 +38,8 @@ pub enum Refused {
     #[error(transparent)]
     Feedback(#[from] NotFeedback),
     #[error(transparent)]
+    Generation(#[from] NotTold),
+    #[error(transparent)]
     Journal(#[from] NotWritten),
     #[error(transparent)]
     Call(#[from] CallFailed),
@@ -56,6 +58,7 @@ impl Refused {
             Self::Ask(it) => it,
             Self::Route(it) => it,
             Self::Feedback(it) => it,
+            Self::Generation(it) => it,
             Self::Journal(it) => it,
             Self::Call(it) => it,
             Self::Panicked(it) => it,
@@ -86,6 +89,7 @@ impl Refused {
             | Self::Ask(_)
             | Self::Route(_)
             | Self::Feedback(_)
+            | Self::Generation(_)
             | Self::Panicked(_) => status(self.kind()),
         }
     }
@@ -116,6 +120,7 @@ impl Refused {
             | Self::Body(_)
             | Self::Ask(_)
             | Self::Feedback(_)
+            | Self::Generation(_)
             | Self::Journal(_)
             | Self::Call(_)
             | Self::Panicked(_) => None,
@@ -127,6 +132,7 @@ impl Refused {
         match self {
             Self::Admission(it) => it.headers(),
             Self::Call(it) => it.headers(),
+            Self::Generation(it) => it.headers(),
             Self::Endpoint(_)
             | Self::Key(_)
             | Self::Room(_)
@@ -155,6 +161,7 @@ impl Refused {
             | Self::Body(_)
             | Self::Ask(_)
             | Self::Feedback(_)
+            | Self::Generation(_)
             | Self::Journal(_)
             | Self::Panicked(_) => None,
         }

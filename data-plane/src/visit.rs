@@ -352,11 +352,11 @@ mod tests {
     };
 
     /// Nobody listens there.
-    fn nowhere() -> crate::feedback::Post {
+    fn nowhere() -> shared::wire::Pool {
         let second = Duration::from_secs(1);
         let patience = shared::wire::Patience { connect: second, answer: second };
         let address: shared::wire::Address = "redis://127.0.0.1:1".parse().unwrap();
-        crate::feedback::Post::new(address.pool(patience, 1).unwrap(), "nowhere".into())
+        address.pool(patience, 1).unwrap()
     }
 
     fn gateway() -> Data<Gateway> {
@@ -367,7 +367,8 @@ mod tests {
             last_used: crate::last_used::LastUsed::default().into(),
             refusals: refusals::Refusals::default().into(),
             meter: crate::budgets::Meter::nowhere(),
-            feedback: nowhere(),
+            feedback: crate::feedback::Post::new(nowhere(), "nowhere".into()),
+            generations: crate::generations::Questions::new(nowhere(), "nowhere".into()),
             room: crate::admit::Room::new(10, 1_000_000),
             metrics: metrics.into(),
             proxies: crate::authenticate::TrustedProxies::default(),

@@ -34,6 +34,7 @@ pub fn routes(config: &mut ServiceConfig) {
     }
     config
         .service(endpoint(endpoints::FEEDBACK, web::post().to(feedback)))
+        .service(endpoint(endpoints::GENERATION, web::get().to(generation)))
         .service(endpoint(endpoints::MODELS, web::get().to(models)))
         .service(endpoint(endpoints::MODEL, web::get().to(model)))
         .configure(crate::health::routes)
@@ -118,6 +119,18 @@ async fn model(
 ) -> HttpResponse {
     let visit = Visit::begin(&gateway, &request, Endpoint::Model);
     let work = async { pipeline::model(&gateway, knock(&request), &name) };
+    let outcome = contained(visit.id, work).await;
+    rid(&request, visit.answer(outcome), payload.into_inner()).await
+}
+
+async fn generation(
+    request: HttpRequest,
+    payload: Payload,
+    id: Path<String>,
+    gateway: Data<Gateway>,
+) -> HttpResponse {
+    let visit = Visit::begin(&gateway, &request, Endpoint::Generation);
+    let work = pipeline::generation(&gateway, knock(&request), &id);
     let outcome = contained(visit.id, work).await;
     rid(&request, visit.answer(outcome), payload.into_inner()).await
 }

@@ -240,6 +240,9 @@ codes! {
     NO_ELIGIBLE_MODEL = "no_eligible_model", "No model can take the call",
         "None of the models that the name leads to can take the call. The answer says of each why.",
         "Ask for less, name another model, or ask an admin of your organization to look at the routing policy.";
+    GENERATION_NOT_FOUND = "generation_not_found", "There is no such request in the log",
+        "No request of that id was made for the key's project, it has not ended yet, or it was so long ago that the log has forgotten it.",
+        "Ask by what x-request-id said of an answer, with a key of the project that the call was made for. Where the answer has a Retry-After header, the call may be too new: ask again then.";
     UNKNOWN_ENDPOINT = "unknown_endpoint", "There is no such endpoint",
         "The path is not one this API has.",
         "Compare the path with the API reference.";

@@ -7,6 +7,7 @@ pub mod counters;
 pub mod event;
 pub mod failure;
 pub mod feedback;
+pub mod generations;
 pub mod ids;
 pub mod json;
 pub mod keys;

@@ -5,6 +5,7 @@
 mod calls;
 mod enumeration;
 mod forms;
+mod generations;
 mod headers;
 mod input;
 mod invitations;

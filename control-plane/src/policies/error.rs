@@ -2,7 +2,7 @@
 
 use shared::failure::{Classified, Code, Kind, Problem, code};
 
-use super::{Flaws, MOST, Stranded};
+use super::{Flaws, MOST, Stranded, StrandedTenants};
 use crate::{keys::KeyError, snapshots, upstreams};
 
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,8 @@ pub enum PolicyError {
          somewhere"
     )]
     Strands(Stranded),
+    #[error("{0}. Say that it is to be published nevertheless, or change it")]
+    StrandsTenants(StrandedTenants),
     #[error("a version that some of the calls get has from 1 to 99 percent of them")]
     Percent,
     #[error("a policy gets another name for all calls at once, and not for some")]
@@ -66,6 +68,7 @@ impl Classified for PolicyError {
             | Self::Archived
             | Self::InUse(_)
             | Self::Strands(_)
+            | Self::StrandsTenants(_)
             | Self::NoDraft
             | Self::NoStage => Kind::Conflict,
             Self::Platforms => Kind::Forbidden,
@@ -92,6 +95,7 @@ impl Classified for PolicyError {
             | Self::NotFound
             | Self::NoVersion
             | Self::Strands(_)
+            | Self::StrandsTenants(_)
             | Self::InUse(_)
             | Self::Percent
             | Self::StagedName
@@ -108,7 +112,7 @@ impl Classified for PolicyError {
             Self::BadName | Self::NameTaken | Self::TooMany | Self::StagedName => "name",
             Self::Flawed(flaws) => return flaws.problems(),
             Self::Percent => "percent",
-            Self::Strands(_) => "nevertheless",
+            Self::Strands(_) | Self::StrandsTenants(_) => "nevertheless",
             Self::NoVersion => "version",
             Self::Outdated
             | Self::Platforms

@@ -12,6 +12,7 @@ mod api;
 mod check;
 mod drafts;
 mod error;
+mod everywhere;
 mod publish;
 mod schema;
 pub mod simulate;
@@ -35,6 +36,7 @@ pub use self::{
     check::{Flaw, Flaws, Known, Stranded, StrandedKey},
     drafts::{SavedDraft, discard, draft_of, save},
     error::PolicyError,
+    everywhere::{StrandedTenant, StrandedTenants, stranded},
     publish::{
         How, Publication, Stranding, change, check as check_document, create, publish, roll_back,
         stranding,

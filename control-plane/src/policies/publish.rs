@@ -1,15 +1,15 @@
 //! How a document becomes a version: when it is checked, whom it would strand, and for how many
 //! calls it holds at first.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::{
     ids::PolicyId,
     snapshot::{Document, StagedBy},
 };
 
 use super::{
-    Draft, MOST, Policy, PolicyError, PolicyName, Stranded, check, drafts, find_to_change, in_use,
-    known, store, versions,
+    Draft, MOST, Policy, PolicyError, PolicyName, Stranded, check, drafts, everywhere,
+    find_to_change, in_use, known, store, versions,
 };
 use crate::{
     access::Work,
@@ -141,10 +141,7 @@ async fn put(
         in_use(defaults::going_by(work, before, false).await?)?;
     }
     check(work, &draft.document).await?;
-    let stranded = self::stranding(work, before, &draft.name, &draft.document).await?;
-    if stranding == Stranding::Refuse && !stranded.is_empty() {
-        return Err(PolicyError::Strands(stranded));
-    }
+    let stranded = self::stranded(work, before, draft, stranding).await?;
     let (organization, policy) = (work.organization, before.id);
     let version = store::latest(work, organization, policy).await? + 1;
     put_version(work, policy, version, draft).await?;
@@ -165,10 +162,31 @@ async fn put(
         }))
         .after(json!({
             "name": draft.name, "version": version, "document": draft.document,
-            "note": draft.note, "staged": staged, "stranded_nevertheless": stranded.0,
+            "note": draft.note, "staged": staged, "stranded_nevertheless": stranded,
         }));
     audit::record(work, entry).await?;
     Ok(())
+}
+
+/// Whom it strands, where that is allowed: of one's own keys, or of everybody's.
+async fn stranded(
+    work: &mut Work,
+    before: &Policy,
+    draft: &Draft,
+    stranding: Stranding,
+) -> Result<Value, PolicyError> {
+    let Draft { name, document, .. } = draft;
+    let (told, refused) = if work.organization == audit::PLATFORM {
+        let all = everywhere::stranded(work, before, name, document).await?;
+        (json!(all.tenants), (!all.is_empty()).then_some(PolicyError::StrandsTenants(all)))
+    } else {
+        let all = self::stranding(work, before, name, document).await?;
+        (json!(all.0), (!all.is_empty()).then_some(PolicyError::Strands(all)))
+    };
+    match refused {
+        Some(why) if stranding == Stranding::Refuse => Err(why),
+        Some(_) | None => Ok(told),
+    }
 }
 
 /// What is wrong with a document, if anything is.

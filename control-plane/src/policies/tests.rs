@@ -1,6 +1,7 @@
 //! Policies as the application sees them, and through their pages and the API.
 
 mod drafting;
+mod platform;
 
 use actix_web::http::{Method, StatusCode};
 use serde_json::json;

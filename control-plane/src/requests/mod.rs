@@ -12,6 +12,7 @@ mod ingest;
 mod line;
 mod live;
 mod store;
+mod tell;
 #[cfg(test)]
 pub mod tests;
 mod web;
@@ -28,6 +29,7 @@ use self::filter::Filter;
 pub use self::{
     ingest::{IngestError, Ingester, Retried, add, retry},
     line::grouped,
+    tell::{NotAnswered, Teller},
 };
 use crate::{
     access::{Doors, Work},
@@ -80,6 +82,19 @@ pub async fn decided_by(
 ) -> Result<Vec<Event>, sqlx::Error> {
     let organization = work.organization;
     store::decided_by(work, organization, policy, (most, LOOKED_THROUGH)).await
+}
+
+/// So many organizations are looked at for calls that a policy of the platform's decided, those
+/// that called last; and so many of the last calls of each.
+const PLATFORM_LOOKED_THROUGH: (i32, i32) = (100, 1_000);
+
+/// The last calls that a policy of the platform's decided, whosever they are, the latest first.
+pub async fn decided_by_platforms(
+    work: &mut Work,
+    policy: &str,
+    most: i64,
+) -> Result<Vec<Event>, sqlx::Error> {
+    store::decided_by_platforms(work, policy, most, PLATFORM_LOOKED_THROUGH).await
 }
 
 pub async fn find(work: &mut Work, request: RequestId) -> Result<Request, RequestError> {

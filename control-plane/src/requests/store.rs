@@ -115,6 +115,25 @@ pub(super) async fn decided_by(
     Ok(rows.into_iter().map(|it| it.0).collect())
 }
 
+pub(super) async fn decided_by_platforms(
+    conn: &mut PgConnection,
+    policy: &str,
+    most: i64,
+    (organizations, of_each): (i32, i32),
+) -> Result<Vec<Event>, sqlx::Error> {
+    take_time(conn).await?;
+    let rows = sqlx::query_scalar!(
+        r#"SELECT event AS "event!: Json<Event>" FROM app.requests_led_by($1, $2, $3, $4)"#,
+        policy,
+        i32::try_from(most).unwrap_or(i32::MAX),
+        organizations,
+        of_each,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|it| it.0).collect())
+}
+
 /// Where the log ends at present, in the order in which events came. Looks into the days
 /// since `day` and no further; of a day into the whole, for then one step in its index is
 /// enough.

@@ -3,6 +3,7 @@
 mod ingesting;
 mod metering;
 mod pages;
+mod telling;
 
 use actix_web::http::{Method, StatusCode};
 use serde_json::Value;

@@ -43,11 +43,12 @@ impl Caller {
     }
 }
 
+/// `scope` is what the key has to be for; nothing where a key for anything will do.
 pub fn authenticate(
     snapshot: Option<&Snapshot>,
     proxies: &TrustedProxies,
     knock: Knock<'_>,
-    scope: Scope,
+    scope: impl Into<Option<Scope>>,
     now: OffsetDateTime,
 ) -> Result<Caller, NotLetIn> {
     let presented = present(knock)?;
@@ -67,7 +68,7 @@ pub fn authenticate(
     if !may_come_from(key, address) {
         return Err(NotLetIn::Address { hint, address, key: id });
     }
-    if !key.scopes.contains(&scope) {
+    if let Some(scope) = scope.into().filter(|it| !key.scopes.contains(it)) {
         return Err(NotLetIn::Scope { hint, scope, key: id });
     }
     if snapshot.bars(key) {

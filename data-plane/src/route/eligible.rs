@@ -9,7 +9,7 @@
 use serde::{Serialize, Serializer};
 use shared::{
     money::{PinnedPrice, Price},
-    snapshot::{Capability, Constraints, Modality},
+    snapshot::{self as published, Assurances, Capability, Constraints, Modality},
 };
 
 use super::Asked;
@@ -228,8 +228,10 @@ impl<'a> Call<'a> {
     ) -> Option<Why> {
         let price = price.map(|it| &it.price);
         let why = self.cannot(model);
-        why.or_else(|| self.is_not_wished(model, price).map(Why::Wish))
-            .or_else(|| constraints.find_map(|it| self.breaks(it, model, price)).map(Why::Policy))
+        why.or_else(|| self.is_not_wished(model, price).map(Why::Wish)).or_else(|| {
+            let there = serving(model, price);
+            constraints.find_map(|it| unmet(it, there, self.input)).map(Why::Policy)
+        })
     }
 
     /// What it surely cannot do.
@@ -316,37 +318,54 @@ impl<'a> Call<'a> {
             || most_output_price.is_some_and(|most| rates.output > most)
             || most_request_price.is_some_and(|most| rates.request.is_some_and(|it| it > most))
     }
+}
 
-    fn breaks(&self, it: &Constraints, model: &Model, price: Option<&Price>) -> Option<Term> {
-        let upstream = &model.upstream;
-        let names = |names: &[String], name: &str| names.iter().any(|it| it == name);
-        let models = names(&it.not_models, &model.name)
-            || !it.models.is_empty() && !names(&it.models, &model.name);
-        let providers = names(&it.not_providers, &upstream.provider)
-            || !it.providers.is_empty() && !names(&it.providers, &upstream.provider);
-        let assures = upstream.assurances;
-        let rates = price.map(|it| it.standard().at(self.input));
-        // A pico-dollar for one token is a millionth of a dollar for a million.
-        let is_above = |most: Option<u64>, picos: Option<i64>| {
-            most.is_some_and(|most| {
-                picos.and_then(|it| u64::try_from(it).ok()).is_none_or(|it| it > most)
-            })
-        };
-        let dear = is_above(it.most_input_price, rates.map(|it| it.input.picos()))
-            || is_above(it.most_output_price, rates.map(|it| it.output.picos()));
-        let all = [
-            (models, Term::Model),
-            (providers, Term::Provider),
-            (!is_one_of(&it.regions, upstream.region.as_deref()), Term::Region),
-            (it.zero_retention && !assures.zero_retention, Term::Retention),
-            (it.no_training && !assures.no_training, Term::Training),
-            (dear, Term::Price),
-            (it.least_context.is_some_and(|least| model.context_length < least), Term::Context),
-            (!it.capabilities.iter().all(|it| model.can(*it)), Term::Ability),
-            (!is_one_of(&it.quantizations, model.quantization.as_deref()), Term::Quantization),
-        ];
-        all.into_iter().find(|(is_so, _)| *is_so).map(|(_, term)| term)
-    }
+/// A model where it is served, as far as constraints go by it.
+#[derive(Clone, Copy)]
+pub struct Serving<'a> {
+    pub model: &'a published::Model,
+    pub provider: &'a str,
+    pub region: Option<&'a str>,
+    pub assures: Assurances,
+    pub price: Option<&'a Price>,
+}
+
+fn serving<'a>(model: &'a Model, price: Option<&'a Price>) -> Serving<'a> {
+    let upstream = &model.upstream;
+    let (provider, region) = (upstream.provider.as_str(), upstream.region.as_deref());
+    Serving { model: &model.published, provider, region, assures: upstream.assurances, price }
+}
+
+/// What a policy demands and is not so there, for a call that reads so many tokens.
+pub fn unmet(it: &Constraints, there: Serving<'_>, input: u64) -> Option<Term> {
+    let Serving { model, provider, region, assures, price } = there;
+    let names = |names: &[String], name: &str| names.iter().any(|it| it == name);
+    let models = names(&it.not_models, &model.name)
+        || !it.models.is_empty() && !names(&it.models, &model.name);
+    let providers = names(&it.not_providers, provider)
+        || !it.providers.is_empty() && !names(&it.providers, provider);
+    let rates = price.map(|it| it.standard().at(input));
+    // A pico-dollar for one token is a millionth of a dollar for a million.
+    let is_above = |most: Option<u64>, picos: Option<i64>| {
+        most.is_some_and(|most| {
+            picos.and_then(|it| u64::try_from(it).ok()).is_none_or(|it| it > most)
+        })
+    };
+    let dear = is_above(it.most_input_price, rates.map(|it| it.input.picos()))
+        || is_above(it.most_output_price, rates.map(|it| it.output.picos()));
+    let able = it.capabilities.iter().all(|it| model.capabilities.contains(it));
+    let all = [
+        (models, Term::Model),
+        (providers, Term::Provider),
+        (!is_one_of(&it.regions, region), Term::Region),
+        (it.zero_retention && !assures.zero_retention, Term::Retention),
+        (it.no_training && !assures.no_training, Term::Training),
+        (dear, Term::Price),
+        (it.least_context.is_some_and(|least| model.context_length < least), Term::Context),
+        (!able, Term::Ability),
+        (!is_one_of(&it.quantizations, model.quantization.as_deref()), Term::Quantization),
+    ];
+    all.into_iter().find(|(is_so, _)| *is_so).map(|(_, term)| term)
 }
 
 /// What is not known is none of those that are named, and where none are named all will do.

@@ -39,7 +39,7 @@ pub use self::{
     decision::{Considered, Decision, Led, Reason, What, ppm},
     defaults::Whose,
     draw::Dice,
-    eligible::Why,
+    eligible::{Serving, Term, Why, unmet},
     leads::{find, led_to},
     no_route::{Excluded, NoRoute},
     replay::{Lately, Outcome, Past, Placed, Unplayable, Worth, dice},
@@ -49,7 +49,7 @@ pub use self::{
 };
 use self::{
     asked::{millionths, whole},
-    eligible::{Call, Term},
+    eligible::Call,
     facts::{Facts, Found},
     judging::Judging,
     leads::{at, not_allowed, usable, why_not},

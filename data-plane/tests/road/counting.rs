@@ -34,6 +34,7 @@ pub fn source() -> Source {
         last_used: format!("test:{name}:last_used"),
         pulses: format!("test:{name}:pulses"),
         feedback: format!("test:{name}:feedback"),
+        generations: format!("test:{{{name}}}:generations"),
         events: shared::counters::Places::with_prefix(&format!("test:{name}:")),
         period: never,
         lane_period: never,

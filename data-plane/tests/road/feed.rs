@@ -60,6 +60,7 @@ impl Publisher {
             last_used: format!("test:{name}:last_used"),
             pulses: format!("test:{name}:pulses"),
             feedback: format!("test:{name}:feedback"),
+            generations: format!("test:{{{name}}}:generations"),
             events: shared::counters::Places::with_prefix(&format!("test:{name}:")),
             period,
             lane_period: period,

@@ -11,6 +11,7 @@ mod failing_over;
 mod feed;
 mod feedback;
 mod forms;
+mod generations;
 mod hanging_up;
 mod holding;
 mod leaving;

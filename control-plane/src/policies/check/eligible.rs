@@ -2,10 +2,8 @@
 
 use std::fmt;
 
-use shared::{
-    money::{Class, UnitPrice},
-    snapshot::{Choice, Constraints, Target},
-};
+use data_plane::route::{self, Serving, Term};
+use shared::snapshot::{Choice, Constraints, Target};
 
 use crate::upstreams::Served;
 
@@ -30,7 +28,7 @@ impl Known {
         self.at(target).next().is_some()
     }
 
-    pub(super) fn serves(&self, provider: &str, model: &str) -> bool {
+    pub fn serves(&self, provider: &str, model: &str) -> bool {
         self.models.iter().any(|it| it.model.name == model && it.vendor == provider)
     }
 
@@ -90,48 +88,26 @@ impl fmt::Display for Nobody {
     }
 }
 
-/// The first constraint that keeps a model out. What is not known of it is taken for what it must
-/// not be, as proxies do.
+/// What keeps a model out, in words: by what proxies go by. The least that calls may read is asked,
+/// for prices may grow with that.
 fn unmet(it: &Constraints, served: &Served) -> Option<&'static str> {
-    let model = &served.model;
-    let lists = |list: &[String], word: &str| list.iter().any(|it| it == word);
-    let among = |list: &[String], word: Option<&str>| {
-        list.is_empty() || word.is_some_and(|word| lists(list, word))
+    let there = Serving {
+        model: &served.model,
+        provider: &served.vendor,
+        region: served.region.as_deref(),
+        assures: served.assurances,
+        price: served.model.price.as_ref().map(|it| &it.price),
     };
-    let beyond = |class: Class, most: Option<u64>| {
-        most.is_some_and(|most| price(served, class).is_none_or(|it| it > most))
-    };
-    [
-        (!among(&it.models, Some(&model.name)), "is not among its models"),
-        (lists(&it.not_models, &model.name), "is a model that it excludes"),
-        (!among(&it.providers, Some(&served.vendor)), "is not at one of its providers"),
-        (lists(&it.not_providers, &served.vendor), "is at a provider that it excludes"),
-        (!among(&it.regions, served.region.as_deref()), "is not known to be in its regions"),
-        (it.zero_retention && !served.assurances.zero_retention, "is not known to keep nothing"),
-        (it.no_training && !served.assurances.no_training, "is not known not to learn from calls"),
-        (beyond(Class::Input, it.most_input_price), "is not known to read for so little"),
-        (beyond(Class::Output, it.most_output_price), "is not known to write for so little"),
-        (
-            it.least_context.is_some_and(|least| model.context_length < least),
-            "has a shorter context",
-        ),
-        (
-            it.capabilities.iter().any(|can| !model.capabilities.contains(can)),
-            "cannot do all that it asks for",
-        ),
-        (
-            !among(&it.quantizations, model.quantization.as_deref()),
-            "is not known to have its quantization",
-        ),
-    ]
-    .into_iter()
-    .find_map(|(is_unmet, why)| is_unmet.then_some(why))
-}
-
-/// For a million tokens, in millionths of a dollar: as many as pico-dollars for one.
-fn price(served: &Served, class: Class) -> Option<u64> {
-    let price = served.model.price.as_ref()?;
-    let rates = &price.price.standard().rates;
-    let unit: Option<UnitPrice> = rates.of(class);
-    unit.and_then(|it| u64::try_from(it.picos()).ok())
+    route::unmet(it, there, 0).map(|term| match term {
+        Term::Model => "is not among its models",
+        Term::Provider => "is not at one of its providers",
+        Term::Region => "is not known to be in its regions",
+        Term::Retention => "is not known to keep nothing",
+        Term::Training => "is not known not to learn from calls",
+        Term::Price => "is not known to cost so little",
+        Term::Context => "has a shorter context",
+        Term::Ability => "cannot do all that it asks for",
+        Term::Quantization => "is not known to have its quantization",
+        Term::Cost => "costs more than calls may",
+    })
 }

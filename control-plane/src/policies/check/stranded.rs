@@ -70,7 +70,7 @@ impl Stranded {
         self.0.is_empty()
     }
 
-    fn projects(&self) -> Vec<&str> {
+    pub fn projects(&self) -> Vec<&str> {
         let mut projects: Vec<_> = self.0.iter().map(|it| it.project.as_str()).collect();
         projects.sort_unstable();
         projects.dedup();

@@ -25,9 +25,10 @@ use shared::{
     snapshot::{Document, Entity, RecordId},
 };
 
+use self::caps::Refused;
 pub use self::report::{Place, Simulation, Sum};
-use super::{Policy, PolicyError, drafts::draft_of, find, versions};
-use crate::{access::Work, requests, snapshots};
+use super::{Policy, PolicyError, drafts::draft_of, everywhere::turn, find, known, versions};
+use crate::{access::Work, audit, requests, snapshots};
 
 /// As many calls as are decided again unless somebody says how many,
 pub const USUAL: u32 = 1_000;
@@ -54,22 +55,73 @@ pub async fn simulate(
         return Err(PolicyError::Archived);
     }
     let document = tried(work, &policy, trial).await?;
-    let most = most.clamp(1, MOST);
-    let mut events = requests::decided_by(work, &policy.name, most.into()).await?;
+    let most = i64::from(most.clamp(1, MOST));
+    if work.organization == audit::PLATFORM {
+        return everywhere(work, &policy, &document, most).await;
+    }
+    let events = requests::decided_by(work, &policy.name, most).await?;
+    let (decided, refused) = decided(work, &policy, &document, events).await?;
+    Ok(report::told(&policy, decided, refused))
+}
+
+/// The same of the last calls of all organizations, each with its own models, prices and budgets.
+/// Numbers are told, and neither whose calls those were nor what people there call their budgets and
+/// the models at providers of their own.
+async fn everywhere(
+    work: &mut Work,
+    policy: &Policy,
+    document: &Document,
+    most: i64,
+) -> Result<Simulation, PolicyError> {
+    let mut by_organization: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for event in requests::decided_by_platforms(work, &policy.name, most).await? {
+        by_organization.entry(event.organization).or_default().push(event);
+    }
+    let (mut all, mut refused) = (Decided::default(), Refused::default());
+    for (organization, events) in by_organization {
+        turn(work, organization).await?;
+        let (decided, refused_there) = self::decided(work, policy, document, events).await?;
+        all.add(decided);
+        refused.before += refused_there.before;
+        refused.after += refused_there.after;
+    }
+    turn(work, audit::PLATFORM).await?;
+    all.calls.sort_by_key(|it| it.event.request);
+    let told = report::told(policy, all, refused);
+    let ours = known(work).await?;
+    let places = told.places.iter().cloned();
+    let (mut places, own): (Vec<_>, Vec<_>) =
+        places.partition(|it| ours.serves(&it.provider, &it.model));
+    if !own.is_empty() {
+        let sum = |of: fn(&Place) -> u32| own.iter().map(of).sum();
+        let (before, after) = (sum(|it| it.before), sum(|it| it.after));
+        let (model, provider) = ("models".to_owned(), "providers of their own".to_owned());
+        places.push(Place { model, provider, before, after });
+    }
+    Ok(Simulation { places, changes: Vec::new(), ..told })
+}
+
+/// Decides calls of one organization again, which are given the latest first.
+async fn decided(
+    work: &mut Work,
+    policy: &Policy,
+    document: &Document,
+    mut events: Vec<Event>,
+) -> Result<(Decided, Refused), PolicyError> {
     events.reverse();
     let keys: BTreeSet<ApiKeyId> = events.iter().map(|it| it.key).collect();
     let keys: Vec<_> = keys.into_iter().collect();
     let organization = work.organization;
     let records = snapshots::of_organization(work, organization, &keys).await?;
     let present = Arc::new(Snapshot::deciding(0, &records));
-    let tried = Snapshot::deciding(0, &replaced(records, &policy, &document)?);
+    let tried = Snapshot::deciding(0, &replaced(records, policy, document)?);
     let decided = tokio::task::spawn_blocking({
         let present = present.clone();
         move || Decided::all(&present, &tried, events)
     });
     let decided = decided.await.map_err(|_| PolicyError::NotSimulated)?;
     let refused = caps::refused(work, &present, &decided.calls).await?;
-    Ok(report::told(&policy, decided, refused))
+    Ok((decided, refused))
 }
 
 async fn tried(work: &mut Work, policy: &Policy, trial: Trial) -> Result<Document, PolicyError> {
@@ -142,6 +194,13 @@ impl Side {
 }
 
 impl Decided {
+    fn add(&mut self, others: Self) {
+        self.calls.extend(others.calls);
+        for (why, calls) in others.unplayable {
+            *self.unplayable.entry(why).or_default() += calls;
+        }
+    }
+
     fn all(present: &Snapshot, tried: &Snapshot, events: Vec<Event>) -> Self {
         let (mut decided, mut lately) = (Self::default(), Lately::default());
         for event in events {

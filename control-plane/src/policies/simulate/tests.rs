@@ -7,9 +7,9 @@ use sqlx::PgPool;
 
 use super::*;
 use crate::{
-    access::Role,
+    access::{Actor, Origin, Role},
     demo,
-    policies::{Draft, Stranding, change, draft_of},
+    policies::{Draft, Stranding, archive, change, create, draft_of},
     testing::Fixture,
 };
 
@@ -149,4 +149,38 @@ async fn without_a_draft_there_is_nothing_to_try(root: PgPool) {
     let tried = simulate(&mut work, policy, Trial::Version(1), 500).await.unwrap();
     assert_eq!((tried.reproduced.of, tried.version), (0, 2));
     assert!(tried.changed > 0);
+}
+
+/// What an organization's own policy led is the platform's to try where that one has its name alone.
+#[sqlx::test(migrations = "../migrations")]
+async fn the_platforms_policy_is_tried_on_everybodys_calls(root: PgPool) {
+    let (fixture, own) = scene(root).await;
+    let mut work = fixture.work(Role::Admin).await;
+    let Policy { name, document, .. } = find(&mut work, own).await.unwrap();
+    work.commit().await.unwrap();
+    let staff = || Work::begin(&fixture.db, audit::PLATFORM, Actor::System, Origin::internal());
+    let mut work = staff().await.unwrap();
+    let draft = Draft { name: name.parse().unwrap(), document, note: String::new() };
+    let policy = create(&mut work, &draft).await.unwrap();
+    let tried = async |work: &mut Work, document: &Document| {
+        simulate(work, policy, Trial::Document(document.clone().into()), 1_000).await.unwrap()
+    };
+    let shadowed = tried(&mut work, &draft.document).await;
+    assert_eq!(shadowed.calls, 0);
+    work.commit().await.unwrap();
+    let mut work = fixture.work(Role::Admin).await;
+    archive(&mut work, own).await.unwrap();
+    work.commit().await.unwrap();
+
+    let mut work = staff().await.unwrap();
+    let same = tried(&mut work, &draft.document).await;
+    assert!(same.calls > 10 && same.from < same.until, "{same:?}");
+    assert_eq!((same.changed, same.before), (0, same.after));
+    demo::cap_all(&fixture).await;
+    let large = tried(&mut work, &pinned("sim-large")).await;
+    assert_eq!((large.calls, large.places[0].after), (same.calls, large.calls));
+    assert!(large.changed > 0 && large.after.refused > 0, "{large:?}");
+    // Neither whose calls those were nor what people called their budgets.
+    assert!(large.changes.is_empty() && large.refused_by.is_empty());
+    assert_eq!(work.organization, audit::PLATFORM);
 }

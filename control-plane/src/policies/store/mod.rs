@@ -306,6 +306,23 @@ pub(super) async fn set_archived(
     Ok(())
 }
 
+/// The organizations that a policy of the platform's leads and that have keys which list models.
+pub(super) async fn organizations_led(
+    conn: &mut PgConnection,
+    policy: &str,
+    most: usize,
+) -> Result<Vec<(OrganizationId, String)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT id AS "id!: OrganizationId", name AS "name!"
+             FROM app.organizations_led_by($1, $2)"#,
+        policy,
+        i32::try_from(most).unwrap_or(i32::MAX),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|it| (it.id, it.name)).collect())
+}
+
 /// Whosever they are: for the snapshot. One that cannot be read is left out, for it must
 /// not keep everybody's changes from being published.
 pub(super) async fn published(

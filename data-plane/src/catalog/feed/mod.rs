@@ -23,7 +23,7 @@ use std::{
 use futures::StreamExt;
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
-    counters, feedback, pulses, random,
+    counters, feedback, generations, pulses, random,
     seal::MasterKey,
     snapshot::{self, NotGenuine, Places, PublicKey, Verifier},
     tasks::Supervisor,
@@ -58,6 +58,8 @@ pub struct Source {
     pub pulses: String,
     /// Where to say what callers said of answers.
     pub feedback: String,
+    /// Where to ask what became of calls.
+    pub generations: String,
     /// Where to tell of calls.
     pub events: counters::Places,
     /// How often to ask, hints apart.
@@ -74,6 +76,7 @@ impl Source {
             last_used: snapshot::LAST_USED.to_owned(),
             pulses: pulses::PLACE.to_owned(),
             feedback: feedback::STREAM.to_owned(),
+            generations: generations::QUESTIONS.to_owned(),
             events: counters::Places::default(),
             period: period(),
             lane_period: Duration::from_millis(500),
@@ -186,6 +189,11 @@ impl Feed {
     /// The connections, for who else has something to say to Redis.
     pub fn pool(&self) -> Pool {
         self.pool.clone()
+    }
+
+    /// Other connections, for who may take all of theirs for long.
+    pub fn another_pool(&self, most: usize) -> Result<Pool, FeedError> {
+        Ok(self.address.pool(Patience { connect: CONNECT, answer: ANSWER }, most)?)
     }
 
     /// Before we serve: the copy on the disk, then what is newer, should Redis be there
