@@ -35,7 +35,7 @@ use crate::{
     receive::{Limits, NotReceived, Sending, receive},
     refusals::Refusals,
     refused::{Pages, Refused},
-    route::{self, Dice, Plan, Sight, route},
+    route::{self, Dice, Dry, Plan, Sight, route},
 };
 
 /// What every request needs, shared by all workers.
@@ -103,7 +103,8 @@ pub async fn quote(
     let (of_organization, of_project) = gateway.limits(&caller.key);
     let asked = asked(&caller.key, (&of_organization, &of_project), 0);
     let _permit = budgets::admit_question(&gateway.meter, asked).await?;
-    let Plan { ask, candidates, .. } = gateway.route(caller, ask, &mut fastrand::Rng::new())?;
+    let plan = gateway.route(caller, ask, &mut Dry(fastrand::Rng::new()))?;
+    let Plan { ask, candidates, .. } = plan;
     let borne = (organization, bearings);
     Ok(Answer::Json(budgets::quote(&gateway.meter, &ask, candidates, borne).await))
 }
@@ -122,7 +123,7 @@ pub async fn decide(
     let (of_organization, of_project) = gateway.limits(&caller.key);
     let asked = asked(&caller.key, (&of_organization, &of_project), 0);
     let _permit = budgets::admit_question(&gateway.meter, asked).await?;
-    let plan = gateway.route(caller, ask, &mut fastrand::Rng::new())?;
+    let plan = gateway.route(caller, ask, &mut Dry(fastrand::Rng::new()))?;
     let mut told = plan.decision.told();
     told["object"] = "route".into();
     Ok(Answer::Json(serde_json::to_vec(&told).unwrap_or_default()))

@@ -155,7 +155,7 @@ pub struct PolicyVersion {
     pub version: u32,
 }
 
-/// How a call was routed: 4 KB at most beside the prompt's features, and no word of the prompt.
+/// How a call was routed: 6 KB at most beside the prompt's features, and no word of the prompt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Decision {
     /// How a policy chose.
@@ -192,6 +192,9 @@ pub struct Decision {
     /// In a sentence.
     #[serde(default)]
     pub reason: String,
+    /// What chance had to do with it, where it might have had something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exploration: Option<Exploration>,
     /// In the order in which they were to be asked, then those that were not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<Weighed>,
@@ -201,6 +204,28 @@ pub struct Decision {
     /// What a policy decided it by, so that the same can be decided again, and by another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<Box<Inputs>>,
+}
+
+/// A call for which models were compared, of an organization that has a share of such calls
+/// explored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Exploration {
+    /// Whether it went to one drawn by chance.
+    pub explored: bool,
+    /// Of how many such calls in a thousand that is so.
+    pub per_mille: u16,
+    /// Among how many it is drawn, each as likely as the others: the first candidates.
+    pub among: u16,
+    /// Who would have been the first, of a call that was explored. It may be the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub otherwise: Option<Otherwise>,
+}
+
+/// Who would have been the first to be asked, had chance left the call alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Otherwise {
+    pub model: String,
+    pub provider: String,
 }
 
 /// What a policy's decision was made of beside the snapshot, the key and the places' pulses.
@@ -236,6 +261,9 @@ pub struct Inputs {
     pub user: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget_used_percent: Option<u64>,
+    /// How many of a thousand calls of the organization were explored then.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub explore_per_mille: u16,
     /// The caller named no model.
     #[serde(default, skip_serializing_if = "is_false")]
     pub is_nameless: bool,
@@ -311,6 +339,9 @@ pub struct Weighed {
     /// How long it was expected to take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<u32>,
+    /// How likely it was to be the first, in millionths, where chance might have decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub propensity_ppm: Option<u32>,
     /// How it did, where that was looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pulse: Option<Pulse>,

@@ -12,7 +12,7 @@ use shared::{
 use sqlx::PgPool;
 use time::{Duration, OffsetDateTime};
 
-use super::{DemoError, led::Led, requests::id_at};
+use super::{DemoError, led::Led, providers::SUPPORT_CHAT, requests::id_at};
 use crate::{
     access::{Actor, Origin, Work},
     audit,
@@ -33,8 +33,17 @@ const A_DAY: u32 = 24;
 /// The request log has those since then: it keeps none that are older.
 const LOGGED: Duration = Duration::days(27);
 
-/// So many answers somebody judged.
+/// So many answers of the desk's policy somebody judged.
 const JUDGED: usize = 160;
+
+/// What calls ask for that leave it to us who is right for them,
+const AUTO: &str = "auto";
+/// how many of them there were each day while the log has been kept,
+const AUTO_A_DAY: u32 = 110;
+/// how many of a thousand are explored,
+const EXPLORED: u16 = 50;
+/// and of how many of the others somebody judged one: of those that are explored each.
+const JUDGED_ONE_IN: usize = 20;
 
 /// A model that the simulator serves, with its price.
 pub(super) struct Served {
@@ -81,8 +90,14 @@ pub async fn keep(
     let now = OffsetDateTime::now_utc();
     let month = Month::at(now).previous();
     if !keys.is_empty() && !served.is_empty() {
+        let mut work = Work::begin(db, organization, owner.clone(), Origin::internal()).await?;
+        learning::explore(&mut work, EXPLORED).await?;
+        work.commit().await?;
         let led = Led::new(db, organization, &keys).await?;
-        let events = calls(organization, &keys, &served, &led, (month.starts_at(), now));
+        let scene = Scene { organization, keys: &keys, served: &served, led: &led };
+        let mut events = scene.calls((month.starts_at(), now));
+        let told = u64::try_from(events.len()).unwrap_or(u64::MAX);
+        events.extend(scene.left_to_us((now - LOGGED, now), told));
         tell(db, &events).await?;
         let logged = events.into_iter().filter(|it| it.started_at > now - LOGGED);
         let logged: Vec<_> = logged.collect();
@@ -101,8 +116,8 @@ pub async fn keep(
     Ok(())
 }
 
-/// What somebody might have said of the last answers: the small model is good enough for all but
-/// code and mathematics.
+/// What somebody might have said of the last answers, and of those that were explored: the small
+/// model is good enough for all but code and mathematics.
 async fn judge(
     db: &PgPool,
     organization: OrganizationId,
@@ -110,7 +125,14 @@ async fn judge(
     logged: &[Event],
 ) -> Result<(), DemoError> {
     let mut work = Work::begin(db, organization, owner.clone(), Origin::internal()).await?;
-    for it in logged.iter().rev().filter(|it| it.policy.is_some()).take(JUDGED) {
+    let of = |name: &'static str| {
+        move |it: &&Event| it.policy.as_ref().is_some_and(|it| it.name == name)
+    };
+    let last = logged.iter().rev().filter(of(SUPPORT_CHAT)).take(JUDGED);
+    let is_explored = |it: &Event| it.reason.as_deref() == Some("explored");
+    let ours = logged.iter().filter(of(AUTO)).enumerate();
+    let ours = ours.filter(|(at, it)| is_explored(it) || at % JUDGED_ONE_IN == 0);
+    for it in last.chain(ours.map(|it| it.1)) {
         let task = it.decision.as_ref().and_then(|it| it.inputs.as_ref()?.turn.as_ref());
         let is_hard = task.is_some_and(|it| ["code", "math_reasoning"].contains(&&*it.task));
         let is_small = it.served.as_ref().is_some_and(|it| it.model == "sim-small");
@@ -148,41 +170,72 @@ async fn served(db: &PgPool) -> Result<Vec<Served>, DemoError> {
     Ok(served)
 }
 
-/// Those of each day up to the hour that is not over.
-fn calls(
+/// Who calls, and who answers.
+struct Scene<'a> {
     organization: OrganizationId,
-    keys: &[(ProjectId, ApiKeyId)],
-    served: &[Served],
-    led: &Led,
-    (from, now): (OffsetDateTime, OffsetDateTime),
-) -> Vec<Event> {
-    let proxy = ProxyId::generate();
-    let until = ledger::charged_until(now);
-    let (mut events, mut turn) = (Vec::new(), 0_u32);
-    loop {
-        let (day, place) = (turn / A_DAY, turn % A_DAY);
-        // Strides that share no factor, so that everything meets everything.
-        let nth = turn;
-        let draw = |stride: u32, below: u32| nth.wrapping_mul(stride) % 10_007 % below;
-        let at = from + Duration::days(day.into()) + Duration::minutes((place * 59 + 7).into());
-        if at >= until {
-            return events;
+    keys: &'a [(ProjectId, ApiKeyId)],
+    served: &'a [Served],
+    led: &'a Led,
+}
+
+impl Scene<'_> {
+    /// Those of each day up to the hour that is not over.
+    fn calls(&self, (from, now): (OffsetDateTime, OffsetDateTime)) -> Vec<Event> {
+        let Self { organization, keys, served, led } = *self;
+        let proxy = ProxyId::generate();
+        let until = ledger::charged_until(now);
+        let (mut events, mut turn) = (Vec::new(), 0_u32);
+        loop {
+            let (day, place) = (turn / A_DAY, turn % A_DAY);
+            // Strides that share no factor, so that everything meets everything.
+            let nth = turn;
+            let draw = |stride: u32, below: u32| nth.wrapping_mul(stride) % 10_007 % below;
+            let at = from + Duration::days(day.into()) + Duration::minutes((place * 59 + 7).into());
+            if at >= until {
+                return events;
+            }
+            turn += 1;
+            let pick = |stride, of: usize| {
+                usize::try_from(draw(stride, u32::try_from(of).unwrap_or(1))).unwrap_or_default()
+            };
+            let (project, key) = keys[pick(37, keys.len())];
+            let it = &served[pick(53, served.len())];
+            let usage = Usage {
+                input: (2_000 + draw(431, 9_000) * 2).into(),
+                output: (300 + draw(593, 1_500)).into(),
+                ..Usage::default()
+            };
+            let whose = (organization, project, key);
+            let event = call(proxy, whose, it, usage, (at, turn.into()));
+            // Two of three ask for the policy, and get what it says.
+            let lead = |event| led.lead(event, served, (SUPPORT_CHAT, turn));
+            events.push(if turn % 3 > 0 { lead(event) } else { event });
         }
-        turn += 1;
-        let pick = |stride, of: usize| {
-            usize::try_from(draw(stride, u32::try_from(of).unwrap_or(1))).unwrap_or_default()
-        };
-        let (project, key) = keys[pick(37, keys.len())];
-        let it = &served[pick(53, served.len())];
-        let usage = Usage {
-            input: (2_000 + draw(431, 9_000) * 2).into(),
-            output: (300 + draw(593, 1_500)).into(),
-            ..Usage::default()
-        };
-        let whose = (organization, project, key);
-        let event = call(proxy, whose, it, usage, (at, turn.into()));
-        // Two of three ask for the policy, and get what it says.
-        events.push(if turn % 3 > 0 { led.lead(event, served, turn) } else { event });
+    }
+
+    /// Short ones that are left to us, of which those are numbered after `told` others.
+    fn left_to_us(
+        &self,
+        (from, now): (OffsetDateTime, OffsetDateTime),
+        told: u64,
+    ) -> impl Iterator<Item = Event> {
+        let Self { organization, keys, served, led } = *self;
+        let (proxy, until) = (ProxyId::generate(), ledger::charged_until(now));
+        let apart = Duration::days(1) / AUTO_A_DAY;
+        let times = (1..).map(move |turn: u32| (turn, from + apart * turn));
+        let times = times.take_while(move |it| it.1 < until);
+        let whose = keys.iter().cycle().zip(served.iter().cycle());
+        times.zip(whose).map(move |((turn, at), ((project, key), it))| {
+            let draw = |stride: u32, below: u32| turn.wrapping_mul(stride) % 10_007 % below;
+            let usage = Usage {
+                input: (120 + draw(431, 1_800)).into(),
+                output: (80 + draw(593, 700)).into(),
+                ..Usage::default()
+            };
+            let number = told + u64::from(turn);
+            let event = call(proxy, (organization, *project, *key), it, usage, (at, number));
+            led.lead(event, served, (AUTO, turn))
+        })
     }
 }
 

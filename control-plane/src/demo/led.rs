@@ -16,7 +16,7 @@ use shared::{
 use sqlx::PgPool;
 use tokio::time::Instant;
 
-use super::{DemoError, books::Served, providers::SUPPORT_CHAT};
+use super::{DemoError, books::Served};
 use crate::{
     access::{Actor, Origin, Work},
     snapshots,
@@ -38,7 +38,7 @@ const QUESTIONS: [&str; 12] = [
     "Prove that the sum of two odd numbers is even.",
 ];
 
-/// A policy and all that it may lead to.
+/// Policies and all that they may lead to.
 pub(super) struct Led(Snapshot);
 
 /// How the simulator's models do.
@@ -85,20 +85,25 @@ impl Led {
         Ok(Self(Snapshot::deciding(1, &records)))
     }
 
-    /// The call as it is when it asked for the policy. As it was, where the policy does not lead
-    /// its key anywhere.
-    pub fn lead(&self, event: Event, served: &[Served], turn: u32) -> Event {
+    /// The call as it is when it asked for the policy called `name`. As it was, where that does not
+    /// lead its key anywhere.
+    pub fn lead(&self, event: Event, served: &[Served], (name, turn): (&str, u32)) -> Event {
         let of = u32::try_from(QUESTIONS.len()).unwrap_or(1);
         let question = usize::try_from(turn.wrapping_mul(7) % of).unwrap_or_default();
         let question = QUESTIONS.get(question).copied().unwrap_or_default();
-        self.decided(event.clone(), served, question).unwrap_or(event)
+        self.decided(event.clone(), served, (name, question)).unwrap_or(event)
     }
 
-    fn decided(&self, event: Event, served: &[Served], question: &str) -> Option<Event> {
+    fn decided(
+        &self,
+        event: Event,
+        served: &[Served],
+        (name, question): (&str, &str),
+    ) -> Option<Event> {
         // What surrounds the question is as long as what is billed.
         let around = "Notes of the case. ".repeat(usize::try_from(event.usage.input / 5).ok()?);
         let body = json!({
-            "model": SUPPORT_CHAT,
+            "model": name,
             "messages": [
                 { "role": "system", "content": around },
                 { "role": "user", "content": question },
@@ -122,7 +127,7 @@ impl Led {
             .find(|it| it.upstream == first.upstream.id && it.model.name == first.name)?;
         let policy = plan.decision.reason.policy()?;
         let decided = Event {
-            asked: SUPPORT_CHAT.to_owned(),
+            asked: name.to_owned(),
             policy: Some(PolicyVersion {
                 name: policy.policy.name.clone(),
                 version: policy.version,

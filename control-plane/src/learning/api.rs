@@ -6,17 +6,33 @@ use shared::feedback::BEST;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-use super::{Lesson, judge, lessons, state, switch};
+use super::{
+    Exploring, Lesson, judge, lessons,
+    savings::{self, Savings, USUAL_DAYS},
+    set_exploring, state, switch,
+};
 use crate::{
     access::{Doors, Grant, may},
     requests::RequestError,
-    web::{Deleted, Failure, Input, Json, Problems},
+    web::{Deleted, Failure, Input, Json, Problems, Search},
 };
 
 pub fn doors(doors: &mut Doors) {
     let learning = "/api/v1/orgs/{org}/learning";
     doors.api(Method::GET, learning, "Show what was learned from feedback", show);
     doors.api(Method::PUT, learning, "Choose whether proxies learn from feedback", put);
+    doors.api(
+        Method::PUT,
+        "/api/v1/orgs/{org}/learning/exploration",
+        "Choose how many calls are explored, and what savings are compared with",
+        put_exploration,
+    );
+    doors.api(
+        Method::GET,
+        "/api/v1/orgs/{org}/learning/savings",
+        "Show what comparing models saves, as measured",
+        show_savings,
+    );
     doors.api(
         Method::POST,
         "/api/v1/orgs/{org}/requests/{request}/feedback",
@@ -40,6 +56,15 @@ struct Learning {
     /// and how many came since.
     fresh: i32,
     lessons: Vec<Lesson>,
+    exploration: Exploring,
+}
+
+/// How far is looked back.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavingsSearch {
+    /// In days, 30 at most.
+    days: Option<u16>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -105,8 +130,30 @@ async fn put(
 async fn learning(work: &mut crate::access::Work) -> Result<Learning, super::LearningError> {
     let state = state(work).await?;
     let lessons = lessons(work, &state).await?;
+    let exploration = state.exploring();
     let super::State { is_on, fresh, version, labels, learned_at, .. } = state;
-    Ok(Learning { is_on, version, learned_at, outcomes: labels, fresh, lessons })
+    Ok(Learning { is_on, version, learned_at, outcomes: labels, fresh, lessons, exploration })
+}
+
+async fn put_exploration(
+    grant: Grant<may::ManagePolicies>,
+    input: Input<Exploring>,
+) -> Result<Json<Learning>, Failure> {
+    let mut work = grant.begin().await?;
+    set_exploring(&mut work, input.0).await?;
+    let learning = learning(&mut work).await?;
+    work.commit().await?;
+    grant.platform.nudges.snapshot.notify_one();
+    Ok(Json(learning))
+}
+
+async fn show_savings(
+    grant: Grant<may::ViewUsage>,
+    search: Search<SavingsSearch>,
+) -> Result<Json<Savings>, Failure> {
+    let days = search.days.unwrap_or(USUAL_DAYS);
+    let mut work = grant.begin().await?;
+    Ok(Json(savings::savings(&mut work, days).await?))
 }
 
 async fn say(

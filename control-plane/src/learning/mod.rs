@@ -10,6 +10,7 @@
 
 mod api;
 mod learn;
+mod savings;
 mod store;
 mod take;
 #[cfg(test)]
@@ -19,7 +20,7 @@ mod web;
 use std::collections::BTreeMap;
 
 use routing_engine::{Features, Learned as Tables, Standing, Task, router};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use shared::{
     failure::{Classified, Code, Kind, Problem},
     feedback::BEST,
@@ -180,11 +181,22 @@ struct State {
     tables: Option<Vec<u8>>,
     labels: i32,
     learned_at: Option<OffsetDateTime>,
+    explore_per_mille: i16,
+    baseline: Option<String>,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { is_on: true, fresh: 0, version: None, tables: None, labels: 0, learned_at: None }
+        Self {
+            is_on: true,
+            fresh: 0,
+            version: None,
+            tables: None,
+            labels: 0,
+            learned_at: None,
+            explore_per_mille: 0,
+            baseline: None,
+        }
     }
 }
 
@@ -266,6 +278,58 @@ async fn switch(work: &mut Work, is_on: bool) -> Result<(), LearningError> {
     let name = organizations::find(work).await?.name;
     let entry = Entry::new("organization.learning_switched", organization, name);
     audit::record(work, entry.before(before).after(is_on)).await?;
+    Ok(())
+}
+
+/// How much is left to chance, so that something is measured, and what with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = LearningExploration)]
+struct Exploring {
+    /// Of a thousand calls for which policies compare models, how many go to one drawn by chance:
+    /// from 0, which is none, to 100.
+    per_mille: u16,
+    /// The model that what routing saves is compared with. The one that is expected to answer best
+    /// where it is left out or null.
+    #[serde(default)]
+    baseline: Option<String>,
+}
+
+impl State {
+    fn exploring(&self) -> Exploring {
+        let per_mille = u16::try_from(self.explore_per_mille).unwrap_or(0);
+        Exploring { per_mille, baseline: self.baseline.clone() }
+    }
+}
+
+/// Has so many calls explored.
+pub async fn explore(work: &mut Work, per_mille: u16) -> Result<(), LearningError> {
+    let baseline = state(work).await?.baseline;
+    set_exploring(work, Exploring { per_mille, baseline }).await
+}
+
+async fn set_exploring(work: &mut Work, after: Exploring) -> Result<(), LearningError> {
+    organizations::hold(work).await?;
+    let before = state(work).await?.exploring();
+    if before == after {
+        return Ok(());
+    }
+    let mut problems = Problems::none();
+    if after.per_mille > snapshot::MOST_EXPLORED {
+        problems.add("per_mille", "a whole number from 0 to 100: of a thousand calls");
+    }
+    if let Some(model) = after.baseline.as_ref().filter(|it| before.baseline.as_ref() != Some(it)) {
+        let known = upstreams::catalogue(work).await?;
+        if !known.iter().any(|it| it.offered.model.name == *model) {
+            problems.add("baseline", "there is no such model");
+        }
+    }
+    problems.check()?;
+    let organization = work.organization;
+    store::explore(work, organization, &after).await?;
+    let name = organizations::find(work).await?.name;
+    let entry = Entry::new("organization.exploration_changed", organization, name);
+    audit::record(work, entry.before(before).after(after)).await?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use shared::{
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Kept, State};
+use super::{Exploring, Kept, State, savings::Judged};
 
 /// Makes us the only one who takes from the stream until the transaction ends.
 pub(super) async fn claim(conn: &mut PgConnection, stream: &str) -> Result<bool, sqlx::Error> {
@@ -175,14 +175,56 @@ pub(super) async fn outcomes(
     .await
 }
 
+/// How good the answers to requests from `since` on were, by those who said something.
+pub(super) async fn judged(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    since: RequestId,
+) -> Result<Judged, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT request_id AS "request!: RequestId", model,
+               avg(per_mille)::float8 AS "per_mille!"
+          FROM feedback
+         WHERE organization_id = $1 AND request_id >= $2
+         GROUP BY request_id, model
+        "#,
+        organization as OrganizationId,
+        since as RequestId,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|it| ((it.request, it.model.into()), it.per_mille)).collect())
+}
+
+/// How many calls are explored, and what is compared with what.
+pub(super) async fn explore(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    it: &Exploring,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO learned (organization_id, explore_per_mille, baseline) VALUES ($1, $2, $3)
+         ON CONFLICT (organization_id)
+         DO UPDATE SET explore_per_mille = excluded.explore_per_mille,
+                       baseline = excluded.baseline",
+        organization as OrganizationId,
+        i16::try_from(it.per_mille).unwrap_or(0),
+        it.baseline,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 pub(super) async fn state(
     conn: &mut PgConnection,
     organization: OrganizationId,
 ) -> Result<Option<State>, sqlx::Error> {
     sqlx::query_as!(
         State,
-        "SELECT is_on, fresh, version, tables, labels, learned_at FROM learned
-          WHERE organization_id = $1",
+        "SELECT is_on, fresh, version, tables, labels, learned_at, explore_per_mille, baseline
+           FROM learned WHERE organization_id = $1",
         organization as OrganizationId,
     )
     .fetch_optional(conn)

@@ -295,3 +295,47 @@ async fn what_was_learned_is_noted_for_the_proxies(root: PgPool) {
     learn_due(&desk.fixture.platform).await.unwrap();
     assert_eq!(noted().await, 1);
 }
+
+#[sqlx::test(migrations = "../migrations")]
+async fn how_many_are_explored_reaches_the_proxies(root: PgPool) {
+    let desk = Desk::new(root).await;
+    let published = async || {
+        let mut conn = desk.fixture.db.acquire().await.unwrap();
+        let all = crate::limits::published_organizations(&mut conn, None).await.unwrap();
+        all.iter().map(|it| (it.organization, it.explore_per_mille)).collect::<Vec<_>>()
+    };
+    let owner = desk.fixture.browser(Role::Owner).await;
+    let (here, ours) = ("/orgs/ours/learning/exploration", desk.fixture.ours.id);
+    assert!(published().await.is_empty());
+    for (per_mille, words) in [("101", "from 0 to 100"), ("2.5", "from 0 to 100"), ("", "from 0")] {
+        let odd = owner.post(here, &[("per_mille", per_mille), ("baseline", "")]).await;
+        odd.says(StatusCode::UNPROCESSABLE_ENTITY, words);
+    }
+    let odd = owner.post(here, &[("per_mille", "5"), ("baseline", "gone")]).await;
+    odd.says(StatusCode::UNPROCESSABLE_ENTITY, "there is no such model");
+    owner.post(here, &[("per_mille", "50"), ("baseline", "")]).await;
+    assert_eq!(published().await, [(ours, 50)]);
+    let noted: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM config_outbox WHERE entity = 'organization' AND record = $1",
+    )
+    .bind(ours.uuid())
+    .fetch_one(&desk.fixture.root)
+    .await
+    .unwrap();
+    assert!(noted > 0);
+    let viewer = desk.fixture.browser(Role::Developer).await;
+    let refused = viewer.post(here, &[("per_mille", "0"), ("baseline", "")]).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+
+    let token = desk.fixture.token(Role::Admin, false).await;
+    let put = async |body| desk.fixture.api(Some(&token), Method::PUT, here, Some(body)).await;
+    put(json!({ "per_mille": 1_000 })).await.says(StatusCode::BAD_REQUEST, "from 0 to 100");
+    put(json!({ "per_mille": 1, "share": 2 })).await.says(StatusCode::BAD_REQUEST, "share");
+    let done = put(json!({ "per_mille": 7 })).await.json();
+    assert_eq!(done["exploration"], json!({ "per_mille": 7, "baseline": null }));
+    assert_eq!(published().await, [(ours, 7)]);
+    put(json!({ "per_mille": 0, "baseline": null })).await;
+    assert!(published().await.is_empty());
+    // Whether feedback is used is another matter.
+    assert!(desk.state_of(&desk.fixture.ours).await.is_on);
+}

@@ -5,16 +5,25 @@ use askama::Template;
 use serde::Deserialize;
 use shared::feedback::BEST;
 
-use super::{Lesson, State, judge, lessons, state, switch};
+use super::{
+    Exploring, Lesson, State, judge, lessons,
+    savings::{self, Counts, Interval, Savings, USUAL_DAYS},
+    set_exploring, state, switch,
+};
 use crate::{
     access::{Doors, Grant, Permission, may},
     requests::RequestError,
-    web::{Failure, Form, Frame, Moment, Page, Problems, Section, see_other_saying},
+    upstreams,
+    web::{
+        Failure, Form, Frame, Moment, Page, Problems, Search, Section, or_problems,
+        see_other_saying,
+    },
 };
 
 pub fn doors(doors: &mut Doors) {
     doors.get("/orgs/{org}/learning", show);
     doors.post("/orgs/{org}/learning", change);
+    doors.post("/orgs/{org}/learning/exploration", explore);
     doors.post("/orgs/{org}/requests/{request}/feedback", say);
 }
 
@@ -28,6 +37,106 @@ struct LearningPage {
     may_change: bool,
     /// A call that says something.
     example: String,
+    /// What routing saves, for whom that is to see.
+    savings: Option<Savings>,
+    form: ExplorationForm,
+    /// What savings may be compared with.
+    baselines: Vec<(String, String)>,
+    problems: Problems,
+}
+
+/// How far back one may look, in days.
+const SPANS: [u16; 3] = [7, 14, USUAL_DAYS];
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Look {
+    days: Option<u16>,
+}
+
+/// What is typed.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ExplorationForm {
+    per_mille: String,
+    baseline: String,
+}
+
+impl ExplorationForm {
+    fn of(it: Exploring) -> Self {
+        let baseline = it.baseline.unwrap_or_default();
+        Self { per_mille: it.per_mille.to_string(), baseline }
+    }
+
+    fn exploring(&self) -> Result<Exploring, Problems> {
+        let wrong = "a whole number from 0 to 100: of a thousand calls";
+        let per_mille = self.per_mille.trim().parse();
+        let per_mille = per_mille.map_err(|_| Problems::one("per_mille", wrong))?;
+        let baseline = Some(self.baseline.clone()).filter(|it| !it.is_empty());
+        Ok(Exploring { per_mille, baseline })
+    }
+}
+
+impl LearningPage {
+    /// What savings are compared with.
+    fn baseline(&self) -> &str {
+        let of = self.savings.as_ref().and_then(|it| it.baseline.as_ref());
+        of.map_or("", |it| it.model.as_str())
+    }
+
+    /// What is saved of what the baseline costs, and between what that lies.
+    fn saved(&self) -> Option<(String, String)> {
+        let it = self.savings.as_ref()?.cost.result.as_ref()?;
+        Some((percent_of(it.saved.estimate), between(&it.saved)))
+    }
+
+    /// Why nothing is said.
+    fn too_few(&self, it: &Counts) -> String {
+        let Counts { led, drawn, needed } = it;
+        match drawn < needed {
+            true => format!("Not enough calls to say: {drawn} of {needed} drawn to it"),
+            false if led < needed => format!("Not enough calls to say: {led} of {needed} led"),
+            false => "Nothing to compare with: it costs nothing".to_owned(),
+        }
+    }
+
+    fn share(&self, of: f64) -> String {
+        percent_of(of)
+    }
+
+    /// The same by prices alone.
+    fn saved_by_price(&self) -> Option<String> {
+        Some(percent_of(self.savings.as_ref()?.by_price.saved()?))
+    }
+
+    /// By how much better answers are, in points of a hundred.
+    fn better(&self) -> Option<(String, String)> {
+        let it = self.savings.as_ref()?.quality.result.as_ref()?;
+        Some((points(it.difference.estimate), {
+            let (low, high) = (points(it.difference.low), points(it.difference.high));
+            format!("{low} to {high}")
+        }))
+    }
+}
+
+fn between(it: &Interval) -> String {
+    format!("{} to {}", percent_of(it.low), percent_of(it.high))
+}
+
+/// `41.2 %`, `−3.0 %`.
+fn percent_of(share: f64) -> String {
+    signed(share, "") + " %"
+}
+
+/// `+1.2`, `−3.0`.
+fn points(share: f64) -> String {
+    signed(share, "+")
+}
+
+fn signed(share: f64, plus: &str) -> String {
+    let hundredths = share * 100.0;
+    let sign = if hundredths <= -0.05 { "−" } else { plus };
+    format!("{sign}{:.1}", hundredths.abs())
 }
 
 /// One model's answers to one kind of prompt.
@@ -57,7 +166,18 @@ fn percent(share: f32) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
-async fn show(grant: Grant<may::ViewCatalogue>) -> Result<Page<LearningPage>, Failure> {
+async fn show(
+    grant: Grant<may::ViewCatalogue>,
+    look: Search<Look>,
+) -> Result<Page<LearningPage>, Failure> {
+    Ok(Page(page(&grant, look.days.unwrap_or(USUAL_DAYS), None).await?))
+}
+
+async fn page<P>(
+    grant: &Grant<P>,
+    days: u16,
+    typed: Option<(ExplorationForm, Problems)>,
+) -> Result<LearningPage, Failure> {
     let mut work = grant.begin().await?;
     let state = state(&mut work).await?;
     let lines = lessons(&mut work, &state).await?.into_iter().map(Line::of).collect();
@@ -67,14 +187,53 @@ async fn show(grant: Grant<may::ViewCatalogue>) -> Result<Page<LearningPage>, Fa
          -d '{{\"request_id\": \"req_…\", \"label\": \"good\"}}'",
         grant.visit.data_url,
     );
-    Ok(Page(LearningPage {
+    let savings = match grant.may(Permission::ViewUsage) {
+        true => Some(savings::savings(&mut work, days).await?),
+        false => None,
+    };
+    let mut models: Vec<_> = upstreams::catalogue(&mut work)
+        .await?
+        .into_iter()
+        .map(|it| it.offered.model.name)
+        .collect();
+    models.extend(state.baseline.clone());
+    models.sort_unstable();
+    models.dedup();
+    let best = [(String::new(), "Whichever is expected to answer best".to_owned())];
+    let baselines = best.into_iter().chain(models.into_iter().map(|it| (it.clone(), it))).collect();
+    let (form, problems) =
+        typed.unwrap_or_else(|| (ExplorationForm::of(state.exploring()), Problems::none()));
+    Ok(LearningPage {
         frame: grant.frame(Section::Policies),
+        savings,
+        form,
+        baselines,
+        problems,
         learned: state.learned_at.map(|it| Moment::new(it, grant.zone())),
         state,
         lines,
         may_change: grant.may(Permission::ManagePolicies) && !grant.membership.is_archived,
         example,
-    }))
+    })
+}
+
+async fn explore(
+    grant: Grant<may::ManagePolicies>,
+    form: Form<ExplorationForm>,
+) -> Result<HttpResponse, Failure> {
+    let mut work = grant.begin().await?;
+    let outcome = async { set_exploring(&mut work, form.exploring()?).await }.await;
+    match or_problems(outcome)? {
+        Ok(()) => {
+            work.commit().await?;
+            grant.platform.nudges.snapshot.notify_one();
+            Ok(see_other_saying(&grant.path("/learning"), "Exploration saved"))
+        }
+        Err(problems) => {
+            drop(work);
+            Ok(Page(page(&grant, USUAL_DAYS, Some((form.0, problems))).await?).again())
+        }
+    }
 }
 
 #[derive(Deserialize)]

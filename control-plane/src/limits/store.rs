@@ -92,7 +92,8 @@ pub(super) async fn published_organizations(
                disabled_models AS "disabled_models!: Vec<Option<String>>",
                books AS "books!: Vec<PriceBookId>", books_from AS "books_from!",
                books_until AS "books_until!: Vec<Option<i64>>",
-               default_model, policy_id AS "policy: PolicyId"
+               default_model, policy_id AS "policy: PolicyId",
+               explore_per_mille AS "explore_per_mille!"
           FROM app.snapshot_organizations($1)
         "#,
         only.as_deref(),
@@ -120,6 +121,7 @@ pub(super) async fn published_organizations(
             .map(|(book, (from_ms, until_ms))| snapshot::HeldBook { book, from_ms, until_ms })
             .collect(),
         routing: snapshot::Routing { default_model: row.default_model, policy: row.policy },
+        explore_per_mille: u16::try_from(row.explore_per_mille).unwrap_or(0),
     });
     Ok(tenants.collect())
 }

@@ -57,6 +57,7 @@ async fn limits_are_published_while_there_are_any(root: PgPool) {
         disabled: vec![],
         books: vec![],
         routing: Default::default(),
+        explore_per_mille: 0,
     };
     assert_eq!(organizations, [told]);
     let told = snapshot::Project {

@@ -109,16 +109,20 @@ struct Candidate {
 impl Candidate {
     fn of((at, it): (usize, &Weighed)) -> Self {
         let percent = |ppm: u32| format!("{}.{} %", ppm / 10_000, ppm / 1_000 % 10);
+        let verdict = match &it.why {
+            Some(why) => format!("Not asked: {}", why.replace('_', " ")),
+            None if at == 0 => "First".to_owned(),
+            None => format!("If those before it fail, number {}", at + 1),
+        };
         Self {
             model: it.model.clone(),
             provider: it.provider.clone().unwrap_or_default(),
             quality: it.quality_ppm.map(percent).unwrap_or_default(),
             cost: it.cost.map(|it| it.to_string()).unwrap_or_default(),
             time: it.latency_ms.map(took).unwrap_or_default(),
-            verdict: match &it.why {
-                Some(why) => format!("Not asked: {}", why.replace('_', " ")),
-                None if at == 0 => "First".to_owned(),
-                None => format!("If those before it fail, number {}", at + 1),
+            verdict: match it.propensity_ppm {
+                Some(ppm) => format!("{verdict}; {} likely to be the first", percent(ppm)),
+                None => verdict,
             },
         }
     }

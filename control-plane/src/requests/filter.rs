@@ -216,7 +216,7 @@ fn parsed<T: FromStr>(
 }
 
 /// The first id of a request that begins then: ids grow with time.
-pub(super) fn first_at(at: OffsetDateTime) -> RequestId {
+pub fn first_at(at: OffsetDateTime) -> RequestId {
     let milliseconds = u128::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
     RequestId::from_uuid(Uuid::from_u128(milliseconds << 80))
 }

@@ -19,14 +19,18 @@ mod web;
 
 use serde::Serialize;
 use shared::{
-    event::Event,
+    event::{Event, Exploration, Weighed},
     failure::{Classified, Kind},
     ids::RequestId,
+    money::Money,
+    usage::Usage,
 };
+use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use self::filter::Filter;
 pub use self::{
+    filter::first_at,
     ingest::{IngestError, Ingester, Retried, add, retry},
     line::grouped,
     tell::{NotAnswered, Teller},
@@ -95,6 +99,30 @@ pub async fn decided_by_platforms(
     most: i64,
 ) -> Result<Vec<Event>, sqlx::Error> {
     store::decided_by_platforms(work, policy, most, PLATFORM_LOOKED_THROUGH).await
+}
+
+/// A call for which a policy compared models, as far as it takes to say what that came to.
+pub struct Compared {
+    pub request: RequestId,
+    /// The model that answered, or was the last to be asked.
+    pub served: String,
+    pub exploration: Option<Exploration>,
+    pub candidates: Vec<Weighed>,
+    pub usage: Usage,
+    pub cost: Money,
+    pub at_ms: i64,
+}
+
+/// Gives `each` those of the latest calls since then for which models were compared by how good they
+/// are, and that somebody was asked for. Says how many calls were looked through.
+pub async fn each_compared(
+    work: &mut Work,
+    since: OffsetDateTime,
+    each: &mut (dyn FnMut(Compared) + Send),
+) -> Result<i64, sqlx::Error> {
+    let (organization, since) = (work.organization, first_at(since));
+    store::each_compared(work, organization, since, LOOKED_THROUGH, each).await?;
+    store::calls_since(work, organization, since, LOOKED_THROUGH).await
 }
 
 pub async fn find(work: &mut Work, request: RequestId) -> Result<Request, RequestError> {

@@ -1,15 +1,18 @@
 //! Every statement on the request log.
 
+use futures::TryStreamExt;
 use shared::{
     counters::{Places, Shard},
-    event::Event,
+    event::{Event, Exploration, Weighed},
     ids::{OrganizationId, RequestId},
+    money::Money,
+    usage::Usage,
 };
 use sqlx::{PgConnection, types::Json};
 use time::Date;
 
 use super::{
-    Request,
+    Compared, Request,
     filter::{Filter, Which, first_at},
     ingest::{Aside, Told},
 };
@@ -132,6 +135,66 @@ pub(super) async fn decided_by_platforms(
     .fetch_all(conn)
     .await?;
     Ok(rows.into_iter().map(|it| it.0).collect())
+}
+
+/// Of the latest calls since `since`, at most so many, those that were led by comparing models.
+pub(super) async fn each_compared(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    since: RequestId,
+    most: i64,
+    each: &mut (dyn FnMut(Compared) + Send),
+) -> Result<(), sqlx::Error> {
+    let mut rows = sqlx::query!(
+        r#"
+        SELECT request_id AS "request!: RequestId", model AS "served!",
+               event -> 'decision' -> 'exploration' AS "exploration: Json<Exploration>",
+               coalesce(event -> 'decision' -> 'candidates', '[]')
+                   AS "candidates!: Json<Vec<Weighed>>",
+               event -> 'usage' AS "usage!: Json<Usage>", (event -> 'cost')::bigint AS "cost!",
+               (event -> 'billed_at_ms')::bigint AS "at_ms!"
+          FROM (SELECT request_id, model, event FROM request_events
+                 WHERE organization_id = $1 AND request_id >= $2
+                 ORDER BY request_id DESC LIMIT $3) AS latest
+         WHERE model IS NOT NULL
+           AND event -> 'decision' ->> 'strategy' IN ('auto', 'balanced', 'best')
+        "#,
+        organization as OrganizationId,
+        since as RequestId,
+        most,
+    )
+    .fetch(conn);
+    while let Some(row) = rows.try_next().await? {
+        each(Compared {
+            request: row.request,
+            served: row.served,
+            exploration: row.exploration.map(|it| it.0),
+            candidates: row.candidates.0,
+            usage: row.usage.0,
+            cost: Money::from_nanos(row.cost),
+            at_ms: row.at_ms,
+        });
+    }
+    Ok(())
+}
+
+/// How many calls there were since, of which no more than `most` are counted.
+pub(super) async fn calls_since(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    since: RequestId,
+    most: i64,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT count(*) AS "calls!"
+             FROM (SELECT FROM request_events WHERE organization_id = $1 AND request_id >= $2
+                    LIMIT $3) AS latest"#,
+        organization as OrganizationId,
+        since as RequestId,
+        most,
+    )
+    .fetch_one(conn)
+    .await
 }
 
 /// Where the log ends at present, in the order in which events came. Looks into the days

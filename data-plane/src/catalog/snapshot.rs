@@ -214,6 +214,11 @@ impl Snapshot {
         self.tenants.get(&organization)?.routing.as_deref()
     }
 
+    /// How many of a thousand calls that policies compare models for go to one drawn by chance.
+    pub fn explore_per_mille(&self, organization: OrganizationId) -> u16 {
+        self.tenants.get(&organization).map_or(0, |it| it.explore_per_mille)
+    }
+
     pub fn project_limits(&self, project: ProjectId) -> Limits {
         self.projects.get(&project).map(|it| it.limits).unwrap_or_default()
     }

@@ -7,7 +7,7 @@ use std::{
 
 use shared::{
     ids::UpstreamId,
-    snapshot::{self as published, HeldBook, Limits, Routing},
+    snapshot::{self as published, HeldBook, Limits, MOST_EXPLORED, Routing},
 };
 
 use super::Model;
@@ -21,6 +21,7 @@ pub(super) struct Tenant {
     pub books: Arc<[HeldBook]>,
     /// Nothing where nothing is said.
     pub routing: Option<Arc<Routing>>,
+    pub explore_per_mille: u16,
 }
 
 /// Which of an upstream's models are disabled.
@@ -44,7 +45,9 @@ impl Tenant {
         }
         let disabled = (!disabled.is_empty()).then(|| Arc::new(disabled));
         let routing = (!published.routing.is_silent()).then(|| Arc::new(published.routing));
-        Self { limits: published.limits, disabled, books: published.books.into(), routing }
+        let explore_per_mille = published.explore_per_mille.min(MOST_EXPLORED);
+        let (limits, books) = (published.limits, published.books.into());
+        Self { limits, disabled, books, routing, explore_per_mille }
     }
 
     /// Whether its calls may go there.

@@ -252,6 +252,7 @@ fn what_an_organization_disabled_is_the_others_still() {
             disabled,
             books: vec![],
             routing: Default::default(),
+            explore_per_mille: 0,
         }];
         let snapshot = snapshot(&fixture);
         let listed: Vec<_> = snapshot.models(organization).map(|it| it.name.clone()).collect();

@@ -69,6 +69,7 @@ fn a_call_is_told_once_with_all_that_is_known() {
             task: None,
             judged: None,
             sticks: None,
+            exploration: None,
             considered: Vec::new(),
             not_evaluated: 0,
             inputs: None,

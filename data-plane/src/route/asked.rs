@@ -35,6 +35,10 @@ pub trait Asked: Send + Sync {
     fn session(&self, key: &Key) -> Option<u128>;
     /// The call itself, where it is there.
     fn body(&self) -> Option<&Ask>;
+    /// How many of a thousand calls were explored when this was decided before.
+    fn explore_per_mille(&self) -> Option<u16> {
+        None
+    }
     /// What was expected of a model when this was decided before.
     fn expected(&self, _: &Model) -> Option<f32> {
         None

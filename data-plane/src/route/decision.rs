@@ -8,7 +8,7 @@ use routing_engine::{Judged, Task};
 use serde_json::{Value, json};
 use shared::{event, money::Money, snapshot::Strategy};
 
-use super::{By, Known, Sticks, Whose, Why, asked::millionths};
+use super::{By, Exploration, Known, Sticks, Whose, Why, asked::millionths};
 use crate::{
     call::Pulse,
     catalog::{Model, Policy},
@@ -17,7 +17,7 @@ use crate::{
 /// So many places are told of.
 const MOST_TOLD: usize = 16;
 /// As many bytes as an event has for it.
-const MOST_KEPT: usize = 4_096;
+const MOST_KEPT: usize = 6_144;
 
 /// Why the first who is asked is the first.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct Led {
     pub by: Option<By>,
     /// Which of its rules holds.
     pub rule: Option<String>,
+    /// Chance has decided instead.
+    pub is_explored: bool,
 }
 
 impl Led {
@@ -53,6 +55,7 @@ impl Reason {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Asked => "asked",
+            Self::Policy(Led { is_explored: true, .. }) => "explored",
             Self::Compared(by) | Self::Policy(Led { by: Some(by), .. }) => by.name(),
             Self::Policy(Led { by: None, .. }) => "policy",
         }
@@ -116,6 +119,8 @@ pub struct Decision {
     pub judged: Option<Judged>,
     /// Whether the call's session kept its model, where it is to.
     pub sticks: Option<Sticks>,
+    /// What chance had to do with it, where models were compared and calls are explored.
+    pub exploration: Option<Exploration>,
     /// In the order in which they are asked, then those that are not.
     pub considered: Vec<Considered>,
     /// Rules of which nobody knows whether they hold, which therefore do not.
@@ -138,6 +143,14 @@ impl Decision {
         self.learned.as_deref().filter(|_| self.task.is_some())
     }
 
+    /// How likely the one at `at` was to be the first, where chance might have decided.
+    fn propensity_ppm(&self, at: usize, it: &Considered) -> Option<u32> {
+        match &it.what {
+            What::Place(model) => self.exploration.as_ref()?.propensity_ppm(at, model),
+            What::Target { .. } => None,
+        }
+    }
+
     fn features(&self) -> Option<String> {
         let judged = self.judged.as_ref().filter(|_| !self.keeps_nothing)?;
         Some(BASE64.encode(judged.features.encode()))
@@ -158,8 +171,9 @@ impl Decision {
             Reason::Compared(by) => format!("{whom} is {}, of those that serve it", by.about()),
             Reason::Policy(led) => {
                 let rule = led.rule.as_ref().map(|it| format!(", rule {it:?}"));
+                let explored = self.exploration.as_ref().filter(|_| led.is_explored);
                 let how = match (led.by, led.strategy) {
-                    (Some(by), _) => by.about(),
+                    (Some(by), _) => explored.map_or_else(|| by.about(), |it| drawn(it, by)),
                     (None, Strategy::Weighted) => "drawn by its weight".to_owned(),
                     (None, _) => "the first that its list names".to_owned(),
                 };
@@ -178,6 +192,9 @@ impl Decision {
         if let Some(sticks) = self.sticks {
             sentence.push_str("; ");
             sentence.push_str(sticks.about());
+        }
+        if let Some(it) = self.exploration.as_ref().filter(|it| !it.is_explored()) {
+            sentence.push_str(&format!("; {} of such calls go to one drawn by chance", it.share()));
         }
         let others = self.considered.iter().skip(1).filter_map(|it| it.why);
         let (resting, others): (Vec<_>, Vec<_>) = others.partition(|it| *it == Why::LeftAlone);
@@ -205,7 +222,9 @@ impl Decision {
             Reason::Asked | Reason::Policy(_) => None,
         });
         let strategy = compares.or(policy.map(|it| it.strategy.name()));
-        let candidates: Vec<_> = self.considered.iter().take(MOST_TOLD).map(candidate).collect();
+        let told = self.considered.iter().take(MOST_TOLD).enumerate();
+        let told = told.map(|(at, it)| candidate(it, self.propensity_ppm(at, it)));
+        let candidates: Vec<_> = told.collect();
         json!({
             "asked": self.asked,
             "policy": policy.map(Led::named),
@@ -218,6 +237,8 @@ impl Decision {
             "learned": self.learned(),
             "default_of": self.default.as_ref().map(|it| it.0.name()),
             "session": self.sticks.map(Sticks::name),
+            "explored": self.exploration.as_ref().is_some_and(Exploration::is_explored),
+            "exploration": self.exploration.as_ref().map(Exploration::told),
             "rules_not_evaluated": self.not_evaluated,
             "candidates": candidates,
             "left_out": self.considered.len().saturating_sub(MOST_TOLD),
@@ -245,17 +266,18 @@ impl Decision {
             learned: self.learned().map(str::to_owned),
             features: self.features(),
             reason: self.sentence(),
+            exploration: self.exploration.as_ref().map(Exploration::told),
             candidates: Vec::new(),
             left_out: 0,
             inputs: self.inputs.clone().map(Box::new),
         };
         let mut room = MOST_KEPT.saturating_sub(kept.reason.len() + 512);
-        for it in self.considered.iter().take(MOST_TOLD) {
+        for (at, it) in self.considered.iter().take(MOST_TOLD).enumerate() {
             // The names, and what stands around them and the numbers.
-            let size = it.model().len() + it.provider().map_or(0, str::len) + 220;
+            let size = it.model().len() + it.provider().map_or(0, str::len) + 244;
             let Some(left) = room.checked_sub(size) else { break };
             room = left;
-            kept.candidates.push(weighed(it));
+            kept.candidates.push(weighed(it, self.propensity_ppm(at, it)));
         }
         let left_out = self.considered.len() - kept.candidates.len();
         kept.left_out = u32::try_from(left_out).unwrap_or(u32::MAX);
@@ -263,7 +285,16 @@ impl Decision {
     }
 }
 
-fn candidate(it: &Considered) -> Value {
+/// Why one comes first that was drawn.
+fn drawn(exploration: &Exploration, by: By) -> String {
+    let otherwise = exploration.otherwise.as_ref();
+    let otherwise = otherwise.map_or_else(String::new, |it| {
+        format!("; else {} at {} would be, {}", it.name, it.upstream.provider, by.about())
+    });
+    format!("the first by chance, as with {} of such calls{otherwise}", exploration.share())
+}
+
+fn candidate(it: &Considered, propensity_ppm: Option<u32>) -> Value {
     let Known { quality, call_cost, expected_ms, .. } = it.known;
     json!({
         "model": it.model(),
@@ -275,10 +306,11 @@ fn candidate(it: &Considered) -> Value {
         "expected_usd": call_cost.map(|it| money(it).exact()),
         "expected_ms": expected_ms,
         "score": it.score.map(rounded),
+        "propensity": propensity_ppm.map(|it| f64::from(it) / 1_000_000.0),
     })
 }
 
-fn weighed(it: &Considered) -> event::Weighed {
+fn weighed(it: &Considered, propensity_ppm: Option<u32>) -> event::Weighed {
     let upstream = match &it.what {
         What::Place(model) => Some(model.upstream.id),
         What::Target { .. } => None,
@@ -291,6 +323,7 @@ fn weighed(it: &Considered) -> event::Weighed {
         quality_ppm: it.known.quality.map(ppm),
         cost: it.known.call_cost.map(money),
         latency_ms: it.known.expected_ms,
+        propensity_ppm,
         pulse: Some(it.known.pulse).filter(|it| *it != Pulse::default()),
     }
 }

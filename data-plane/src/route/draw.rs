@@ -1,9 +1,29 @@
-//! Drawing by weight.
+//! Drawing: by weight, and which calls are explored.
+
+use shared::snapshot::MOST_EXPLORED;
 
 /// Where chance comes from: the machine's, or a test's.
 pub trait Dice {
     /// A number below `bound`, each as likely as the others.
     fn below(&mut self, bound: u64) -> u64;
+
+    /// Whether a call is one of so many in a thousand that are explored.
+    fn explores(&mut self, per_mille: u16) -> bool {
+        self.below(1_000) < per_mille.min(MOST_EXPLORED).into()
+    }
+}
+
+/// Chance for a call that is not made, and that therefore teaches nothing: it is not explored.
+pub struct Dry(pub fastrand::Rng);
+
+impl Dice for Dry {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0.below(bound)
+    }
+
+    fn explores(&mut self, _: u16) -> bool {
+        false
+    }
 }
 
 impl Dice for fastrand::Rng {

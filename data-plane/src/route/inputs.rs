@@ -32,6 +32,7 @@ impl Routing<'_> {
             metadata: self.found.metadata.get().cloned(),
             user: self.found.user.get().cloned(),
             budget_used_percent: self.found.budget_used_percent.get().copied(),
+            explore_per_mille: self.explore_per_mille,
             is_nameless: !self.asked.names_a_model(),
             session: self.found.session.get().map(|it| it.map_or_else(String::new, sessions::name)),
             kept: self.kept.clone(),

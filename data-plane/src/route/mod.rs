@@ -9,6 +9,7 @@ mod decision;
 mod defaults;
 mod draw;
 mod eligible;
+mod explore;
 mod facts;
 mod inputs;
 mod judging;
@@ -38,11 +39,12 @@ pub use self::{
     asked::{Asked, Breaking, Health, Remembering, judged},
     decision::{Considered, Decision, Led, Reason, What, ppm},
     defaults::Whose,
-    draw::Dice,
+    draw::{Dice, Dry},
     eligible::{Serving, Term, Why, unmet},
+    explore::Exploration,
     leads::{find, led_to},
     no_route::{Excluded, NoRoute},
-    replay::{Lately, Outcome, Past, Placed, Unplayable, Worth, dice},
+    replay::{Lately, Outcome, Past, Placed, Unplayable, Worth, cost_at, dice},
     sessions::{Kept, Session, SessionMetrics, Sessions, Sticks},
     strategy::By,
     terms::Terms,
@@ -115,10 +117,10 @@ fn decide(
     dice: &mut dyn Dice,
 ) -> Result<(Vec<Candidate>, Decision, Terms, Option<Session>), NoRoute> {
     let mut routing = Routing::begin(sight, caller, asked, dice)?;
-    let first = routing.reach(routing.name);
+    let first = routing.reach(routing.name, true);
     for name in &asked.outline().fallbacks {
         // What cannot be had is passed over: it is a fallback.
-        let _ = routing.reach(name);
+        let _ = routing.reach(name, false);
     }
     routing.ends(first)
 }
@@ -156,6 +158,12 @@ struct Routing<'a> {
     resting: Vec<Place<'a>>,
     /// if they are to come later than their turn,
     passes_over: bool,
+    /// How many of a thousand calls of the organization are explored,
+    explore_per_mille: u16,
+    /// whether the name that leads on may have been asked for that,
+    explores: bool,
+    /// and what came of it.
+    exploration: Option<Exploration>,
     /// and those that may not.
     excluded: Vec<Considered>,
 }
@@ -169,6 +177,8 @@ struct Lead<'a> {
     tiers: Vec<Vec<Aim<'a>>>,
     terms: Terms,
     session: Option<Session>,
+    /// Whether chance may decide instead, for a share of the calls.
+    explores: bool,
 }
 
 /// A target, and where it is served.
@@ -241,6 +251,11 @@ impl<'a> Routing<'a> {
             chosen: Vec::new(),
             resting: Vec::new(),
             passes_over: true,
+            explore_per_mille: asked
+                .explore_per_mille()
+                .unwrap_or_else(|| sight.snapshot.explore_per_mille(caller.organization())),
+            explores: false,
+            exploration: None,
             excluded: Vec::new(),
         };
         if let Some(name) = &asked.wishes().policy {
@@ -261,14 +276,15 @@ impl<'a> Routing<'a> {
     }
 
     /// Takes on everything that may answer calls for `name`, and says why.
-    fn reach(&mut self, name: &'a str) -> Result<Reason, NoRoute> {
+    fn reach(&mut self, name: &'a str, is_first: bool) -> Result<Reason, NoRoute> {
         let (snapshot, organization) = (self.sight.snapshot, self.caller.organization());
         let name = named(snapshot, organization, name);
         let lead = match snapshot.policy(organization, name.base) {
             None => self.of_model(&name)?,
             Some(policy) => self.of_policy(policy, &name)?,
         };
-        let Lead { reason, strategy, by, constraints, tiers, terms, session } = lead;
+        let Lead { reason, strategy, by, constraints, tiers, terms, session, explores } = lead;
+        self.explores = explores && is_first;
         let before = self.chosen.len() + self.resting.len();
         // A policy may say that nobody else is asked then.
         let all = self.also.iter().fold(terms.clone(), |all, it| all.within(it));
@@ -303,6 +319,7 @@ impl<'a> Routing<'a> {
             tiers: vec![vec![Aim { weight: 1, places, mark: 0 }]],
             terms: Terms::default(),
             session: None,
+            explores: false,
         })
     }
 
@@ -346,7 +363,9 @@ impl<'a> Routing<'a> {
         let by = wished.or(By::of(choice.strategy, choice.goal));
         let rule = rule.map(|it| it.name.clone());
         let version = version.version;
-        let led = Led { policy: policy.clone(), version, strategy: choice.strategy, by, rule };
+        let explores = wished.is_none() && by.is_some_and(By::is_explored);
+        let (policy_of, strategy, is_explored) = (policy.clone(), choice.strategy, false);
+        let led = Led { policy: policy_of, version, strategy, by, rule, is_explored };
         Ok(Lead {
             reason: Reason::Policy(led),
             strategy: choice.strategy,
@@ -355,6 +374,7 @@ impl<'a> Routing<'a> {
             tiers,
             terms: Terms::of(policy.id, choice),
             session,
+            explores,
         })
     }
 
@@ -430,6 +450,9 @@ impl<'a> Routing<'a> {
             places[..=at].rotate_right(1);
         }
         self.prefer(&mut places);
+        if self.explores && keeping.is_none() && self.chosen.is_empty() {
+            self.explore(&mut places);
+        }
         if let Some(keeping) = keeping.filter(|_| self.sticks.is_none()) {
             self.sticks = match by {
                 None => led.first().copied(),
@@ -644,11 +667,14 @@ impl<'a> Routing<'a> {
         for place in std::mem::take(&mut self.resting) {
             self.takes(place, session);
         }
-        let reason = match first {
+        let mut reason = match first {
             Ok(reason) => reason,
             Err(why) if self.chosen.is_empty() => return Err(self.in_full(why)),
             Err(_) => Reason::Asked,
         };
+        if let Reason::Policy(led) = &mut reason {
+            led.is_explored = self.exploration.as_ref().is_some_and(Exploration::is_explored);
+        }
         self.keep_to_the_first();
         let terms =
             self.also.iter().fold(self.terms.take().unwrap_or_default(), |all, it| all.within(it));
@@ -658,6 +684,7 @@ impl<'a> Routing<'a> {
         let learned = self.sight.snapshot.learned(self.caller.organization());
         let learned = learned.map(|it| it.version.clone());
         let keeps_nothing = self.wishes().zero_retention;
+        let exploration = self.exploration.take();
         let Self { mut candidates, chosen, excluded, judging, not_evaluated, sticks, .. } = self;
         keep_the_first(&mut candidates);
         let (task, seen) = judging.ends();
@@ -670,6 +697,7 @@ impl<'a> Routing<'a> {
             task,
             judged,
             sticks,
+            exploration,
             considered,
             not_evaluated,
             inputs,

@@ -40,6 +40,37 @@ pub fn dice(request: RequestId) -> fastrand::Rng {
     fastrand::Rng::with_seed(high.rotate_left(32) ^ low)
 }
 
+/// What tokens would have come to at a place, by an upstream and what callers call the model, at the
+/// price of then. Nothing where it is not there any more, or has no price.
+pub fn cost_at(
+    snapshot: &Snapshot,
+    organization: OrganizationId,
+    at: (UpstreamId, &str),
+    usage: &Usage,
+    at_ms: i64,
+) -> Option<Money> {
+    let model = serving(snapshot, organization, at)?;
+    cost_of(snapshot, organization, model, (usage, at_ms))
+}
+
+fn serving<'a>(
+    snapshot: &'a Snapshot,
+    organization: OrganizationId,
+    (upstream, model): (UpstreamId, &str),
+) -> Option<&'a Arc<Model>> {
+    snapshot.serving(organization, model).find(|it| it.upstream.id == upstream)
+}
+
+fn cost_of(
+    snapshot: &Snapshot,
+    organization: OrganizationId,
+    model: &Arc<Model>,
+    (usage, at_ms): (&Usage, i64),
+) -> Option<Money> {
+    let price = snapshot.price(organization, model, at_ms)?;
+    Some(price.price.cost(usage, None).to_money())
+}
+
 /// A place, by its upstream and what callers call the model.
 type Place = (UpstreamId, String);
 
@@ -190,10 +221,9 @@ impl Past {
     /// at the price of then.
     pub fn worth(&self, snapshot: &Snapshot, at: &Placed, lately: &Lately) -> Worth {
         let organization = self.organization();
-        let model =
-            snapshot.serving(organization, &at.model).find(|it| it.upstream.id == at.upstream);
-        let Some(model) = model else { return Worth::default() };
-        let price = snapshot.price(organization, model, self.inputs.at_ms);
+        let Some(model) = serving(snapshot, organization, (at.upstream, &at.model)) else {
+            return Worth::default();
+        };
         let judged = self.turn().map(|it| it.0);
         let learned = snapshot.learned(organization).map(|it| &it.tables);
         let expected =
@@ -201,7 +231,7 @@ impl Past {
         let pulse = Remembered { past: self, lately }.pulse(model, Instant::now());
         Worth {
             quality: self.expected(model).or_else(|| judged.map(expected)),
-            cost: price.map(|it| it.price.cost(&self.usage, None).to_money()),
+            cost: cost_of(snapshot, organization, model, (&self.usage, self.inputs.at_ms)),
             latency_ms: pulse.expected_ms(self.usage.output),
         }
     }
@@ -272,6 +302,10 @@ impl Asked for Past {
 
     fn body(&self) -> Option<&Ask> {
         None
+    }
+
+    fn explore_per_mille(&self) -> Option<u16> {
+        Some(self.inputs.explore_per_mille)
     }
 
     fn expected(&self, model: &Model) -> Option<f32> {

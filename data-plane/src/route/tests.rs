@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod engine;
+mod explore;
 mod replay;
 
 /// Always draws the same, so that the order is that of the weights' first share.
@@ -212,8 +213,14 @@ fn a_policy_that_leads_nowhere_says_why() {
     fixture.upstream(Some(organization), &["own"]).base_url = "https://elsewhere.test".into();
     let disabled = vec![Disabled { upstream: platform, model: Some("mini".into()) }];
     let limits = Limits::default();
-    fixture.tenants =
-        vec![Tenant { organization, limits, disabled, books: vec![], routing: Default::default() }];
+    fixture.tenants = vec![Tenant {
+        organization,
+        limits,
+        disabled,
+        books: vec![],
+        routing: Default::default(),
+        explore_per_mille: 0,
+    }];
     let far = Target { provider: Some("acme".into()), ..target("far") };
     fixture.policies = vec![Policy {
         id: PolicyId::generate(),
@@ -283,6 +290,7 @@ fn what_the_organization_disabled_is_neither_served_nor_led_to() {
         disabled,
         books: vec![],
         routing: Default::default(),
+        explore_per_mille: 0,
     }];
     let (snapshot, key) = (snapshot(&fixture), Arc::new(key));
     let routed = |model: &str| {

@@ -18,6 +18,16 @@ pub struct Tenant {
     pub books: Vec<HeldBook>,
     #[serde(default, skip_serializing_if = "Routing::is_silent")]
     pub routing: Routing,
+    /// How many of a thousand calls that policies compare models for go to one drawn by chance.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub explore_per_mille: u16,
+}
+
+/// So many of a thousand calls are explored at most.
+pub const MOST_EXPLORED: u16 = 100;
+
+fn is_none(per_mille: &u16) -> bool {
+    *per_mille == 0
 }
 
 /// A model at an upstream that an organization does not want, or all that it serves.

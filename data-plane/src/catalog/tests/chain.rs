@@ -319,6 +319,7 @@ fn an_image_with_a_bad_record_leaves_the_good_one_too() {
         disabled: vec![],
         books: vec![],
         routing: Default::default(),
+        explore_per_mille: 0,
     };
     let mut fixture = Fixture::default();
     let own = fixture.upstream(Some(organization), &["own"]).clone();

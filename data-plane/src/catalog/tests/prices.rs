@@ -39,6 +39,7 @@ impl Scene {
             disabled: vec![],
             books: vec![],
             routing: Default::default(),
+            explore_per_mille: 0,
         };
         fixture.tenants.push(tenant);
         Self { fixture, mine, upstream }

@@ -18,7 +18,7 @@ pub const PROVIDERS: [&str; 3] = ["acme", "example", "other"];
 const REGIONS: [Option<&str>; 3] = [None, Some("eu"), Some("us")];
 pub const MODELS: [&str; 5] = ["gpt-4o", "gpt-4o-mini", "claude-3-5-sonnet", "tiny", "vectors"];
 
-fn price(input: &str, output: &str) -> Option<PinnedPrice> {
+pub fn price(input: &str, output: &str) -> Option<PinnedPrice> {
     let [input, output] = [input, output].map(|it| UnitPrice::per_million(it).unwrap());
     Some(PinnedPrice { revision: 1, price: Price::flat(Rates::of_text(input, output)).unwrap() })
 }
@@ -600,9 +600,10 @@ proptest! {
         let wishes = ask.wishes.clone();
         let mut key = key(&NewKey::generate(Brand::Live));
         key.allowed_models = allowed.clone();
+        fixture.tenants = vec![explore::exploring(key.organization, (seed % 2) as u16 * 100)];
         let (snapshot, live, used) = (snapshot(&fixture), live(), || 0);
         let sight = Sight { snapshot: &snapshot, live: &live, breakers: &breakers(), sessions: &sessions(), now_ms: 0, budget_used_percent: &used };
-        let mut dice = fastrand::Rng::with_seed(seed);
+        let mut dice = explore::Wild(fastrand::Rng::with_seed(seed));
         let Ok(plan) = route(sight, Caller { key: Arc::new(key) }, ask, &mut dice) else { return Ok(()) };
         prop_assert!(!plan.candidates.is_empty());
         for it in &plan.candidates {
@@ -612,7 +613,7 @@ proptest! {
             prop_assert!(tiers.is_empty() || tiers.iter().flatten().any(|name| *name == it.model.name));
         }
         let kept = plan.decision.kept().map(|it| serde_json::to_vec(&it).unwrap().len());
-        prop_assert!(kept.is_none_or(|it| it <= 5_000), "{kept:?}");
+        prop_assert!(kept.is_none_or(|it| it <= 7_000), "{kept:?}");
     }
 }
 

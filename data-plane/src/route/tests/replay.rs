@@ -142,6 +142,7 @@ proptest! {
         took in prop::collection::vec((0..2_000_u16, 0..9_000_u16, any::<bool>()), 0..12),
         allowed in prop::option::of(some_names(&["p", "gpt-4o", "gpt-4o-mini"])),
         broken in prop::collection::vec(any::<bool>(), 6), [nameless, demands]: [bool; 2],
+        per_mille in 0..=100_u16,
     ) {
         let mut fixture = Fixture::default();
         for (mut models, provider) in served {
@@ -171,17 +172,18 @@ proptest! {
         };
         let mut key = key(&NewKey::generate(Brand::Live));
         key.allowed_models = allowed;
+        fixture.tenants = vec![explore::exploring(key.organization, per_mille)];
         key.routing.default_model = Some(name.to_owned());
         key.routing.policy = demands.then_some(fixture.policies[0].id);
         let broken = fixture.upstreams.iter().zip(broken).filter(|it| it.1).map(|it| it.0.id);
         let broken = Broken(broken.collect());
         let caller = Caller { key: Arc::new(key) };
-        let (snapshot, live, request) = (snapshot(&fixture), live(), RequestId::generate());
-        seen(&live, &snapshot, &caller, &took);
+        let (present, live, request) = (snapshot(&fixture), live(), RequestId::generate());
+        seen(&live, &present, &caller, &took);
         let budget = || used;
         let sessions = sessions();
         let sight = Sight {
-            snapshot: &snapshot,
+            snapshot: &present,
             live: &live,
             breakers: &broken,
             sessions: &sessions,
@@ -204,9 +206,12 @@ proptest! {
                 return Ok(());
             }
         };
-        let again = past.again(&snapshot, &Lately::default());
+        let again = past.again(&present, &Lately::default());
         prop_assert_eq!(&again, &Outcome::of(&plan.decision));
         prop_assert!(again.is_that_of(event.decision.as_ref().unwrap()));
+        // How many are explored now has no part in it.
+        fixture.tenants = vec![explore::exploring(plan.caller.organization(), 100 - per_mille)];
+        prop_assert_eq!(&past.again(&snapshot(&fixture), &Lately::default()), &again);
     }
 }
 
