@@ -140,7 +140,7 @@ fn what_is_open_goes_with_its_rule() {
     let mut open = press(of_text(THREE), "open-1");
     open.rule_name = "Bee".to_owned();
     open.when = "user == 'bee'\r\n|| user == 'b'".to_owned();
-    let open = press(press(open, "up-1"), "down-1");
+    let open = press(press(open, "up-1"), "down-0");
     assert_eq!((open.opened(), open.rule_name.as_str()), (Some(1), "Bee"));
     assert_eq!(open.when, "user == 'bee'\n|| user == 'b'");
     let open = press(open, "remove-0");
