@@ -87,6 +87,69 @@ for (const javaScriptEnabled of [true, false]) {
   });
 }
 
+// Presses a button of the form, which comes again with what the button asks for.
+const pressUntil = async (page, name, shown) => {
+  await page.getByRole('button', { name, exact: true }).click();
+  await page.locator(shown).waitFor();
+};
+
+for (const [mark, options] of Object.entries({
+  'with JavaScript': {},
+  'without JavaScript': { javaScriptEnabled: false },
+  'on a phone, in the dark': { ...MODES.phone, colorScheme: 'dark' },
+})) {
+  test(`a rule is written in the form, ${mark}`, { skip, timeout: 180_000 }, async () => {
+    const page = await open(browser, stack, options);
+    const inspect = async () => { if (options.javaScriptEnabled !== false) await check(page); };
+    const field = (name) => page.locator(`[name=${name}]`);
+    const base = await home(page, stack);
+    const named = `rules-${mark.replace(/\W+/g, '-')}`.toLowerCase();
+    await page.goto(`${base}/policies/new?model=sim-small`);
+    await page.fill('[name=name]', named);
+    await inspect();
+
+    // What a rule says is told in its list when another is opened.
+    await pressUntil(page, 'Add rule', '#field-rule_name:focus');
+    await field('rule_name').fill('Code');
+    await field('when').fill("taks == 'code'");
+    await field('strategy').selectOption('pinned');
+    await field('model').first().fill('sim-large');
+    await page.getByText('How its calls are tried').click();
+    await field('fallback').selectOption('some');
+    await page.getByLabel('has reached a limit').check();
+    await field('attempts').fill('2');
+    await field('stick_minutes').fill('10');
+    await field('hedge').selectOption('milliseconds');
+    await field('hedge_milliseconds').fill('800');
+    await inspect();
+    await pressUntil(page, 'Add rule', '#field-rule_name[value="Rule 2"]:focus');
+    await field('when').fill('request.input_tokens > 8000');
+    await field('strategy').selectOption('cheapest');
+    await pressUntil(page, 'Move Rule 2 up', '[aria-label="Move Rule 2 down"]:focus');
+    assert.deepEqual(await page.locator('.rules h3').allTextContents(), ['Rule 2', 'Code']);
+    assert.match(await page.textContent('.rules'), /When taks is code: sim-large and nothing else; another is asked only when one has reached a limit; tried 2 times/);
+    await inspect();
+
+    // What is wrong is opened, and told at its field.
+    await page.getByRole('button', { name: 'Create policy' }).click();
+    await page.locator('.summary:focus').waitFor();
+    assert.match(await page.textContent('.summary'), /rules\[1\]\.when: nothing is called "taks"/);
+    assert.equal(await field('when').getAttribute('aria-invalid'), 'true');
+    assert.equal(await field('hedge_milliseconds').inputValue(), '800');
+    await inspect();
+    await field('when').fill("task == 'code'");
+    await pressUntil(page, 'Add rule', '#field-rule_name[value="Rule 3"]:focus');
+    await pressUntil(page, 'Remove Rule 3', '#field-rules:focus');
+    await page.getByRole('button', { name: 'Create policy' }).click();
+    await page.getByText('Policy created').waitFor();
+    const told = (await page.textContent('main')).replace(/\s+/g, ' ');
+    assert.match(told, /When request\.input_tokens > 8000: the cheapest of all models/);
+    assert.match(told, /When task is code: sim-large and nothing else; another is asked only when one has reached a limit; tried 2 times at most; a session keeps its model until it was quiet for 10 minutes; the next is asked as well where one is silent for 800 ms, on 5 % of the calls at most/);
+    await inspect();
+    await page.context().close();
+  });
+}
+
 test('what a draft comes to is to be read on every screen', { skip, timeout: 120_000 }, async () => {
   for (const mode of Object.values(MODES)) {
     const page = await open(browser, stack, mode);

@@ -1,6 +1,7 @@
 //! Policies as the application sees them, and through their pages and the API.
 
 mod drafting;
+mod editing;
 mod platform;
 
 use actix_web::http::{Method, StatusCode};
@@ -177,8 +178,7 @@ async fn a_policy_is_made_and_changed_in_a_form(root: PgPool) {
     };
     let wrong = form([row("1", "small", "1"), row("2", "tiny", "1")]);
     let page = admin.post("/orgs/ours/policies", &wrong).await;
-    page.says(StatusCode::UNPROCESSABLE_ENTITY, "Row 2: there is no model");
-    page.says(StatusCode::UNPROCESSABLE_ENTITY, "tiers[1].targets[0].model");
+    page.says(StatusCode::UNPROCESSABLE_ENTITY, "Row 2: tiers[1].targets[0].model: there is no");
     let right = form([row("1", "small", "1"), row("2", "large", "1")]);
     let answer = admin.post("/orgs/ours/policies", &right).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.body);

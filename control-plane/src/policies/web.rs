@@ -1,8 +1,9 @@
 //! The pages of routing policies.
 
 mod diff;
+mod editing;
+mod form;
 mod publishing;
-mod rows;
 mod sentences;
 mod simulating;
 
@@ -10,34 +11,26 @@ use actix_web::{HttpResponse, web::Path};
 use askama::Template;
 use serde::Deserialize;
 use shared::{
-    failure::Classified,
     ids::PolicyId,
     snapshot::{Choice, Document, StagedBy, Tier},
 };
 
 use self::{
     publishing::DraftView,
-    rows::{GOALS, PolicyForm, Row, STRATEGIES},
     sentences::{sentence, share},
 };
 use super::{
-    Known, Policy, PolicyError, archive, commit, draft_of, known, restore, roll_back, save,
-    versions,
+    Known, Policy, PolicyError, archive, commit, draft_of, known, restore, roll_back, versions,
 };
 use crate::{
     access::{Doors, Grant, Permission, may},
-    web::{
-        Failure, Form, Frame, Moment, Nothing, Page, Problems, Search, Section, see_other_saying,
-    },
+    web::{Failure, Form, Frame, Moment, Nothing, Page, Section, see_other_saying},
 };
 
 pub fn doors(doors: &mut Doors) {
     doors.get("/orgs/{org}/policies", list);
-    doors.get("/orgs/{org}/policies/new", new);
-    doors.post("/orgs/{org}/policies", create);
+    editing::doors(doors);
     doors.get("/orgs/{org}/policies/{policy}", show);
-    doors.get("/orgs/{org}/policies/{policy}/edit", edit);
-    doors.post("/orgs/{org}/policies/{policy}", change);
     doors.post("/orgs/{org}/policies/{policy}/roll-back", go_back);
     publishing::doors(doors);
     simulating::doors(doors);
@@ -78,25 +71,6 @@ impl PolicyPage {
             Some(StagedBy::Keys) | None => "keys",
         }
     }
-}
-
-#[derive(Template)]
-#[template(path = "policies/form.html")]
-struct PolicyFormPage {
-    frame: Frame,
-    /// None for a new policy.
-    policy: Option<Policy>,
-    form: PolicyForm,
-    rows: Vec<Row>,
-    /// What the form does not show, and keeps.
-    rules: Vec<String>,
-    /// The same of how its calls are tried.
-    calling: String,
-    strategies: [(&'static str, &'static str); 8],
-    goals: [(&'static str, &'static str); 4],
-    models: Vec<String>,
-    providers: Vec<String>,
-    problems: Problems,
 }
 
 /// A policy as the pages show it.
@@ -191,22 +165,6 @@ struct TargetView {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NewQuery {
-    /// The model that the new policy leads to.
-    #[serde(default)]
-    model: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EditQuery {
-    /// `document` for its text.
-    #[serde(default)]
-    view: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RollBackForm {
     #[serde(default)]
     version: i32,
@@ -218,39 +176,6 @@ async fn list(grant: Grant<may::ViewCatalogue>) -> Result<Page<PoliciesPage>, Fa
     let lines = all.into_iter().map(|it| Line::of(it, grant.zone()));
     let (platforms, ours) = lines.partition(|it| it.policy.is_platforms);
     Ok(Page(PoliciesPage { frame: grant.frame(Section::Policies), ours, platforms }))
-}
-
-async fn new(
-    grant: Grant<may::ManagePolicies>,
-    query: Search<NewQuery>,
-) -> Result<Page<PolicyFormPage>, Failure> {
-    let form = PolicyForm::leading_to(&query.model);
-    Ok(Page(form_page(&grant, None, form, None, Problems::none()).await?))
-}
-
-async fn create(
-    grant: Grant<may::ManagePolicies>,
-    form: Form<PolicyForm>,
-) -> Result<HttpResponse, Failure> {
-    let mut work = grant.begin().await?;
-    let outcome = match form.draft() {
-        Ok(draft) => Ok(super::create(&mut work, &draft).await),
-        Err(problems) => Err(problems),
-    };
-    match outcome {
-        Ok(Ok(policy)) => {
-            commit(&grant, work).await?;
-            Ok(back(&grant, policy, "Policy created"))
-        }
-        Ok(Err(error)) => {
-            drop(work);
-            refused(&grant, None, form.0, error).await
-        }
-        Err(problems) => {
-            drop(work);
-            Ok(Page(form_page(&grant, None, form.0, None, problems).await?).again())
-        }
-    }
 }
 
 async fn show(
@@ -291,56 +216,6 @@ async fn show(
     }))
 }
 
-async fn edit(
-    grant: Grant<may::ManagePolicies>,
-    path: Path<(String, String)>,
-    query: Search<EditQuery>,
-) -> Result<Page<PolicyFormPage>, Failure> {
-    let mut work = grant.begin().await?;
-    let policy = super::find(&mut work, policy_in(&path.1)?).await?;
-    if policy.is_platforms {
-        return Err(PolicyError::Platforms.into());
-    }
-    let draft = draft_of(&mut work, policy.id).await?;
-    drop(work);
-    let mut form = match &draft {
-        Some(it) => PolicyForm::of(&it.name, &it.document, policy.version),
-        None => PolicyForm::of(&policy.name, &policy.document, policy.version),
-    };
-    form.note = draft.map(|it| it.note).unwrap_or_default();
-    form.view = query.0.view;
-    Ok(Page(form_page(&grant, Some(policy), form, None, Problems::none()).await?))
-}
-
-/// Keeps what was typed as a draft: calls follow it when it is published.
-async fn change(
-    grant: Grant<may::ManagePolicies>,
-    path: Path<(String, String)>,
-    form: Form<PolicyForm>,
-) -> Result<HttpResponse, Failure> {
-    let id = policy_in(&path.1)?;
-    let mut work = grant.begin().await?;
-    let policy = super::find(&mut work, id).await?;
-    let draft = match form.draft() {
-        Ok(draft) => draft,
-        Err(problems) => {
-            drop(work);
-            let page = form_page(&grant, Some(policy), form.0, None, problems);
-            return Ok(Page(page.await?).again());
-        }
-    };
-    match save(&mut work, id, &draft, form.seen()).await {
-        Ok(()) => {
-            work.commit().await?;
-            Ok(back(&grant, id, "Draft saved: look at what changes, then publish it"))
-        }
-        Err(error) => {
-            drop(work);
-            refused(&grant, Some(policy), form.0, error).await
-        }
-    }
-}
-
 async fn go_back(
     grant: Grant<may::ManagePolicies>,
     path: Path<(String, String)>,
@@ -375,55 +250,6 @@ async fn bring_back(
     restore(&mut work, policy).await?;
     commit(&grant, work).await?;
     Ok(back(&grant, policy, "Policy restored"))
-}
-
-/// The form again, with each flaw beside the row that has it.
-async fn refused<P>(
-    grant: &Grant<P>,
-    policy: Option<Policy>,
-    form: PolicyForm,
-    error: PolicyError,
-) -> Result<HttpResponse, Failure> {
-    let problems = Problems::from(error.problems());
-    if problems.is_empty() {
-        return Err(error.into());
-    }
-    let rows = if let PolicyError::Flawed(flaws) = &error {
-        Some(form.rows_with(&flaws.list))
-    } else {
-        None
-    };
-    Ok(Page(form_page(grant, policy, form, rows, problems).await?).again())
-}
-
-async fn form_page<P>(
-    grant: &Grant<P>,
-    policy: Option<Policy>,
-    form: PolicyForm,
-    rows: Option<Vec<Row>>,
-    problems: Problems,
-) -> Result<PolicyFormPage, Failure> {
-    let mut work = grant.begin().await?;
-    let known = known(&mut work).await?;
-    let distinct = |mut all: Vec<String>| {
-        all.sort_unstable();
-        all.dedup();
-        all
-    };
-    let kept = serde_json::from_str::<Document>(&form.document).unwrap_or_default();
-    Ok(PolicyFormPage {
-        frame: grant.frame(Section::Policies),
-        policy,
-        calling: sentences::calling(&kept.otherwise).join("; "),
-        rules: kept.rules.iter().map(|it| sentences::rule(&it.when, &it.choose)).collect(),
-        strategies: STRATEGIES,
-        goals: GOALS,
-        rows: rows.unwrap_or_else(|| form.rows()),
-        form,
-        models: distinct(known.models.iter().map(|it| it.model.name.clone()).collect()),
-        providers: distinct(known.models.into_iter().map(|it| it.vendor).collect()),
-        problems,
-    })
 }
 
 /// An id that is none of ours is a policy that nobody has.

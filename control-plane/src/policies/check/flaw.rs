@@ -104,7 +104,7 @@ pub enum Why {
 }
 
 impl Why {
-    fn field(&self) -> &'static str {
+    pub fn field(&self) -> &'static str {
         match self {
             Self::Rules | Self::Twice | Self::RuleTwice | Self::Behind(_) => "",
             Self::RuleName => ".name",
@@ -194,7 +194,7 @@ pub struct Flaws {
 }
 
 impl Flaws {
-    pub(super) fn of(list: Vec<Flaw>, is_plain: bool) -> Result<(), Self> {
+    pub(in crate::policies) fn of(list: Vec<Flaw>, is_plain: bool) -> Result<(), Self> {
         if list.is_empty() { Ok(()) } else { Err(Self { list, is_plain }) }
     }
 

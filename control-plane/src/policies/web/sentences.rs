@@ -101,7 +101,7 @@ pub fn calling(it: &Choice) -> Vec<String> {
     said
 }
 
-const fn failed(it: Failed) -> &'static str {
+pub const fn failed(it: Failed) -> &'static str {
     match it {
         Failed::TooLong => "finds the call too long",
         Failed::Model => "has no such model",
