@@ -39,7 +39,7 @@ const JUDGED: usize = 160;
 /// What calls ask for that leave it to us who is right for them,
 const AUTO: &str = "auto";
 /// how many of them there were each day while the log has been kept,
-const AUTO_A_DAY: u32 = 110;
+const AUTO_A_DAY: u32 = 150;
 /// how many of a thousand are explored,
 const EXPLORED: u16 = 50;
 /// and of how many of the others somebody judged one: of those that are explored each.
