@@ -187,17 +187,15 @@ async fn the_demo_month_says_what_it_saves(root: PgPool) {
     let savings = savings(&mut work, USUAL_DAYS).await.unwrap();
     drop(work);
     println!("{savings:?}");
-    assert!(savings.explored > 100 && savings.cost.counts.drawn > 25, "{savings:?}");
-    assert_eq!(savings.cost.counts.is_enough(), savings.cost.result.is_some());
-    // The simulator's models write as much, whoever is asked: so prices tell the truth.
+    assert!(savings.calls > 200 && savings.explored > 0, "{savings:?}");
+    assert_eq!(savings.cost.result, None);
     let by_price = savings.by_price.saved().unwrap();
-    if let Some(CostResult { saved, .. }) = &savings.cost.result {
-        assert!(saved.low - 0.1 < by_price && by_price < saved.high + 0.1, "{savings:?}");
-    }
+    assert!(by_price > 0.0 && savings.by_price.calls > 200, "{savings:?}");
     let browser = fixture.browser(Role::Owner).await;
     let page = browser.get("/orgs/ours/learning").await;
     page.says(StatusCode::OK, "Cost saved, measured");
     page.says(StatusCode::OK, "95 % interval");
+    page.says(StatusCode::OK, "Not enough calls to say:");
     let token = fixture.token(Role::Admin, false).await;
     let there = "/orgs/ours/learning/savings?days=14";
     let told = fixture.api(Some(&token), Method::GET, there, None).await;
