@@ -170,6 +170,12 @@ fn employ(supervisor: &Supervisor, config: &Config, platform: &Data<Platform>) {
     });
 
     let desk = platform.clone();
+    supervisor.every("notice what is asked again", Duration::from_secs(60), unasked(), move || {
+        let desk = desk.clone();
+        async move { learning::notice_due(&desk).await }
+    });
+
+    let desk = platform.clone();
     supervisor.every("set caps", Duration::from_secs(5), unasked(), move || {
         let desk = desk.clone();
         async move { budgets::terms::repeat(&desk).await }

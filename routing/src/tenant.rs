@@ -55,7 +55,8 @@ pub struct Label {
 /// One tenant's outcomes and what was learned from them.
 #[derive(Clone, Debug, Default)]
 pub struct Tenant {
-    labels: Vec<Label>,
+    /// Each with how much it counts.
+    labels: Vec<(Label, f32)>,
     learned: Learned,
 }
 
@@ -76,18 +77,27 @@ impl Tenant {
     /// Counts at once. Of more models than `MOST_MODELS` the later are not learned of, and a score
     /// that is none is not taken. Says whether it was.
     pub fn learn(&mut self, label: Label) -> bool {
+        self.learn_some(label, 1.0)
+    }
+
+    /// The same of one that counts for less than a whole label: that is known less surely.
+    pub fn learn_some(&mut self, label: Label, weight: f32) -> bool {
         let models = &self.learned.models;
         let has_room = models.contains_key(&label.model) || models.len() < MOST_MODELS;
         let is_named = label.model.len() <= LONGEST_NAME;
-        if !(0.0..=1.0).contains(&label.score) || !has_room || !is_named {
+        if !(0.0..=1.0).contains(&label.score)
+            || !(0.0..=1.0).contains(&weight)
+            || !has_room
+            || !is_named
+        {
             return false;
         }
         if self.labels.len() >= MOST_LABELS {
-            let oldest = self.labels.remove(0);
-            self.count(&oldest, -1.0);
+            let (oldest, weight) = self.labels.remove(0);
+            self.count(&oldest, -weight);
         }
-        self.count(&label, 1.0);
-        self.labels.push(label);
+        self.count(&label, weight);
+        self.labels.push((label, weight));
         true
     }
 
@@ -104,12 +114,12 @@ impl Tenant {
         let Terms { prior, ridge, .. } = self.learned.terms;
         let each = MOST_WEIGHTS / self.learned.models.len().max(1);
         for (name, model) in &mut self.learned.models {
-            let rows = self.labels.iter().filter(|it| it.model == *name);
+            let rows = self.labels.iter().filter(|it| it.0.model == *name);
             let examples: Vec<_> = rows
-                .map(|it| {
+                .map(|(it, weight)| {
                     let told = of_table(&model.table, it.task, it.expected, prior);
                     let target = f64::from(it.score - told);
-                    Example { features: &it.features, target, weight: 1.0 }
+                    Example { features: &it.features, target, weight: f64::from(*weight) }
                 })
                 .collect();
             model.correction = Correction::of(&heads::Learned::from(&examples, ridge), each);
@@ -165,6 +175,23 @@ mod tests {
         tenant.refit();
         let quality = |word| tenant.learned().quality(&features(&[word]), Task::Qa, "a", EXPECTED);
         assert!(quality(1) > quality(2) + 0.2, "{} {}", quality(1), quality(2));
+    }
+
+    #[test]
+    fn what_is_less_sure_counts_for_less() {
+        let quality = |weight| {
+            let mut tenant = Tenant::default();
+            (0..40).for_each(|_| assert!(tenant.learn_some(label(&[1], 0.0), weight)));
+            tenant.refit();
+            tenant.learned().quality(&features(&[1]), Task::Qa, "a", EXPECTED)
+        };
+        assert!(quality(1.0) < quality(0.25) - 0.05, "{} {}", quality(1.0), quality(0.25));
+        assert!(quality(0.25) < quality(0.0) - 0.05);
+        assert!((quality(0.0) - 0.5).abs() < 1e-3, "{}", quality(0.0));
+        let mut tenant = Tenant::default();
+        for weight in [-0.1, 1.1, f32::NAN] {
+            assert!(!tenant.learn_some(label(&[1], 0.0), weight));
+        }
     }
 
     #[test]

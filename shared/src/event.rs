@@ -248,6 +248,9 @@ pub struct Inputs {
     pub contexts: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallbacks: Vec<String>,
+    /// How many turns the user has taken, with this one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub turns: u16,
     /// What the caller wished of who answers, as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wishes: Option<String>,

@@ -39,7 +39,7 @@ const JUDGED: usize = 160;
 /// What calls ask for that leave it to us who is right for them,
 const AUTO: &str = "auto";
 /// how many of them there were each day while the log has been kept,
-const AUTO_A_DAY: u32 = 110;
+pub(super) const AUTO_A_DAY: u32 = 150;
 /// how many of a thousand are explored,
 const EXPLORED: u16 = 50;
 /// and of how many of the others somebody judged one: of those that are explored each.
@@ -52,11 +52,12 @@ pub(super) struct Served {
     price: PinnedPrice,
 }
 
-/// Makes the demo's books where there are none yet.
+/// Makes the demo's books where there are none yet, with so many calls a day that are left to us.
 pub async fn keep(
     db: &PgPool,
     organization: OrganizationId,
     owner: &Actor,
+    left_to_us_a_day: u32,
 ) -> Result<(), DemoError> {
     let mut work = Work::begin(db, organization, owner.clone(), Origin::internal()).await?;
     let credit = NewCredit {
@@ -97,7 +98,7 @@ pub async fn keep(
         let scene = Scene { organization, keys: &keys, served: &served, led: &led };
         let mut events = scene.calls((month.starts_at(), now));
         let told = u64::try_from(events.len()).unwrap_or(u64::MAX);
-        events.extend(scene.left_to_us((now - LOGGED, now), told));
+        events.extend(scene.left_to_us((now - LOGGED, now), left_to_us_a_day, told));
         tell(db, &events).await?;
         let logged = events.into_iter().filter(|it| it.started_at > now - LOGGED);
         let logged: Vec<_> = logged.collect();
@@ -217,11 +218,12 @@ impl Scene<'_> {
     fn left_to_us(
         &self,
         (from, now): (OffsetDateTime, OffsetDateTime),
+        a_day: u32,
         told: u64,
     ) -> impl Iterator<Item = Event> {
         let Self { organization, keys, served, led } = *self;
         let (proxy, until) = (ProxyId::generate(), ledger::charged_until(now));
-        let apart = Duration::days(1) / AUTO_A_DAY;
+        let apart = Duration::days(1) / a_day.max(1);
         let times = (1..).map(move |turn: u32| (turn, from + apart * turn));
         let times = times.take_while(move |it| it.1 < until);
         let whose = keys.iter().cycle().zip(served.iter().cycle());

@@ -99,7 +99,7 @@ pub async fn seed(settings: &Settings) -> Result<(), DemoError> {
     ensure_support_chat(&mut work).await?;
     let actor = work.actor.clone();
     work.commit().await?;
-    books::keep(&db, membership.organization, &actor).await
+    books::keep(&db, membership.organization, &actor, books::AUTO_A_DAY).await
 }
 
 /// A policy, and a draft of what it might say next.

@@ -4,12 +4,12 @@ use actix_web::{http::Method, web::Path};
 use serde::{Deserialize, Serialize};
 use shared::feedback::BEST;
 use time::OffsetDateTime;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    Exploring, Lesson, judge, lessons,
+    Exploring, Lesson, Sources, judge, lessons,
     savings::{self, Savings, USUAL_DAYS},
-    set_exploring, state, switch,
+    set_exploring, sources, state, switch,
 };
 use crate::{
     access::{Doors, Grant, may},
@@ -57,10 +57,11 @@ struct Learning {
     fresh: i32,
     lessons: Vec<Lesson>,
     exploration: Exploring,
+    sources: Sources,
 }
 
 /// How far is looked back.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct SavingsSearch {
     /// In days, 30 at most.
@@ -130,9 +131,10 @@ async fn put(
 async fn learning(work: &mut crate::access::Work) -> Result<Learning, super::LearningError> {
     let state = state(work).await?;
     let lessons = lessons(work, &state).await?;
-    let exploration = state.exploring();
+    let (exploration, sources) = (state.exploring(), sources(work).await?);
     let super::State { is_on, fresh, version, labels, learned_at, .. } = state;
-    Ok(Learning { is_on, version, learned_at, outcomes: labels, fresh, lessons, exploration })
+    let outcomes = labels;
+    Ok(Learning { is_on, version, learned_at, outcomes, fresh, lessons, exploration, sources })
 }
 
 async fn put_exploration(

@@ -11,13 +11,16 @@ use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use super::{
-    LearningError, standing, standings,
+    LearningError, signals, standing, standings,
     store::{self, Lessons, Outcome},
 };
 use crate::{
     access::{Actor, Origin, Work},
     platform::Platform,
 };
+
+/// At most so much of what is kept nobody said.
+const PART_OF_SIGNALS: i64 = 4;
 
 /// Learns for every organization of which enough was said since it was learned last.
 pub async fn learn_due(desk: &Platform) -> Result<(), LearningError> {
@@ -32,7 +35,7 @@ async fn learn(desk: &Platform, organization: OrganizationId) -> Result<(), Lear
     let mut work = begin(desk, organization).await?;
     let Some(before) = store::state(&mut work, organization).await? else { return Ok(()) };
     let most = i64::try_from(MOST_LABELS).unwrap_or(i64::MAX);
-    store::trim(&mut work, organization, most).await?;
+    store::trim(&mut work, organization, (most, most / PART_OF_SIGNALS)).await?;
     let outcomes = store::outcomes(&mut work, organization).await?;
     let standings = standings(&mut work).await?;
     work.commit().await?;
@@ -52,15 +55,19 @@ async fn learn(desk: &Platform, organization: OrganizationId) -> Result<(), Lear
     Ok(())
 }
 
-async fn begin(desk: &Platform, organization: OrganizationId) -> Result<Work, sqlx::Error> {
+pub(super) async fn begin(
+    desk: &Platform,
+    organization: OrganizationId,
+) -> Result<Work, sqlx::Error> {
     Work::begin(&desk.db, organization, Actor::System, Origin::internal()).await
 }
 
 fn lessons(outcomes: Vec<Outcome>, standings: &BTreeMap<String, Standing>) -> Lessons {
     let mut tenant = Tenant::default();
     for it in outcomes {
+        let weight = if it.is_said { 1.0 } else { signals::WEIGHT };
         match label(it, standings) {
-            Some(label) => drop(tenant.learn(label)),
+            Some(label) => drop(tenant.learn_some(label, weight)),
             None => warn!("feedback is left out that no router reads"),
         }
     }

@@ -11,6 +11,7 @@
 mod api;
 mod learn;
 mod savings;
+mod signals;
 mod store;
 mod take;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use uuid::Uuid;
 
 pub use self::{
     learn::learn_due,
+    signals::notice_due,
     take::{NotTaken, take},
 };
 use crate::{
@@ -40,6 +42,7 @@ use crate::{
     audit::{self, Entry},
     organizations,
     requests::{self, RequestError},
+    snapshots,
     upstreams::{self, UpstreamError},
     web::Problems,
 };
@@ -49,11 +52,13 @@ pub fn doors(doors: &mut Doors) {
     api::doors(doors);
 }
 
-/// Who speaks: a program, or somebody who saw the request's page or its answer of the API.
+/// Who speaks: a program, or somebody who saw the request's page or its answer of the API. Or nobody
+/// does, and the same was asked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Api,
     Page,
+    AskedAgain,
 }
 
 impl Source {
@@ -61,6 +66,7 @@ impl Source {
         match self {
             Self::Api => "api",
             Self::Page => "page",
+            Self::AskedAgain => "asked_again",
         }
     }
 }
@@ -198,6 +204,23 @@ impl Default for State {
             baseline: None,
         }
     }
+}
+
+/// How much is kept of what each source says of answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = FeedbackSources)]
+struct Sources {
+    /// Said by programs,
+    api: i64,
+    /// and by people.
+    page: i64,
+    /// Answers that were asked for again, of which nobody said anything.
+    asked_again: i64,
+}
+
+async fn sources(work: &mut Work) -> Result<Sources, sqlx::Error> {
+    let organization = work.organization;
+    store::sources(work, organization).await
 }
 
 /// What was learned of one model's answers to one kind of prompt.
@@ -354,6 +377,8 @@ pub enum LearningError {
     Upstream(#[from] UpstreamError),
     #[error("the store of feedback failed")]
     Store(#[from] sqlx::Error),
+    #[error(transparent)]
+    Snapshot(#[from] snapshots::SnapshotError),
     #[error("learning broke off")]
     BrokeOff(#[from] tokio::task::JoinError),
 }
@@ -365,6 +390,7 @@ impl Classified for LearningError {
             Self::NobodyAnswered => Kind::Conflict,
             Self::Request(error) => error.kind(),
             Self::Upstream(error) => error.kind(),
+            Self::Snapshot(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::BrokeOff(_) => Kind::Internal,
         }
@@ -374,9 +400,11 @@ impl Classified for LearningError {
         match self {
             Self::Request(error) => error.code(),
             Self::Upstream(error) => error.code(),
-            Self::Refused(_) | Self::NobodyAnswered | Self::Store(_) | Self::BrokeOff(_) => {
-                self.kind().code()
-            }
+            Self::Refused(_)
+            | Self::NobodyAnswered
+            | Self::Snapshot(_)
+            | Self::Store(_)
+            | Self::BrokeOff(_) => self.kind().code(),
         }
     }
 
@@ -384,9 +412,11 @@ impl Classified for LearningError {
         match self {
             Self::Refused(problems) => problems.list().to_vec(),
             Self::Upstream(error) => error.problems(),
-            Self::NobodyAnswered | Self::Request(_) | Self::Store(_) | Self::BrokeOff(_) => {
-                Vec::new()
-            }
+            Self::NobodyAnswered
+            | Self::Request(_)
+            | Self::Snapshot(_)
+            | Self::Store(_)
+            | Self::BrokeOff(_) => Vec::new(),
         }
     }
 }

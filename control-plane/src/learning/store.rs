@@ -1,13 +1,15 @@
 //! Every statement on feedback, and on what was learned from it.
 
 use shared::{
-    ids::{OrganizationId, ProjectId, RequestId},
+    ids::{ApiKeyId, OrganizationId, ProjectId, RequestId},
     snapshot,
 };
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Exploring, Kept, State, savings::Judged};
+use super::{Exploring, Kept, Sources, State, savings::Scores, signals::Seen};
+use crate::requests;
 
 /// Makes us the only one who takes from the stream until the transaction ends.
 pub(super) async fn claim(conn: &mut PgConnection, stream: &str) -> Result<bool, sqlx::Error> {
@@ -71,6 +73,92 @@ pub(super) async fn note_fresh(
     Ok(())
 }
 
+/// Whose log is to be looked through for what nobody said, and from when on.
+pub(super) async fn signals_due(
+    conn: &mut PgConnection,
+) -> Result<Vec<(OrganizationId, OffsetDateTime)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT organization_id AS "organization!: OrganizationId", since AS "since!"
+             FROM app.signals_due()"#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|it| (it.organization, it.since)).collect())
+}
+
+/// The latest calls of a time that were answered, of whose prompts it is known what they are like,
+/// in the order in which they began.
+pub(super) async fn seen(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    (from, until): (OffsetDateTime, OffsetDateTime),
+) -> Result<Vec<Seen>, sqlx::Error> {
+    let mut rows = sqlx::query_as!(
+        Seen,
+        r#"
+        SELECT request_id AS "request!: RequestId", project_id AS "project!: ProjectId",
+               key_id AS "key!: ApiKeyId", model AS "model!", decision ->> 'task' AS task,
+               decision ->> 'features' AS "features!",
+               coalesce((decision -> 'inputs' -> 'input')::bigint, 0) AS "input!",
+               coalesce((decision -> 'inputs' -> 'turns')::integer, 0) AS "turns!",
+               decision -> 'inputs' ->> 'session' AS session,
+               (event ->> 'started_at')::timestamptz AS "started_at!", total_ms AS "total_ms!"
+          FROM (SELECT request_id, project_id, key_id, model, total_ms, event,
+                       event -> 'decision' AS decision
+                  FROM request_events
+                 WHERE organization_id = $1 AND request_id >= $2 AND request_id < $3
+                   AND outcome = 'success' AND model IS NOT NULL
+                 ORDER BY request_id DESC LIMIT 20000) AS latest
+         WHERE decision ->> 'features' IS NOT NULL
+         ORDER BY request_id DESC
+        "#,
+        organization as OrganizationId,
+        requests::first_at(from) as RequestId,
+        requests::first_at(until) as RequestId,
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.reverse();
+    Ok(rows)
+}
+
+/// That the log was looked through.
+pub(super) async fn noticed(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    until: OffsetDateTime,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO learned AS l (organization_id, signals_until) VALUES ($1, $2)
+         ON CONFLICT (organization_id)
+         DO UPDATE SET signals_until = greatest(l.signals_until, excluded.signals_until)",
+        organization as OrganizationId,
+        until,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// How much is kept of what each source said.
+pub(super) async fn sources(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+) -> Result<Sources, sqlx::Error> {
+    sqlx::query_as!(
+        Sources,
+        r#"
+        SELECT count(*) FILTER (WHERE source = 'api') AS "api!",
+               count(*) FILTER (WHERE source = 'page') AS "page!",
+               count(*) FILTER (WHERE source = 'asked_again') AS "asked_again!"
+          FROM feedback WHERE organization_id = $1
+        "#,
+        organization as OrganizationId,
+    )
+    .fetch_one(conn)
+    .await
+}
+
 /// Who said what of a model's answer to a request.
 pub(super) async fn said_of(
     conn: &mut PgConnection,
@@ -81,6 +169,7 @@ pub(super) async fn said_of(
     let rows = sqlx::query!(
         "SELECT said_by, per_mille FROM feedback
           WHERE organization_id = $1 AND request_id = $2 AND model = $3
+            AND source <> 'asked_again'
           ORDER BY created_at DESC LIMIT 1000",
         organization as OrganizationId,
         request.uuid(),
@@ -129,12 +218,23 @@ pub(super) async fn due(conn: &mut PgConnection) -> Result<Vec<OrganizationId>, 
     .await
 }
 
-/// Forgets all but the newest.
+/// Forgets all but the newest, and of what nobody said all but fewer.
 pub(super) async fn trim(
     conn: &mut PgConnection,
     organization: OrganizationId,
-    most: i64,
+    (most, most_signals): (i64, i64),
 ) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "DELETE FROM feedback
+          WHERE organization_id = $1 AND source = 'asked_again'
+            AND arrival <= (SELECT arrival FROM feedback
+                             WHERE organization_id = $1 AND source = 'asked_again'
+                             ORDER BY arrival DESC OFFSET $2 LIMIT 1)",
+        organization as OrganizationId,
+        most_signals,
+    )
+    .execute(&mut *conn)
+    .await?;
     sqlx::query!(
         "DELETE FROM feedback
           WHERE organization_id = $1
@@ -154,9 +254,12 @@ pub(super) struct Outcome {
     pub task: String,
     pub features: Vec<u8>,
     pub per_mille: i16,
+    /// By somebody.
+    pub is_said: bool,
 }
 
-/// In the order in which they came.
+/// In the order in which they came. What somebody said of a request leaves nothing to what nobody
+/// did.
 pub(super) async fn outcomes(
     conn: &mut PgConnection,
     organization: OrganizationId,
@@ -164,9 +267,14 @@ pub(super) async fn outcomes(
     sqlx::query_as!(
         Outcome,
         r#"
-        SELECT model, task AS "task!", features AS "features!", per_mille
-          FROM feedback
+        SELECT model, task AS "task!", features AS "features!", per_mille,
+               source <> 'asked_again' AS "is_said!"
+          FROM feedback f
          WHERE organization_id = $1 AND task IS NOT NULL AND features IS NOT NULL
+           AND NOT (source = 'asked_again' AND EXISTS (
+                    SELECT FROM feedback s
+                     WHERE s.organization_id = $1 AND s.request_id = f.request_id
+                       AND s.model = f.model AND s.source <> 'asked_again'))
          ORDER BY arrival
         "#,
         organization as OrganizationId,
@@ -180,13 +288,13 @@ pub(super) async fn judged(
     conn: &mut PgConnection,
     organization: OrganizationId,
     since: RequestId,
-) -> Result<Judged, sqlx::Error> {
+) -> Result<Scores, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
         SELECT request_id AS "request!: RequestId", model,
                avg(per_mille)::float8 AS "per_mille!"
           FROM feedback
-         WHERE organization_id = $1 AND request_id >= $2
+         WHERE organization_id = $1 AND request_id >= $2 AND source <> 'asked_again'
          GROUP BY request_id, model
         "#,
         organization as OrganizationId,

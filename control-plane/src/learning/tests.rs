@@ -5,7 +5,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use routing_engine::Turn;
 use serde_json::json;
 use shared::{
-    event::{Decision, Event},
+    event::{Decision, Event, Inputs},
     feedback::{FIELD, Feedback},
     ids::ApiKeyId,
     random,
@@ -338,4 +338,55 @@ async fn how_many_are_explored_reaches_the_proxies(root: PgPool) {
     assert!(published().await.is_empty());
     // Whether feedback is used is another matter.
     assert!(desk.state_of(&desk.fixture.ours).await.is_on);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_is_asked_again_counts_for_less_than_a_word(root: PgPool) {
+    let desk = Desk::new(root).await;
+    let at = OffsetDateTime::now_utc() - Duration::minutes(20);
+    let inputs = || Box::new(Inputs { input: 700, turns: 2, ..Inputs::default() });
+    let call = |seconds| {
+        let (mut event, at) = (desk.judged(), at + Duration::seconds(seconds));
+        event.request = crate::requests::first_at(at);
+        (event.started_at, event.total_ms) = (at, 900);
+        event.decision.as_mut().unwrap().inputs = Some(inputs());
+        event
+    };
+    let (first, again) = (call(0), call(60));
+    desk.log(&first).await;
+    desk.log(&again).await;
+    notice_due(&desk.fixture.platform).await.unwrap();
+    assert_eq!(desk.kept().await, [("gpt-5".to_owned(), 200, true)]);
+    // Once it was looked for, it is not found again.
+    notice_due(&desk.fixture.platform).await.unwrap();
+    let since = at - Duration::minutes(30);
+    signals::notice(&desk.fixture.platform, desk.fixture.ours.id, since).await.unwrap();
+    assert_eq!(desk.kept().await.len(), 1);
+    learn_due(&desk.fixture.platform).await.unwrap();
+    let [learned] = &desk.published().await[..] else { panic!() };
+    let counts = |it: &snapshot::Learned| {
+        let tables = Tables::decode(&it.tables).unwrap();
+        let (_, _, counts) = tables.counts().next().unwrap();
+        (counts.seen, counts.good)
+    };
+    let (seen, good) = counts(learned);
+    assert!((seen - 0.25).abs() < 1e-3 && (good - 0.05).abs() < 1e-3, "{seen} {good}");
+    // It is nobody's word.
+    let mut work = desk.fixture.work(Role::Viewer).await;
+    let said = verdicts(&mut work, first.request, "gpt-5").await.unwrap();
+    assert_eq!(said, Verdicts::default());
+    assert_eq!(sources(&mut work).await.unwrap(), Sources { asked_again: 1, ..Sources::default() });
+    drop(work);
+    // And whoever says something is heard instead.
+    desk.tell(&[desk.of(first.request, 1_000)]).await;
+    desk.take().await;
+    sqlx::query("UPDATE learned SET learned_at = now() - interval '6 minutes'")
+        .execute(&desk.fixture.root)
+        .await
+        .unwrap();
+    learn_due(&desk.fixture.platform).await.unwrap();
+    let [learned] = &desk.published().await[..] else { panic!() };
+    assert_eq!(counts(learned), (1.0, 1.0));
+    let owner = desk.fixture.browser(Role::Owner).await;
+    owner.get("/orgs/ours/learning").await.says(StatusCode::OK, "Asked again");
 }

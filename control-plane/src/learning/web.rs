@@ -6,9 +6,9 @@ use serde::Deserialize;
 use shared::feedback::BEST;
 
 use super::{
-    Exploring, Lesson, State, judge, lessons,
+    Exploring, Lesson, Sources, State, judge, lessons,
     savings::{self, Counts, Interval, Savings, USUAL_DAYS},
-    set_exploring, state, switch,
+    set_exploring, sources, state, switch,
 };
 use crate::{
     access::{Doors, Grant, Permission, may},
@@ -34,11 +34,13 @@ struct LearningPage {
     state: State,
     learned: Option<Moment>,
     lines: Vec<Line>,
+    sources: Sources,
     may_change: bool,
     /// A call that says something.
     example: String,
     /// What routing saves, for whom that is to see.
     savings: Option<Savings>,
+    spans: [u16; 3],
     form: ExplorationForm,
     /// What savings may be compared with.
     baselines: Vec<(String, String)>,
@@ -100,8 +102,8 @@ impl LearningPage {
         }
     }
 
-    fn share(&self, of: f64) -> String {
-        percent_of(of)
+    fn share(&self, of: &f64) -> String {
+        percent_of(*of)
     }
 
     /// The same by prices alone.
@@ -205,7 +207,9 @@ async fn page<P>(
         typed.unwrap_or_else(|| (ExplorationForm::of(state.exploring()), Problems::none()));
     Ok(LearningPage {
         frame: grant.frame(Section::Policies),
+        sources: sources(&mut work).await?,
         savings,
+        spans: SPANS,
         form,
         baselines,
         problems,

@@ -28,6 +28,8 @@ pub struct Needs {
     pub images: bool,
     pub audio: bool,
     pub files: bool,
+    /// How many turns the user has taken, with the last one.
+    pub turns: u16,
     turn: Option<Range<usize>>,
 }
 
@@ -63,6 +65,7 @@ impl Needs {
             images,
             audio,
             files,
+            turns: _,
             turn: _,
         } = self;
         [tools, parallel_tools, json_schema, json, reasoning, logprobs, images, audio, files]
@@ -117,6 +120,7 @@ impl Needs {
             parts(text, &content).for_each(|(kind, _)| self.reads(kind));
         }
         if is_users {
+            self.turns = self.turns.saturating_add(1);
             self.turn = Some(content.value);
         }
     }
@@ -240,7 +244,7 @@ mod tests {
     }
 
     fn needs(body: &str) -> Needs {
-        Needs { turn: None, ..Needs::of(Form::Chat, body) }
+        Needs { turn: None, turns: 0, ..Needs::of(Form::Chat, body) }
     }
 
     #[test]
@@ -280,7 +284,10 @@ mod tests {
 
     #[track_caller]
     fn check(form: Form, body: &str, said: &str, images: u32) {
-        let turn = Needs::of(form, body).turn(body);
+        let needs = Needs::of(form, body);
+        let users = body.matches("\"role\":\"user\"").count();
+        assert_eq!(usize::from(needs.turns), users, "{body}");
+        let turn = needs.turn(body);
         assert_eq!(turn, (said.to_owned(), images), "{body}");
     }
 

@@ -27,6 +27,7 @@ impl Routing<'_> {
             choices: outline.choices,
             contexts: call.contexts,
             fallbacks: outline.fallbacks.clone(),
+            turns: call.needs.turns,
             wishes: wishes.written(),
             turn: self.judging.is_seen().then(seen).or(looked_at),
             metadata: self.found.metadata.get().cloned(),

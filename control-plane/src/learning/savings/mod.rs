@@ -32,7 +32,7 @@ pub(super) const USUAL_DAYS: u16 = 30;
 /// and so many may be: the log holds no more.
 pub(super) const MOST_DAYS: u16 = 30;
 /// So many calls of each side are enough for something to be said of them.
-pub(super) const NEEDED: u32 = 30;
+pub(super) const NEEDED: u32 = 50;
 
 /// What comparing models saves beside always asking the baseline.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -386,7 +386,7 @@ fn number(of: usize) -> u32 {
 }
 
 /// How good answers were, in per mille, by the request and who answered it.
-pub(super) type Judged = HashMap<(shared::ids::RequestId, Arc<str>), f64>;
+pub(super) type Scores = HashMap<(shared::ids::RequestId, Arc<str>), f64>;
 
 #[cfg(test)]
 mod tests;

@@ -76,11 +76,11 @@ fn month(led: i64, drawn: usize) -> Made {
 
 #[test]
 fn what_is_saved_is_measured_on_those_that_were_drawn() {
-    let savings = month(900, 40).savings(None);
-    assert_eq!((savings.calls, savings.explored), (1_020, 120));
+    let savings = month(900, 60).savings(None);
+    assert_eq!((savings.calls, savings.explored), (1_080, 180));
     let baseline = Baseline { model: "large".into(), is_chosen: false };
     assert_eq!(savings.baseline, Some(baseline));
-    assert_eq!(savings.cost.counts, Counts { led: 900, drawn: 40, needed: NEEDED });
+    assert_eq!(savings.cost.counts, Counts { led: 900, drawn: 60, needed: NEEDED });
     let result = savings.cost.result.unwrap();
     // Each call costs a twentieth of what it was expected to cost there, and there as expected.
     assert!((result.saved.estimate - 0.95).abs() < 1e-9, "{result:?}");
@@ -94,14 +94,14 @@ fn what_is_saved_is_measured_on_those_that_were_drawn() {
     };
     assert_eq!(savings.by_price, price);
     assert_eq!(savings.by_price.saved(), Some(0.9));
-    let other = month(900, 40).savings(Some("middle"));
+    let other = month(900, 60).savings(Some("middle"));
     assert!((other.cost.result.unwrap().saved.estimate - 0.8).abs() < 1e-9);
     assert!(other.baseline.unwrap().is_chosen);
 }
 
 #[test]
 fn of_few_calls_it_is_said_that_they_are_few() {
-    for (led, drawn) in [(900, 29), (29, 40), (0, 0)] {
+    for (led, drawn) in [(900, 49), (49, 60), (0, 0)] {
         let savings = month(led, drawn).savings(Some("large"));
         assert_eq!(savings.cost.counts.drawn, drawn as u32);
         assert_eq!((savings.cost.result, savings.quality.result), (None, None));
@@ -109,7 +109,7 @@ fn of_few_calls_it_is_said_that_they_are_few() {
     let nobody = Made::new().savings(Some("large"));
     assert_eq!((nobody.baseline, nobody.by_price), (None, ByPrice::default()));
     // Nobody asked for a model of that name.
-    assert_eq!(month(90, 40).savings(Some("gone")).cost.counts.led, 0);
+    assert_eq!(month(90, 60).savings(Some("gone")).cost.counts.led, 0);
 }
 
 /// Calls of a time when twice as many were explored count half as much each.
@@ -134,7 +134,7 @@ fn a_share_that_changes_is_weighed() {
 
 #[test]
 fn quality_is_what_was_said_of_both() {
-    let mut made = month(900, 40);
+    let mut made = month(900, 60);
     for (at, call) in made.0.calls.iter_mut().enumerate() {
         let is_large = &*call.arms[0].model == "large";
         // Of every second somebody said something.
@@ -187,15 +187,15 @@ async fn the_demo_month_says_what_it_saves(root: PgPool) {
     let savings = savings(&mut work, USUAL_DAYS).await.unwrap();
     drop(work);
     println!("{savings:?}");
-    assert!(savings.explored > 0 && savings.cost.counts.is_enough(), "{savings:?}");
-    let result = savings.cost.result.clone().unwrap();
-    // The simulator's models write as much, whoever is asked: so prices tell the truth.
+    assert!(savings.calls > 200 && savings.explored > 0, "{savings:?}");
+    assert_eq!(savings.cost.result, None);
     let by_price = savings.by_price.saved().unwrap();
-    assert!(result.saved.low - 0.05 < by_price && by_price < result.saved.high + 0.05);
+    assert!(by_price > 0.0 && savings.by_price.calls > 200, "{savings:?}");
     let browser = fixture.browser(Role::Owner).await;
     let page = browser.get("/orgs/ours/learning").await;
     page.says(StatusCode::OK, "Cost saved, measured");
     page.says(StatusCode::OK, "95 % interval");
+    page.says(StatusCode::OK, "Not enough calls to say:");
     let token = fixture.token(Role::Admin, false).await;
     let there = "/orgs/ours/learning/savings?days=14";
     let told = fixture.api(Some(&token), Method::GET, there, None).await;

@@ -82,6 +82,7 @@ async fn a_requests_page_tells_what_happened_and_why(root: PgPool) {
                     quality_ppm: Some(834_000),
                     cost: Some(Money::from_nanos(1_500_000)),
                     latency_ms: Some(640),
+                    propensity_ppm: None,
                     pulse: None,
                 },
                 Weighed {
@@ -92,6 +93,7 @@ async fn a_requests_page_tells_what_happened_and_why(root: PgPool) {
                     quality_ppm: None,
                     cost: None,
                     latency_ms: None,
+                    propensity_ppm: None,
                     pulse: None,
                 },
             ],
