@@ -90,7 +90,7 @@ async fn a_key_is_told_of_its_projects_requests_alone_and_of_those_all(root: PgP
     }
 
     let mut record: Value = serde_json::from_str(record.get()).unwrap();
-    let detail = format!("/api/v1/orgs/ours/requests/{}", event.request);
+    let detail = format!("/orgs/ours/requests/{}", event.request);
     let mut same = it.desk.api(&detail).await;
     assert_eq!(record["decision"]["candidates"][1]["why"], "tools");
     assert_eq!(record["decision"]["features"], Value::Null, "whoever guesses a prompt could tell");
