@@ -11,6 +11,8 @@ use crate::{
 /// Hashed words and pairs of words.
 pub const HASHED: usize = 1 << 16;
 const COUNTED: usize = 38;
+/// Where among the numbers the words' logarithm is.
+const LENGTH: usize = 2;
 /// What is counted, then the cues for each task near the beginning, then anywhere.
 pub const NUMERIC: usize = COUNTED + 2 * TASKS;
 
@@ -35,6 +37,11 @@ pub struct Features {
 }
 
 impl Features {
+    /// The logarithm of how many words, around 0 to 1.
+    pub(crate) const fn length(&self) -> f32 {
+        self.numbers[LENGTH]
+    }
+
     /// Of no words.
     pub fn blank(language: Language) -> Self {
         Self { grams: Vec::new(), numbers: [0.0; NUMERIC], language, words: 0 }

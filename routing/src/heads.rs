@@ -75,6 +75,10 @@ impl Learned {
         learned
     }
 
+    pub fn says(&self, features: &Features) -> f64 {
+        self.at(features, value(features))
+    }
+
     fn at(&self, features: &Features, value: f64) -> f64 {
         let weight = |it: &u16| self.grams.get(usize::from(*it)).copied().unwrap_or(0.0);
         let grams: f64 = features.grams.iter().map(weight).sum();

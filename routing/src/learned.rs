@@ -3,7 +3,8 @@
 //!
 //! Always holds: of all models together no more than [`MOST_WEIGHTS`] words and pairs of words are
 //! remembered, those that say most, so that it travels in some 110 KB at most and takes up
-//! 700 KB where it is asked; whatever bytes come, what is made of them answers with a number.
+//! 700 KB where it is asked; what was written before there was an ease is still read, and says
+//! what it said; whatever bytes come, what is made of them answers with a number.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,9 @@ pub const MOST_WEIGHTS: usize = 40_960;
 /// A longer name is nobody's.
 pub const LONGEST_NAME: usize = 255;
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// Without an ease.
+const BEFORE: u8 = 1;
 /// No weight, and no count, is so far from nothing.
 const MOST: f32 = 1e6;
 const BITS: usize = HASHED / 64;
@@ -65,16 +68,20 @@ impl Default for Correction {
 }
 
 impl Correction {
-    /// Keeps the `most` weights that are furthest from nothing.
-    pub fn of(head: &heads::Learned, most: usize) -> Self {
+    /// Keeps the `most` weights that say most: far from nothing, and of words that are `met` often.
+    pub fn of(head: &heads::Learned, met: &[u32], most: usize) -> Self {
         let furthest = head.grams.iter().fold(0.0_f64, |most, it| most.max(it.abs()));
         let step = heads::narrow(furthest / 127.0);
         let rounded = |it: f64| if step > 0.0 { heads::rounded(it / f64::from(step)) } else { 0 };
         let all = (0..=u16::MAX).zip(head.grams.iter().map(|it| rounded(*it)));
         let mut said: Vec<(u16, i8)> = all.filter(|it| it.1 != 0).collect();
         if said.len() > most {
+            let says = |(at, it): &(u16, i8)| {
+                let met = met.get(usize::from(*at)).copied().unwrap_or_default();
+                u64::from(it.unsigned_abs()).pow(2) * u64::from(met)
+            };
             // Of equals the first.
-            said.sort_by_key(|(at, it)| (std::cmp::Reverse(it.unsigned_abs()), *at));
+            said.sort_by_key(|it| (std::cmp::Reverse(says(it)), it.0));
             said.truncate(most);
             said.sort_unstable();
         }
@@ -148,10 +155,12 @@ impl Correction {
     }
 }
 
-/// One tenant's table and corrections.
+/// One tenant's table, what makes a prompt easy for every model, and what is each model's own.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Learned {
     pub(crate) terms: Terms,
+    /// In log odds.
+    pub(crate) ease: Correction,
     pub(crate) models: BTreeMap<String, Model>,
 }
 
@@ -165,6 +174,7 @@ impl Learned {
         let Some(model) = self.models.get(model) else { return expected.quality };
         let told = of_table(&model.table, task, expected.quality, self.terms.prior);
         let seen: f32 = model.table.iter().map(|it| it.seen).sum();
+        let told = eased(told, self.ease.score(features));
         bounded(told + self.share(seen) * model.correction.score(features))
     }
 
@@ -192,6 +202,7 @@ impl Learned {
         let Terms { prior, least, half, .. } = self.terms;
         let mut bytes = vec![FORMAT];
         bytes.extend([prior, least, half].iter().flat_map(|it| it.to_le_bytes()));
+        self.ease.write(&mut bytes);
         bytes.push(u8::try_from(self.models.len()).unwrap_or(u8::MAX));
         for (name, model) in &self.models {
             bytes.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
@@ -211,14 +222,16 @@ impl Learned {
 
     fn read(left: &mut Left<'_>) -> Option<Self> {
         let [format] = left.take()?;
-        if format != FORMAT {
+        if ![BEFORE, FORMAT].contains(&format) {
             return None;
         }
         let mut positive = || left.number(MOST).filter(|it| *it > 0.0);
         let (prior, least, half) = (positive()?, positive()?, positive()?);
         let terms = Terms { prior, least, half, ..Terms::default() };
-        let mut learned = Self { terms, models: BTreeMap::new() };
-        let ([count], mut weights) = (left.take()?, 0);
+        let ease = if format == BEFORE { Correction::default() } else { Correction::read(left)? };
+        let mut weights = ease.weights.len();
+        let mut learned = Self { terms, ease, models: BTreeMap::new() };
+        let [count] = left.take()?;
         for _ in 0..count {
             let (name, model) = Self::read_model(left)?;
             weights += model.correction.weights.len();
@@ -260,6 +273,16 @@ fn bounded(quality: f32) -> f32 {
     } else {
         quality
     }
+}
+
+/// What becomes of a quality where all models have it easier by so much, in log odds.
+pub(crate) fn eased(quality: f32, by: f32) -> f32 {
+    const EDGE: f32 = 0.001;
+    if by.to_bits() == 0 {
+        return quality;
+    }
+    let quality = quality.clamp(EDGE, 1.0 - EDGE);
+    1.0 / (1.0 + (1.0 - quality) / quality * (-by).exp())
 }
 
 pub(crate) fn of_table(table: &[Counts; TASKS], task: Task, expected: f32, prior: f32) -> f32 {
@@ -309,7 +332,7 @@ mod tests {
     #[test]
     fn no_more_is_remembered_than_there_is_room_for() {
         let head = head((0..HASHED).map(|it| if it % 5 == 0 { 1.0 } else { 0.01 }));
-        let kept = Correction::of(&head, 20_000);
+        let kept = Correction::of(&head, &[1; HASHED], 20_000);
         assert_eq!(kept.weights.len(), 20_000);
         let strong = kept.weights.iter().filter(|it| **it == 127).count();
         assert_eq!(strong, HASHED.div_ceil(5), "what says most stays");
@@ -320,16 +343,44 @@ mod tests {
     #[test]
     fn the_most_that_there_can_be_travels_in_little() {
         let step = |it: usize| if it.is_multiple_of(100) { 1.0 } else { 0.0 };
+        let kept = |of: &dyn Fn(usize) -> f64, most| {
+            Correction::of(&head((0..HASHED).map(of)), &[1; HASHED], most)
+        };
         let model = Model {
             table: [Counts { good: 1.0, seen: 3.0 }; TASKS],
-            correction: Correction::of(&head((0..HASHED).map(step)), MOST_WEIGHTS / MOST_MODELS),
+            correction: kept(&|it| step(it), MOST_WEIGHTS / 2 / MOST_MODELS),
         };
         let named = |it| (format!("a-name-of-usual-length-{it}"), model.clone());
-        let whole =
-            Learned { terms: Terms::default(), models: (0..MOST_MODELS).map(named).collect() };
+        let whole = Learned {
+            terms: Terms::default(),
+            ease: kept(&|_| 1.0, MOST_WEIGHTS / 2),
+            models: (0..MOST_MODELS).map(named).collect(),
+        };
         let bytes = whole.encode();
         assert!(bytes.len() < 112 * 1024, "{}", bytes.len());
         assert_eq!(Learned::decode(&bytes), Ok(whole));
+    }
+
+    #[test]
+    fn what_was_written_without_an_ease_is_still_read() {
+        let rows = vec![("a b".into(), "a".into(), 1.0), ("c d".into(), "b".into(), 0.0)];
+        let whole = Learned { ease: Correction::default(), ..learned(rows) };
+        let (mut bytes, mut ease) = (whole.encode(), Vec::new());
+        whole.ease.write(&mut ease);
+        let head = 1 + 3 * size_of::<f32>();
+        bytes.drain(head..head + ease.len());
+        bytes[0] = BEFORE;
+        assert_eq!(Learned::decode(&bytes), Ok(whole));
+        bytes[0] = FORMAT + 1;
+        assert_eq!(Learned::decode(&bytes), Err(NotLearned));
+    }
+
+    #[test]
+    fn what_is_easier_for_all_is_still_no_more_than_certain() {
+        let all = [-1e9, -2.0, -0.1, 0.0, 0.1, 2.0, 1e9].map(|it| eased(0.7, it));
+        assert!(all.is_sorted() && all.iter().all(|it| (0.0..=1.0).contains(it)), "{all:?}");
+        assert!((all[3] - 0.7).abs() < f32::EPSILON);
+        assert!([0.0, 1.0].iter().all(|it| eased(*it, 1e9) <= 1.0 && eased(*it, -1e9) >= 0.0));
     }
 
     proptest! {

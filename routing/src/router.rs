@@ -18,9 +18,32 @@ pub struct Router {
     /// One head: how many more models answer such a prompt well than usually do.
     pub(crate) ease: Heads,
     pub(crate) prior: Prior,
+    pub(crate) by_length: ByLength,
     /// How long answers are, by task, in tokens, where the data says.
     pub(crate) output: [Option<u32>; TASKS],
     pub(crate) version: String,
+}
+
+/// How much oftener every model fails at a long prompt, by the logarithm of its words: where it is
+/// as often as usual, and how the logarithm of how often rises.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct ByLength {
+    pub middle: f32,
+    pub rises: f32,
+}
+
+impl ByLength {
+    /// With so many times the failures, what is good fails little oftener, and what is bad much.
+    fn of(self, quality: f32, features: &Features) -> f32 {
+        const MOST: f32 = 0.7;
+        // Of a prompt of which no word is left its length is not known.
+        if features.words == 0 {
+            return quality;
+        }
+        let times = (self.rises * (features.length() - self.middle)).clamp(-MOST, MOST).exp();
+        // Whoever is likely to fail anyway is still likelier to be right than whoever is likelier to.
+        (1.0 - (1.0 - quality) * times).max(quality / 4.0)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -99,10 +122,19 @@ impl Router {
         self.standing(if is_known { name } else { vendors }, output_price)
     }
 
-    /// What a model is to make of a prompt: its standing, and what the tenant's own labels say.
+    /// What is expected of a model for one prompt before anybody's labels: its standing, and that
+    /// all fail oftener the longer a prompt is, so that which of them is asked matters more.
     ///
-    /// How hard the prompt is has no part in it. A difficulty that was learned on some sets
-    /// ranks others' prompts no better than chance (`make eval-router R4`), so it is only told.
+    /// Nothing else of a prompt has a part in it: a difficulty that was learned from the words of
+    /// some sets ranks others' prompts no better than chance (`make eval-router R4`), and is only
+    /// told.
+    pub fn expected(&self, features: &Features, task: Task, standing: &Standing) -> Expected {
+        let it = standing.at(task);
+        Expected { quality: self.by_length.of(it.quality, features), ..it }
+    }
+
+    /// What a model is to make of a prompt: what is expected of it, and what the tenant's own
+    /// labels say.
     pub fn quality(
         &self,
         judged: &Judged,
@@ -110,7 +142,7 @@ impl Router {
         standing: &Standing,
         learned: Option<&Learned>,
     ) -> f32 {
-        let expected = standing.at(judged.task);
+        let expected = self.expected(&judged.features, judged.task, standing);
         let quality = match learned {
             Some(learned) => learned.quality(&judged.features, judged.task, model, expected),
             None => expected.quality,

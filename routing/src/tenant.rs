@@ -1,14 +1,15 @@
 //! What a tenant's own outcomes say: by task and model, and by what a prompt is like.
 //!
-//! A label changes the table at once. The corrections, of which there is one for each model, are
-//! learned anew from all labels that are kept, when somebody says so: a job, or a test.
+//! A label changes the table at once. What makes a prompt easy, which is one for all models, and the
+//! corrections, of which there is one for each, are learned anew from all labels that are kept, when
+//! somebody says so: a job, or a test.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    features::Features,
+    features::{Features, HASHED},
     heads::{self, Example, Ridge},
-    learned::{Correction, LONGEST_NAME, Learned, MOST_WEIGHTS, of_table},
+    learned::{Correction, LONGEST_NAME, Learned, MOST_WEIGHTS, eased, of_table},
     task::Task,
 };
 
@@ -24,6 +25,8 @@ pub struct Terms {
     /// How many labels what was expected is worth.
     pub prior: f32,
     pub ridge: Ridge,
+    /// How ease is learned, which all models' labels teach.
+    pub ease: Ridge,
     /// How much of a correction counts at first; all of it does after many times `half` labels.
     pub least: f32,
     pub half: f32,
@@ -33,9 +36,10 @@ impl Default for Terms {
     fn default() -> Self {
         Self {
             prior: 20.0,
-            ridge: Ridge { strength: 0.1, grams: 1.0, passes: 40 },
+            ridge: Ridge { strength: 0.1, grams: 2.0, passes: 40 },
+            ease: Ridge { strength: 0.1, grams: 2.0, passes: 20 },
             least: 0.2,
-            half: 300.0,
+            half: 1_500.0,
         }
     }
 }
@@ -109,22 +113,101 @@ impl Tenant {
         }
     }
 
-    /// Learns the corrections anew.
+    /// Learns the ease and the corrections anew.
     pub fn refit(&mut self) {
         let Terms { prior, ridge, .. } = self.learned.terms;
-        let each = MOST_WEIGHTS / self.learned.models.len().max(1);
+        let ease = self.ease();
+        // Half of what there is room for goes to what all models share.
+        self.learned.ease =
+            Correction::of(&ease, &met(self.labels.iter().map(|it| &it.0)), MOST_WEIGHTS / 2);
+        let each = MOST_WEIGHTS / 2 / self.learned.models.len().max(1);
         for (name, model) in &mut self.learned.models {
-            let rows = self.labels.iter().filter(|it| it.0.model == *name);
+            let rows: Vec<_> = self.labels.iter().filter(|it| it.0.model == *name).collect();
             let examples: Vec<_> = rows
+                .iter()
                 .map(|(it, weight)| {
                     let told = of_table(&model.table, it.task, it.expected, prior);
+                    let told = eased(told, heads::narrow(ease.says(&it.features)));
                     let target = f64::from(it.score - told);
                     Example { features: &it.features, target, weight: f64::from(*weight) }
                 })
                 .collect();
-            model.correction = Correction::of(&heads::Learned::from(&examples, ridge), each);
+            let head = heads::Learned::from(&examples, ridge);
+            model.correction = Correction::of(&head, &met(rows.iter().map(|it| &it.0)), each);
         }
     }
+
+    /// How much easier a prompt is than the table says, for every model alike, in log odds: by
+    /// Newton's steps, each of which is a ridge regression.
+    fn ease(&self) -> heads::Learned {
+        const STEPS: u32 = 4;
+        let Terms { prior, ease, .. } = self.learned.terms;
+        let prompts = self.prompts(prior);
+        let mut head = heads::Learned::from(&[], ease);
+        for _ in 0..STEPS {
+            let examples: Vec<_> = prompts.iter().map(|it| it.pulled(&head)).collect();
+            head = heads::Learned::from(&examples, ease);
+        }
+        head
+    }
+
+    /// Labels of the same words are of one prompt, whichever models answered it.
+    fn prompts(&self, prior: f32) -> Vec<Answered<'_>> {
+        let mut prompts: BTreeMap<&[u16], Answered<'_>> = BTreeMap::new();
+        for (it, weight) in self.labels.iter().filter(|it| it.1 > 0.0) {
+            let Some(model) = self.learned.models.get(&it.model) else { continue };
+            let told = of_table(&model.table, it.task, it.expected, prior);
+            let prompt = prompts
+                .entry(&it.features.grams)
+                .or_insert_with(|| Answered { features: &it.features, answers: Vec::new() });
+            prompt.answers.push(Answer { told, score: it.score, weight: *weight });
+        }
+        prompts.into_values().collect()
+    }
+}
+
+/// A prompt, and what came of it.
+struct Answered<'a> {
+    features: &'a Features,
+    answers: Vec<Answer>,
+}
+
+/// What the table says of an answer, how good it was, and how much that counts, which is not
+/// nothing.
+struct Answer {
+    told: f32,
+    score: f32,
+    weight: f32,
+}
+
+impl<'a> Answered<'a> {
+    /// Where one of Newton's steps leads from what `head` says, and how much it is to count.
+    fn pulled(&self, head: &heads::Learned) -> Example<'a> {
+        /// An answer that nobody doubted teaches little, and not nothing.
+        const LEAST: f64 = 0.02;
+        let said = head.says(self.features);
+        let (mut weight, mut pull) = (0.0, 0.0);
+        for it in &self.answers {
+            let (told, counts) =
+                (f64::from(eased(it.told, heads::narrow(said))), f64::from(it.weight));
+            weight += counts * (told * (1.0 - told)).max(LEAST);
+            pull += counts * (f64::from(it.score) - told);
+        }
+        Example { features: self.features, target: said + pull / weight, weight }
+    }
+}
+
+/// In how many labels each word is.
+fn met<'a>(labels: impl IntoIterator<Item = &'a Label>) -> Vec<u32> {
+    let mut met = vec![0; HASHED];
+    for it in labels {
+        for gram in &it.features.grams {
+            if let Some(count) = met.get_mut(usize::from(*gram)) {
+                *count += 1;
+            }
+        }
+    }
+    met
 }
 
 #[cfg(test)]
@@ -192,6 +275,23 @@ mod tests {
         for weight in [-0.1, 1.1, f32::NAN] {
             assert!(!tenant.learn_some(label(&[1], 0.0), weight));
         }
+    }
+
+    #[test]
+    fn what_was_hard_for_others_is_expected_to_be_hard_for_one_that_was_asked_little() {
+        let mut tenant = Tenant::default();
+        for at in 0..100 {
+            for model in ["a", "b", "c"] {
+                tenant.learn(Label { model: model.into(), ..label(&[1, 100 + at], 1.0) });
+                tenant.learn(Label { model: model.into(), ..label(&[2, 300 + at], 0.0) });
+            }
+        }
+        for score in [0.0, 1.0] {
+            tenant.learn(Label { model: "d".into(), ..label(&[3], score) });
+        }
+        tenant.refit();
+        let quality = |word| tenant.learned().quality(&features(&[word]), Task::Qa, "d", EXPECTED);
+        assert!(quality(1) > quality(2) + 0.2, "{} {}", quality(1), quality(2));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::{
     heads::Heads,
     language::{BUCKETS, HEADED, LanguageHead},
     quality::{Known, Prior},
-    router::Router,
+    router::{ByLength, Router},
     task::TASKS,
 };
 
@@ -36,6 +36,8 @@ pub fn write(router: &Router, sources: &[String]) -> Vec<u8> {
     lines.extend(sources.iter().map(|it| format!("from {it}")));
     let [starts, rises] = router.prior.by_price;
     lines.push(format!("price {starts} {rises}"));
+    let ByLength { middle, rises } = router.by_length;
+    lines.push(format!("length {middle} {rises}"));
     let output = router.output.map(|it| it.map_or("-".to_owned(), |it| it.to_string()));
     lines.push(format!("output {}", output.join(" ")));
     for (model, known) in &router.prior.models {
@@ -54,12 +56,16 @@ pub fn read(file: &[u8]) -> Result<Router, Unreadable> {
     let bytes = bytes.get(2..).ok_or(Unreadable::Damaged)?;
     let head = std::str::from_utf8(head).map_err(|_| Unreadable::Other)?;
     let (mut prior, mut output, mut is_whole) = (Prior::default(), [None; TASKS], false);
+    let mut by_length = ByLength::default();
     for (at, line) in head.lines().enumerate() {
         let mut words = line.split(' ');
         let understood = match (at, words.next()) {
             (0, _) if line != FIRST_LINE => return Err(Unreadable::Other),
             (0, _) | (_, Some("from")) => Some(()),
             (_, Some("price")) => numbers(words).map(|it| prior.by_price = it),
+            (_, Some("length")) => {
+                numbers(words).map(|[middle, rises]| by_length = ByLength { middle, rises })
+            }
             (_, Some("output")) => maybe(words).map(|it| output = it),
             (_, Some("model")) => {
                 model(words).map(|(it, known)| _ = prior.models.insert(it, known))
@@ -81,7 +87,8 @@ pub fn read(file: &[u8]) -> Result<Router, Unreadable> {
     let tasks = heads(&mut left, TASKS)?;
     let ease = heads(&mut left, 1)?;
     let version = format!("{:08x}", digest(file) >> 32);
-    Ok(Router { extractor: Extractor::new(language), tasks, ease, prior, output, version })
+    let extractor = Extractor::new(language);
+    Ok(Router { extractor, tasks, ease, prior, by_length, output, version })
 }
 
 fn heads(left: &mut &[u8], count: usize) -> Result<Heads, Unreadable> {

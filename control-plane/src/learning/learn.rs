@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use routing_engine::{Features, Label, Learned, MOST_LABELS, Standing, Task, Tenant};
+use routing_engine::{Features, Label, Learned, MOST_LABELS, Standing, Task, Tenant, router};
 use shared::{feedback::BEST, ids::OrganizationId};
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
@@ -83,7 +83,7 @@ fn lessons(outcomes: Vec<Outcome>, standings: &BTreeMap<String, Standing>) -> Le
 fn label(it: Outcome, standings: &BTreeMap<String, Standing>) -> Option<Label> {
     let task = Task::named(&it.task)?;
     let features = Arc::new(Features::decode(&it.features).ok()?);
-    let expected = standing(standings, &it.model).at(task).quality;
+    let expected = router().expected(&features, task, &standing(standings, &it.model)).quality;
     let score = f32::from(it.per_mille) / f32::from(BEST);
     Some(Label { features, task, model: it.model, expected, score })
 }

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use super::{
     common_words::COMMON,
     data::{Data, Labelled, OURS, Outcomes, Text},
+    evaluate::mean,
 };
 use crate::{
     features::{Extractor, Features, Turn},
     heads::{Example, Heads, Learned, Ridge},
     language::{self, BUCKETS, HEADED, Language, LanguageHead},
     quality::{Known, Prior, family},
-    router::Router,
+    router::{ByLength, Router},
     task::{TASKS, Task},
 };
 
@@ -74,6 +75,7 @@ pub fn train(data: &Data) -> Router {
         tasks,
         ease: nothing,
         prior: Prior::default(),
+        by_length: ByLength::default(),
         output: [None; TASKS],
         version: "in training".to_owned(),
     };
@@ -91,6 +93,7 @@ pub fn learn_outcomes(router: &mut Router, sets: &[Outcomes]) {
         looked.iter().map(|set| set.iter().map(|it| (it.task, &it.features)).collect()).collect();
     router.prior = prior(sets, &judged);
     router.ease = ease_head(sets, &judged, &router.prior, EASE_RIDGE);
+    router.by_length = by_length(sets, &judged);
     router.output = [None; TASKS];
     for task in Task::ALL {
         router.output[task.index()] = output(sets, &judged, task);
@@ -231,13 +234,43 @@ fn by_price(models: &BTreeMap<String, Known>) -> [f32; 2] {
         let Some(price) = price_of(name) else { continue };
         points.extend(known.quality.iter().flatten().map(|it| (price.log10(), f64::from(*it))));
     }
-    let count = f64::from(u32::try_from(points.len().max(1)).unwrap_or(u32::MAX));
+    if points.is_empty() {
+        return [0.5, 0.0];
+    }
+    let count = f64::from(whole_of(points.len()));
     let middle = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
     let (x, y) = (middle(|it| it.0), middle(|it| it.1));
     let across: f64 = points.iter().map(|it| (it.0 - x) * (it.1 - y)).sum();
     let along: f64 = points.iter().map(|it| (it.0 - x).powi(2)).sum();
     let rises = if along > 0.0 { across / along } else { 0.0 };
     [y - rises * x, rises].map(narrow)
+}
+
+/// How much oftener models fail at long prompts: within each set by itself, for sets of long prompts
+/// are harder or easier for other reasons; and of all sets the middle one, for they differ much.
+fn by_length(sets: &[Outcomes], judged: &[Vec<(Task, &Features)>]) -> ByLength {
+    let (mut middles, mut slopes) = (Vec::new(), Vec::new());
+    for (set, judged) in sets.iter().zip(judged) {
+        let rates = set.rates();
+        let lengths: Vec<f64> = judged.iter().map(|it| f64::from(it.1.length())).collect();
+        let (Some(middle), Some(rate)) = (mean(&lengths), mean(&rates)) else { continue };
+        let (mut across, mut along) = (0.0, 0.0);
+        for (prompt, length) in set.prompts.iter().zip(&lengths) {
+            let less = |(right, rate): (&Option<f32>, &f64)| right.map(|it| rate - f64::from(it));
+            let less: Vec<f64> = prompt.right.iter().zip(&rates).filter_map(less).collect();
+            across += (length - middle) * mean(&less).unwrap_or(0.0);
+            along += (length - middle).powi(2);
+        }
+        middles.push(middle);
+        if along > 0.0 && rate < 1.0 {
+            slopes.push(across / along / (1.0 - rate));
+        }
+    }
+    slopes.sort_by(f64::total_cmp);
+    let inner = slopes.len().saturating_sub(1) / 2..slopes.len() / 2 + 1;
+    let rises = slopes.get(inner).and_then(mean).unwrap_or(0.0);
+    let kept = |it: f64| narrow((it * 1_000.0).round() / 1_000.0);
+    ByLength { middle: kept(mean(&middles).unwrap_or(0.0)), rises: kept(rises) }
 }
 
 /// How much more of all models answer a prompt well than usually do prompts of its task.
@@ -257,7 +290,7 @@ pub fn ease_head(
                 right.map(|it| f64::from(it - usual))
             };
             let known: Vec<f64> = set.models.iter().zip(&prompt.right).filter_map(more).collect();
-            if let Some(target) = super::evaluate::mean(&known) {
+            if let Some(target) = mean(&known) {
                 rows.push(Example { features, target, weight });
             }
         }

@@ -53,6 +53,7 @@ fn decided(event: Event) -> Event {
         cost: Some(Money::from_nanos(1_200)),
         latency_ms: Some(300),
         pulse: None,
+        propensity_ppm: None,
     };
     let decision = Decision {
         strategy: Some("auto".into()),

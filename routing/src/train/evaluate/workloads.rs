@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    curves::{Many, Pair, apgr, cost_at_95},
-    fold, mean,
+    curves::{Many, Pair},
+    fold,
 };
 use crate::{
     features::Features,
@@ -12,7 +12,7 @@ use crate::{
     quality::Expected,
     router::Router,
     task::Task,
-    tenant::{Label, Tenant, Terms},
+    tenant::{Label, MOST_LABELS, Tenant, Terms},
     train::{Draws, data::Outcomes, fit},
     weights::digest,
 };
@@ -39,7 +39,8 @@ pub fn cases(router: &Router, set: &Outcomes, models: &[usize]) -> Vec<Case> {
         let price = |at: &usize| fit::price_of(&set.models[*at]);
         let expected = |at: &usize| {
             let millionths = price(at).map(|it| whole(it * 1e6));
-            router.standing(&set.models[*at], millionths).at(judged.task)
+            let standing = router.standing(&set.models[*at], millionths);
+            router.expected(&judged.features, judged.task, &standing)
         };
         // Input is a quarter of what output costs with most vendors; the open models' prices are
         // one for both, which is to their disadvantage here.
@@ -81,12 +82,16 @@ pub fn mixed(router: &Router, sets: &[Outcomes]) -> Vec<Case> {
 
 /// What is tried where settings are chosen.
 pub fn grid() -> Vec<Terms> {
+    let usual = Terms::default();
     let mut all = Vec::new();
-    for strength in [0.03, 0.1, 0.3, 1.0, 3.0] {
-        for grams in [0.5, 1.0, 2.0] {
-            for (least, half) in [(0.2, 300.0), (1.0, 1.0)] {
-                let ridge = Ridge { strength, grams, passes: 40 };
-                all.push(Terms { ridge, least, half, ..Terms::default() });
+    for grams in [1.0, 2.0] {
+        for strength in [0.03, 0.1, 0.3] {
+            for easy in [0.03, 0.1] {
+                for half in [300.0, 1_500.0] {
+                    let ridge = Ridge { strength, grams, ..usual.ridge };
+                    let ease = Ridge { strength: easy, grams, ..usual.ease };
+                    all.push(Terms { ridge, ease, half, ..usual });
+                }
             }
         }
     }
@@ -140,43 +145,40 @@ pub fn many(case: &Case, predicted: &[f64]) -> Many {
     }
 }
 
-/// How good predictions are, where more is better.
-pub type Measure = fn(&[&Case], &[Vec<f64>]) -> f64;
-
-pub fn by_apgr(cases: &[&Case], predicted: &[Vec<f64>]) -> f64 {
-    apgr(&cases.iter().zip(predicted).map(|(case, it)| pair(case, it)).collect::<Vec<_>>())
-}
-
-pub fn by_cost(cases: &[&Case], predicted: &[Vec<f64>]) -> f64 {
-    -cost_at_95(&cases.iter().zip(predicted).map(|(case, it)| many(case, it)).collect::<Vec<_>>())
-}
-
-/// The settings that do best on folds of `train` itself.
-pub fn choose(train: &[&Case], measure: Measure, round: u64) -> Terms {
+/// The settings whose predictions on folds of `train` itself are least far from what came, squared:
+/// which says more of so few prompts than in what order they are, or what choices cost.
+pub fn choose(train: &[&Case], round: u64) -> Terms {
     const FOLDS: usize = 3;
-    let score = |terms: Terms| {
-        let scores: Vec<f64> = (0..FOLDS)
-            .map(|at| {
-                let (test, rest): (Vec<&Case>, Vec<&Case>) =
-                    train.iter().partition(|it| fold(&it.text, FOLDS, 1_000 + round) == at);
-                measure(&test, &predict(&rest, &test, terms))
-            })
-            .collect();
-        mean(&scores).unwrap_or(f64::MIN)
+    let far = |terms: Terms| -> f64 {
+        let of_fold = |at: usize| {
+            let (test, rest): (Vec<&Case>, Vec<&Case>) =
+                train.iter().partition(|it| fold(&it.text, FOLDS, 1_000 + round) == at);
+            let told = predict(&rest, &test, terms);
+            test.iter().zip(told).map(|(case, it)| squares(case, &it)).sum::<f64>()
+        };
+        (0..FOLDS).map(of_fold).sum()
     };
-    let scored = grid().into_iter().map(|it| (score(it), it));
-    let best = scored.max_by(|one, other| one.0.total_cmp(&other.0));
+    let scored = grid().into_iter().map(|it| (far(it), it));
+    let best = scored.min_by(|one, other| one.0.total_cmp(&other.0));
     best.map_or_else(Terms::default, |it| it.1)
 }
 
-/// Every case once, as predicted by what was learned from the other folds.
-pub fn out_of_fold(cases: &[Case], measure: Measure, round: u64) -> Vec<(&Case, Vec<f64>)> {
+fn squares(case: &Case, predicted: &[f64]) -> f64 {
+    case.right.iter().zip(predicted).map(|(right, it)| (f64::from(*right) - it).powi(2)).sum()
+}
+
+/// Every case once, as predicted by what was learned from the other folds, or from as many of
+/// their cases as a tenant's labels have room for: on the terms that are given, or that do best
+/// among those.
+pub fn out_of_fold(cases: &[Case], terms: Option<Terms>, round: u64) -> Vec<(&Case, Vec<f64>)> {
     const FOLDS: usize = 5;
     let mut all = Vec::new();
     for at in 0..FOLDS {
-        let (test, train): (Vec<&Case>, Vec<&Case>) =
+        let (test, mut train): (Vec<&Case>, Vec<&Case>) =
             cases.iter().partition(|it| fold(&it.text, FOLDS, round) == at);
-        let terms = choose(&train, measure, round);
+        let models = train.first().map_or(1, |it| it.right.len());
+        train.truncate(MOST_LABELS / models.max(1));
+        let terms = terms.unwrap_or_else(|| choose(&train, round));
         note(&terms);
         let predicted = predict(&train, &test, terms);
         all.extend(test.into_iter().zip(predicted));
@@ -195,7 +197,7 @@ pub fn few_labels(
     let mut drawn: Vec<&Case> = cases.iter().collect();
     Draws::new(round + 1).shuffle(&mut drawn);
     let (train, test) = drawn.split_at(labelled.min(drawn.len()));
-    let terms = terms.unwrap_or_else(|| choose(train, by_apgr, round));
+    let terms = terms.unwrap_or_else(|| choose(train, round));
     note(&terms);
     let predicted = predict(train, test, terms);
     test.iter().copied().zip(predicted).collect()
@@ -204,6 +206,7 @@ pub fn few_labels(
 fn note(terms: &Terms) {
     if std::env::var_os("TURNPIKE_ROUTING_TERMS").is_some() {
         let Ridge { strength, grams, .. } = terms.ridge;
-        eprintln!("  chosen: strength {strength} grams {grams} least {}", terms.least);
+        let (ease, half) = (terms.ease.strength, terms.half);
+        eprintln!("  chosen: strength {strength} ease {ease} grams {grams} half {half}");
     }
 }
