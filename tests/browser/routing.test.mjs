@@ -140,6 +140,11 @@ for (const [mark, options] of Object.entries({
     await field('when').fill("task == 'code'");
     await pressUntil(page, 'Add rule', '#field-rule_name[value="Rule 3"]:focus');
     await pressUntil(page, 'Remove Rule 3', '#field-rules:focus');
+    // All of it is a text as well.
+    await pressUntil(page, 'Edit all as a document', '#field-document:focus');
+    assert.equal(JSON.parse(await field('document').inputValue()).rules[1].choose.hedge.after, 800);
+    await inspect();
+    await pressUntil(page, 'Edit it as a form', '#field-rules:focus');
     await page.getByRole('button', { name: 'Create policy' }).click();
     await page.getByText('Policy created').waitFor();
     const told = (await page.textContent('main')).replace(/\s+/g, ' ');

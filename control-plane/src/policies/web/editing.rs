@@ -10,7 +10,7 @@ use shared::{
 
 use super::{
     back,
-    form::{Marks, PolicyForm, Row},
+    form::{Act, Marks, PolicyForm, Row},
     policy_in, sentences,
 };
 use crate::{
@@ -168,8 +168,11 @@ async fn edit(
         None => PolicyForm::of(&policy.name, &policy.document, policy.version),
     };
     form.note = draft.map(|it| it.note).unwrap_or_default();
-    form.view = query.0.view;
-    Ok(Page(form_page(&grant, Some(policy), form, Marks::none()).await?))
+    let (form, marks) = match query.0.view.as_str() {
+        "document" => form.after(Act::AsText),
+        _ => (form, Marks::none()),
+    };
+    Ok(Page(form_page(&grant, Some(policy), form, marks).await?))
 }
 
 /// Keeps what was typed as a draft: calls follow it when it is published.

@@ -16,11 +16,11 @@ use serde::Deserialize;
 use shared::snapshot::{Document, Strategy};
 
 pub(super) use self::{
+    acts::Act,
     choice::{FALLBACKS, GOALS, HEDGES, STRATEGIES},
     marks::Marks,
     rows::Row,
 };
-use super::diff::written;
 use crate::policies::{Draft, PolicyName};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -112,7 +112,7 @@ impl PolicyForm {
 
     /// Takes all of a document, with a rule of it open, or what is chosen otherwise.
     fn show(&mut self, document: &Document, open: Option<usize>) {
-        self.document = written(document);
+        self.document = serde_json::to_string(document).unwrap_or_default();
         self.view = String::new();
         let rule = open.and_then(|it| document.rules.get(it).map(|rule| (it, rule)));
         self.open = rule.map(|(it, _)| it.to_string()).unwrap_or_default();

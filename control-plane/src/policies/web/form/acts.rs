@@ -4,6 +4,7 @@
 use shared::snapshot::{Choice, Document, Rule};
 
 use super::{Marks, PolicyForm};
+use crate::policies::web::diff::written;
 
 /// What a button asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +108,7 @@ impl PolicyForm {
             }
             Act::AsText => {
                 self.show(&document, None);
+                self.document = written(&document);
                 self.view = "document".to_owned();
                 self.focus = "document".to_owned();
                 return;

@@ -12,7 +12,7 @@ use shared::snapshot::{
     Target, Tier, Usual,
 };
 
-use super::{acts::Act, *};
+use super::*;
 use crate::{
     policies::{
         Flaws,
