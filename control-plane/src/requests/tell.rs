@@ -97,7 +97,7 @@ impl Teller {
             warn!("a question about a call is passed over that cannot be read");
             return;
         };
-        let found = async { Ok::<_, NotAnswered>(timeout(SOON, self.find(&question)).await??) };
+        let found = async { timeout(SOON, self.find(&question)).await? };
         let reply = found.await.unwrap_or_else(|error| {
             warn!(request.id = %question.request, %error, "a call could not be looked up");
             Reply::Away
