@@ -7,7 +7,7 @@ use shared::feedback::BEST;
 
 use super::{
     Exploring, Lesson, Sources, State, judge, lessons,
-    savings::{self, Counts, Interval, Savings, USUAL_DAYS},
+    savings::{self, Counts, Interval, Savings, USUAL_DAYS, take_no_time},
     set_exploring, sources, state, switch,
 };
 use crate::{
@@ -40,6 +40,8 @@ struct LearningPage {
     example: String,
     /// What routing saves, for whom that is to see.
     savings: Option<Savings>,
+    /// Whether that takes a while, and nobody asked for it yet.
+    savings_wait: bool,
     spans: [u16; 3],
     form: ExplorationForm,
     /// What savings may be compared with.
@@ -172,12 +174,12 @@ async fn show(
     grant: Grant<may::ViewCatalogue>,
     look: Search<Look>,
 ) -> Result<Page<LearningPage>, Failure> {
-    Ok(Page(page(&grant, look.days.unwrap_or(USUAL_DAYS), None).await?))
+    Ok(Page(page(&grant, look.days, None).await?))
 }
 
 async fn page<P>(
     grant: &Grant<P>,
-    days: u16,
+    days: Option<u16>,
     typed: Option<(ExplorationForm, Problems)>,
 ) -> Result<LearningPage, Failure> {
     let mut work = grant.begin().await?;
@@ -189,8 +191,10 @@ async fn page<P>(
          -d '{{\"request_id\": \"req_…\", \"label\": \"good\"}}'",
         grant.visit.data_url,
     );
-    let savings = match grant.may(Permission::ViewUsage) {
-        true => Some(savings::savings(&mut work, days).await?),
+    let is_shown = grant.may(Permission::ViewUsage);
+    let is_asked = days.is_some() || is_shown && take_no_time(&mut work, USUAL_DAYS).await?;
+    let savings = match is_shown && is_asked {
+        true => Some(savings::savings(&mut work, days.unwrap_or(USUAL_DAYS)).await?),
         false => None,
     };
     let mut models: Vec<_> = upstreams::catalogue(&mut work)
@@ -208,6 +212,7 @@ async fn page<P>(
     Ok(LearningPage {
         frame: grant.frame(Section::Policies),
         sources: sources(&mut work).await?,
+        savings_wait: is_shown && savings.is_none(),
         savings,
         spans: SPANS,
         form,
@@ -235,7 +240,7 @@ async fn explore(
         }
         Err(problems) => {
             drop(work);
-            Ok(Page(page(&grant, USUAL_DAYS, Some((form.0, problems))).await?).again())
+            Ok(Page(page(&grant, None, Some((form.0, problems))).await?).again())
         }
     }
 }

@@ -125,6 +125,16 @@ pub async fn each_compared(
     store::calls_since(work, organization, since, LOOKED_THROUGH).await
 }
 
+/// Whether there were no more calls than that since.
+pub async fn are_at_most(
+    work: &mut Work,
+    since: OffsetDateTime,
+    few: i64,
+) -> Result<bool, sqlx::Error> {
+    let (organization, since) = (work.organization, first_at(since));
+    Ok(store::calls_since(work, organization, since, few.saturating_add(1)).await? <= few)
+}
+
 pub async fn find(work: &mut Work, request: RequestId) -> Result<Request, RequestError> {
     let organization = work.organization;
     store::find(work, organization, request).await?.ok_or(RequestError::NotFound)

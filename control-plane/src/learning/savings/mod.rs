@@ -31,6 +31,8 @@ use crate::{
 pub(super) const USUAL_DAYS: u16 = 30;
 /// and so many may be: the log holds no more.
 pub(super) const MOST_DAYS: u16 = 30;
+/// So many calls are looked through while a page is made; of more, only when somebody asks.
+const AT_ONCE: i64 = 5_000;
 /// So many calls of each side are enough for something to be said of them.
 pub(super) const NEEDED: u32 = 50;
 
@@ -138,10 +140,20 @@ impl Counts {
     }
 }
 
+/// Since when, for so many days.
+fn since(days: u16) -> OffsetDateTime {
+    OffsetDateTime::now_utc() - Duration::days(days.into())
+}
+
+/// Whether they can be said without a page having to wait for it.
+pub(super) async fn take_no_time(work: &mut Work, days: u16) -> Result<bool, LearningError> {
+    Ok(requests::are_at_most(work, since(days), AT_ONCE).await?)
+}
+
 pub(super) async fn savings(work: &mut Work, days: u16) -> Result<Savings, LearningError> {
     let organization = work.organization;
     let days = days.clamp(1, MOST_DAYS);
-    let since = OffsetDateTime::now_utc() - Duration::days(days.into());
+    let since = since(days);
     let chosen = state(work).await?.baseline;
     let mut past = Past::default();
     let looked_through =
