@@ -157,6 +157,8 @@ impl Reader for Passing {
             self.delivered.pass(held.len() - kept);
         }
         self.gone += held.len() - kept;
+        // What was dropped has another event behind it, and what comes next is that one's.
+        self.drops_line_feed = false;
         if self.gone > MOST_HELD {
             return Err(NotAnAnswer::TooLong);
         }
@@ -284,6 +286,14 @@ mod tests {
         }
         let with_choice = USAGE.replace("[]", "[{\"delta\":{}}]");
         assert_eq!(pass(true, [with_choice.as_bytes()]).text, with_choice);
+    }
+
+    #[test]
+    fn a_blank_line_behind_what_goes_on_early_is_not_that_of_what_was_dropped() {
+        let usage = USAGE.replace('\n', "\r");
+        let (line, blank) = DONE.split_at(DONE.len() - 1);
+        let passed = pass(true, [&usage, line, blank].map(str::as_bytes));
+        assert_eq!((passed.text.as_str(), passed.is_complete), (DONE, true));
     }
 
     #[test]
