@@ -176,6 +176,12 @@ fn employ(supervisor: &Supervisor, config: &Config, platform: &Data<Platform>) {
     });
 
     let desk = platform.clone();
+    supervisor.every("weigh cost and quality", Duration::from_secs(60), unasked(), move || {
+        let desk = desk.clone();
+        async move { learning::weigh_due(&desk).await }
+    });
+
+    let desk = platform.clone();
     supervisor.every("set caps", Duration::from_secs(5), unasked(), move || {
         let desk = desk.clone();
         async move { budgets::terms::repeat(&desk).await }

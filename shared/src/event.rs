@@ -17,6 +17,7 @@ use crate::{
     ids::{ApiKeyId, CredentialId, OrganizationId, ProjectId, ProxyId, RequestId, UpstreamId},
     json,
     money::{Money, Pico},
+    snapshot::Worth,
     usage::Usage,
 };
 
@@ -251,6 +252,9 @@ pub struct Inputs {
     /// How many turns the user has taken, with this one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub turns: u16,
+    /// The answer before wanted tools called that there are not, or with arguments that are no JSON.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub spoilt_before: bool,
     /// What the caller wished of who answers, as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wishes: Option<String>,
@@ -277,6 +281,9 @@ pub struct Inputs {
     /// Who had answered it before, under the choices that asked.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub kept: BTreeMap<String, Kept>,
+    /// What the policies that were asked spent a dollar for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub worths: Vec<Worth>,
 }
 
 /// Who answered a session.

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    Exploring, Lesson, Sources, judge, lessons,
+    Exploring, Lesson, Sources, Spending, judge, lessons,
     savings::{self, Savings, USUAL_DAYS},
     set_exploring, sources, state, switch,
 };
@@ -58,6 +58,8 @@ struct Learning {
     lessons: Vec<Lesson>,
     exploration: Exploring,
     sources: Sources,
+    /// What policies spend a dollar for, so that calls come to their goals together.
+    worths: Vec<Spending>,
 }
 
 /// How far is looked back.
@@ -132,9 +134,19 @@ async fn learning(work: &mut crate::access::Work) -> Result<Learning, super::Lea
     let state = state(work).await?;
     let lessons = lessons(work, &state).await?;
     let (exploration, sources) = (state.exploring(), sources(work).await?);
-    let super::State { is_on, fresh, version, labels, learned_at, .. } = state;
-    let outcomes = labels;
-    Ok(Learning { is_on, version, learned_at, outcomes, fresh, lessons, exploration, sources })
+    let super::State { is_on, fresh, version, labels, learned_at, worths, .. } = state;
+    let (outcomes, worths) = (labels, worths.0);
+    Ok(Learning {
+        is_on,
+        version,
+        learned_at,
+        outcomes,
+        fresh,
+        lessons,
+        exploration,
+        sources,
+        worths,
+    })
 }
 
 async fn put_exploration(

@@ -17,6 +17,7 @@ mod take;
 #[cfg(test)]
 mod tests;
 mod web;
+mod worths;
 
 use std::collections::BTreeMap;
 
@@ -28,7 +29,7 @@ use shared::{
     ids::{FeedbackId, OrganizationId, ProjectId, RequestId},
     snapshot,
 };
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -36,6 +37,7 @@ pub use self::{
     learn::learn_due,
     signals::notice_due,
     take::{NotTaken, take},
+    worths::{Spending, told, weigh_due},
 };
 use crate::{
     access::{Actor, Doors, Work},
@@ -53,12 +55,13 @@ pub fn doors(doors: &mut Doors) {
 }
 
 /// Who speaks: a program, or somebody who saw the request's page or its answer of the API. Or nobody
-/// does, and the same was asked again.
+/// does, and the same was asked again, or what the answer wanted called could not be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Api,
     Page,
     AskedAgain,
+    ToolFailed,
 }
 
 impl Source {
@@ -67,6 +70,7 @@ impl Source {
             Self::Api => "api",
             Self::Page => "page",
             Self::AskedAgain => "asked_again",
+            Self::ToolFailed => "tool_failed",
         }
     }
 }
@@ -189,6 +193,7 @@ struct State {
     learned_at: Option<OffsetDateTime>,
     explore_per_mille: i16,
     baseline: Option<String>,
+    worths: Json<Vec<Spending>>,
 }
 
 impl Default for State {
@@ -202,6 +207,7 @@ impl Default for State {
             learned_at: None,
             explore_per_mille: 0,
             baseline: None,
+            worths: Json(Vec::new()),
         }
     }
 }
@@ -216,6 +222,8 @@ struct Sources {
     page: i64,
     /// Answers that were asked for again, of which nobody said anything.
     asked_again: i64,
+    /// Answers that wanted tools called as nobody can, of which nobody said anything.
+    tool_failed: i64,
 }
 
 async fn sources(work: &mut Work) -> Result<Sources, sqlx::Error> {

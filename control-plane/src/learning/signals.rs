@@ -1,9 +1,10 @@
 //! What is taken for a word about an answer, though nobody said one: somebody had an answer, and
-//! asked the same again.
+//! asked the same again; or it wanted tools called as nobody can, and whoever had it went on so.
 //!
 //! Always holds: it is a conversation in which something was asked again, with the same key, as long
-//! as before to a token, after the answer was there and within ten minutes; one call gives one
-//! signal at most. Whoever asks the same often, or much of what they ask twice, is a program that
+//! as before to a token, after the answer was there and within ten minutes; one that goes on from a
+//! failed tool has the same key, session and turn of the user's, and is longer. One call gives one
+//! signal of a kind at most. Whoever asks the same often, or much of what they ask twice, is a program that
 //! does so for its own reasons, and gives none. A signal counts for a quarter of what somebody says,
 //! and for nothing where somebody said something.
 
@@ -48,6 +49,8 @@ pub(super) struct Seen {
     pub input: i64,
     /// How many turns the user has taken.
     pub turns: i32,
+    /// Whether the answer before wanted tools called as nobody can.
+    pub spoilt_before: bool,
     /// What tells its session from others, where that was asked for.
     pub session: Option<String>,
     pub started_at: OffsetDateTime,
@@ -61,6 +64,13 @@ impl Seen {
 
     fn is_conversation(&self) -> bool {
         self.turns > 1 || self.session.as_ref().is_some_and(|it| !it.is_empty())
+    }
+
+    /// Whether it went on from this answer, and the user has not said anything.
+    fn is_gone_on_from_by(&self, later: &Self) -> bool {
+        self.turns == later.turns
+            && self.input < later.input
+            && (self.ended_at()..=self.started_at + SOON).contains(&later.started_at)
     }
 
     /// Whether the same was asked again when this was answered.
@@ -87,17 +97,19 @@ pub(super) async fn notice(
     let until = OffsetDateTime::now_utc() - ENDED;
     let mut work = begin(desk, organization).await?;
     let seen = store::seen(&mut work, organization, (since - SOON, until)).await?;
-    let kept: Vec<_> = asked_again(&seen, since).into_iter().map(kept).collect();
+    let again = asked_again(&seen, since).into_iter().map(|it| kept(it, Source::AskedAgain));
+    let failed = tools_failed(&seen, since).into_iter().map(|it| kept(it, Source::ToolFailed));
+    let kept: Vec<_> = again.chain(failed).collect();
     let new = keep(&mut work, organization, &kept).await?;
     store::noticed(&mut work, organization, until).await?;
     work.commit().await?;
     if new > 0 {
-        info!(organization.id = %organization, "{new} answers of {organization} were asked for again");
+        info!(organization.id = %organization, "{new} answers of {organization} were no good, as it seems");
     }
     Ok(())
 }
 
-fn kept(it: &Seen) -> Kept {
+fn kept(it: &Seen, source: Source) -> Kept {
     Kept {
         id: FeedbackId::generate(),
         project: it.project,
@@ -106,7 +118,7 @@ fn kept(it: &Seen) -> Kept {
         task: it.task.clone(),
         features: features(&it.features),
         per_mille: PER_MILLE,
-        source: Source::AskedAgain,
+        source,
         said_by: Uuid::nil(),
         at: it.ended_at(),
     }
@@ -147,6 +159,19 @@ fn signals<'a>(all: &[&'a Seen]) -> Vec<&'a Seen> {
     pairs.filter(is_signal).map(|it| *it.0).collect()
 }
 
+/// The calls whose answers wanted tools called as nobody can, as those that go on from them say,
+/// from `since` on. They stand in the order in which they began.
+fn tools_failed(seen: &[Seen], since: OffsetDateTime) -> Vec<&Seen> {
+    let mut last: HashMap<(ApiKeyId, Option<&str>, &str), &Seen> = HashMap::new();
+    let mut failed = Vec::new();
+    for it in seen {
+        let before = last.insert((it.key, it.session.as_deref(), &it.features), it);
+        failed.extend(before.filter(|before| before.is_gone_on_from_by(it) && it.spoilt_before));
+    }
+    failed.retain(|it| it.started_at + SOON >= since);
+    failed
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,6 +194,7 @@ mod tests {
                 features: about.to_owned(),
                 input: 700,
                 turns,
+                spoilt_before: false,
                 session: None,
                 started_at: OffsetDateTime::UNIX_EPOCH + Duration::seconds(second),
                 total_ms: 4_000,
@@ -234,6 +260,32 @@ mod tests {
             .call(70, "b", 2)
             .call(80, "c", 2)
             .check(&["2", "2", "2"]);
+    }
+
+    #[test]
+    fn whoever_goes_on_says_that_tools_failed() {
+        let failed = |log: &Log| -> Vec<String> {
+            let found = tools_failed(&log.0, OffsetDateTime::UNIX_EPOCH);
+            found.into_iter().map(|it| it.model.clone()).collect()
+        };
+        let spoilt = |it: &mut Seen| (it.spoilt_before, it.input) = (true, it.input + 40);
+        let log = || Log::new().call(0, "a", 1);
+        assert_eq!(failed(&log().call(4, "a", 1).last(spoilt)), ["0"]);
+        // The one before it, whatever there was before.
+        let two = log().call(4, "a", 1).last(|it| it.input += 20).call(9, "a", 1).last(spoilt);
+        assert_eq!(failed(&two), ["4"]);
+        // Another's, or nobody's.
+        let none: [Log; 6] = [
+            log().call(4, "a", 1).last(|it| it.input += 40),
+            log().call(4, "b", 1).last(spoilt),
+            log().call(4, "a", 2).last(spoilt),
+            log().call(3, "a", 1).last(spoilt),
+            log().call(601, "a", 1).last(spoilt),
+            log().call(4, "a", 1).last(spoilt).last(|it| it.session = Some("s".into())),
+        ];
+        for it in &none {
+            assert!(failed(it).is_empty());
+        }
     }
 
     #[test]

@@ -4,11 +4,11 @@ use shared::{
     ids::{ApiKeyId, OrganizationId, ProjectId, RequestId},
     snapshot,
 };
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Exploring, Kept, Sources, State, savings::Scores, signals::Seen};
+use super::{Exploring, Kept, Sources, State, savings::Scores, signals::Seen, worths::Spending};
 use crate::requests;
 
 /// Makes us the only one who takes from the stream until the transaction ends.
@@ -102,6 +102,8 @@ pub(super) async fn seen(
                coalesce((decision -> 'inputs' -> 'input')::bigint, 0) AS "input!",
                coalesce((decision -> 'inputs' -> 'turns')::integer, 0) AS "turns!",
                decision -> 'inputs' ->> 'session' AS session,
+               coalesce((decision -> 'inputs' -> 'spoilt_before')::boolean, false)
+                   AS "spoilt_before!",
                (event ->> 'started_at')::timestamptz AS "started_at!", total_ms AS "total_ms!"
           FROM (SELECT request_id, project_id, key_id, model, total_ms, event,
                        event -> 'decision' AS decision
@@ -150,7 +152,8 @@ pub(super) async fn sources(
         r#"
         SELECT count(*) FILTER (WHERE source = 'api') AS "api!",
                count(*) FILTER (WHERE source = 'page') AS "page!",
-               count(*) FILTER (WHERE source = 'asked_again') AS "asked_again!"
+               count(*) FILTER (WHERE source = 'asked_again') AS "asked_again!",
+               count(*) FILTER (WHERE source = 'tool_failed') AS "tool_failed!"
           FROM feedback WHERE organization_id = $1
         "#,
         organization as OrganizationId,
@@ -169,7 +172,7 @@ pub(super) async fn said_of(
     let rows = sqlx::query!(
         "SELECT said_by, per_mille FROM feedback
           WHERE organization_id = $1 AND request_id = $2 AND model = $3
-            AND source <> 'asked_again'
+            AND source NOT IN ('asked_again', 'tool_failed')
           ORDER BY created_at DESC LIMIT 1000",
         organization as OrganizationId,
         request.uuid(),
@@ -226,9 +229,9 @@ pub(super) async fn trim(
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "DELETE FROM feedback
-          WHERE organization_id = $1 AND source = 'asked_again'
+          WHERE organization_id = $1 AND source IN ('asked_again', 'tool_failed')
             AND arrival <= (SELECT arrival FROM feedback
-                             WHERE organization_id = $1 AND source = 'asked_again'
+                             WHERE organization_id = $1 AND source IN ('asked_again', 'tool_failed')
                              ORDER BY arrival DESC OFFSET $2 LIMIT 1)",
         organization as OrganizationId,
         most_signals,
@@ -268,13 +271,13 @@ pub(super) async fn outcomes(
         Outcome,
         r#"
         SELECT model, task AS "task!", features AS "features!", per_mille,
-               source <> 'asked_again' AS "is_said!"
+               source NOT IN ('asked_again', 'tool_failed') AS "is_said!"
           FROM feedback f
          WHERE organization_id = $1 AND task IS NOT NULL AND features IS NOT NULL
-           AND NOT (source = 'asked_again' AND EXISTS (
+           AND NOT (source IN ('asked_again', 'tool_failed') AND EXISTS (
                     SELECT FROM feedback s
                      WHERE s.organization_id = $1 AND s.request_id = f.request_id
-                       AND s.model = f.model AND s.source <> 'asked_again'))
+                       AND s.model = f.model AND s.source NOT IN ('asked_again', 'tool_failed')))
          ORDER BY arrival
         "#,
         organization as OrganizationId,
@@ -294,7 +297,7 @@ pub(super) async fn judged(
         SELECT request_id AS "request!: RequestId", model,
                avg(per_mille)::float8 AS "per_mille!"
           FROM feedback
-         WHERE organization_id = $1 AND request_id >= $2 AND source <> 'asked_again'
+         WHERE organization_id = $1 AND request_id >= $2 AND source NOT IN ('asked_again', 'tool_failed')
          GROUP BY request_id, model
         "#,
         organization as OrganizationId,
@@ -331,12 +334,45 @@ pub(super) async fn state(
 ) -> Result<Option<State>, sqlx::Error> {
     sqlx::query_as!(
         State,
-        "SELECT is_on, fresh, version, tables, labels, learned_at, explore_per_mille, baseline
-           FROM learned WHERE organization_id = $1",
+        r#"
+        SELECT is_on, fresh, version, tables, labels, learned_at, explore_per_mille, baseline,
+               worths AS "worths!: Json<Vec<Spending>>"
+          FROM learned WHERE organization_id = $1
+        "#,
         organization as OrganizationId,
     )
     .fetch_optional(conn)
     .await
+}
+
+/// Whose calls are to tell what a dollar is spent for.
+pub(super) async fn worths_due(
+    conn: &mut PgConnection,
+) -> Result<Vec<OrganizationId>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT organization_id AS "organization!: OrganizationId" FROM app.worths_due()"#
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// That calls were asked, and what they told where that is new.
+pub(super) async fn set_worths(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    new: Option<&Vec<Spending>>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO learned AS l (organization_id, worths, worths_at)
+         VALUES ($1, coalesce($2::jsonb, '[]'), now())
+         ON CONFLICT (organization_id)
+         DO UPDATE SET worths = coalesce($2::jsonb, l.worths), worths_at = now()",
+        organization as OrganizationId,
+        new.map(Json) as Option<Json<&Vec<Spending>>>,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// What somebody learned from what they saw.

@@ -390,3 +390,78 @@ async fn what_is_asked_again_counts_for_less_than_a_word(root: PgPool) {
     let owner = desk.fixture.browser(Role::Owner).await;
     owner.get("/orgs/ours/learning").await.says(StatusCode::OK, "Asked again");
 }
+
+#[sqlx::test(migrations = "../migrations")]
+async fn tools_that_nobody_can_call_count_for_less_than_a_word(root: PgPool) {
+    let desk = Desk::new(root).await;
+    let at = OffsetDateTime::now_utc() - Duration::minutes(20);
+    let call = |seconds, input, spoilt_before| {
+        let (mut event, at) = (desk.judged(), at + Duration::seconds(seconds));
+        event.request = crate::requests::first_at(at);
+        (event.started_at, event.total_ms) = (at, 900);
+        let inputs = Inputs { input, turns: 1, spoilt_before, ..Inputs::default() };
+        event.decision.as_mut().unwrap().inputs = Some(Box::new(inputs));
+        event
+    };
+    for it in [call(0, 700, false), call(4, 740, true), call(9, 780, false)] {
+        desk.log(&it).await;
+    }
+    notice_due(&desk.fixture.platform).await.unwrap();
+    assert_eq!(desk.kept().await, [("gpt-5".to_owned(), 200, true)]);
+    let mut work = desk.fixture.work(Role::Viewer).await;
+    assert_eq!(sources(&mut work).await.unwrap(), Sources { tool_failed: 1, ..Sources::default() });
+    drop(work);
+    learn_due(&desk.fixture.platform).await.unwrap();
+    let [learned] = &desk.published().await[..] else { panic!() };
+    let tables = Tables::decode(&learned.tables).unwrap();
+    let (_, _, counts) = tables.counts().next().unwrap();
+    assert!((counts.seen - 0.25).abs() < 1e-3, "{counts:?}");
+}
+
+/// The demo's month tells it, proxies are given it, and people see it.
+#[sqlx::test(migrations = "../migrations")]
+async fn calls_tell_what_quality_may_cost(root: PgPool) {
+    let fixture = Fixture::new(root).await;
+    crate::demo::month(&fixture).await;
+    let published = async || {
+        let mut conn = fixture.db.acquire().await.unwrap();
+        let all = crate::limits::published_organizations(&mut conn, None).await.unwrap();
+        let worths = all
+            .into_iter()
+            .flat_map(|it| it.worths.into_iter().map(move |of| (it.organization, of)));
+        worths.collect::<Vec<_>>()
+    };
+    assert_eq!(published().await, []);
+    weigh_due(&fixture.platform).await.unwrap();
+    let told = published().await;
+    let [(organization, worth)] = told[..] else { panic!("{told:?}") };
+    assert_eq!((organization, worth.goal), (fixture.ours.id, snapshot::Goal::QualityPercent(80)));
+    assert!(worth.of_a_dollar.is_some_and(|it| it > 0), "{worth:?}");
+    let noted = async || -> i64 {
+        let noted =
+            "SELECT count(*) FROM config_outbox WHERE entity = 'organization' AND record = $1";
+        sqlx::query_scalar(noted).bind(organization.uuid()).fetch_one(&fixture.root).await.unwrap()
+    };
+    let before = noted().await;
+    assert!(before > 0);
+    // Not again so soon; and what is found again is no news.
+    let again = async |earlier: &str| {
+        let moved = "UPDATE learned SET worths_at = worths_at - $1::interval";
+        sqlx::query(moved).bind(earlier).execute(&fixture.root).await.unwrap();
+        weigh_due(&fixture.platform).await.unwrap();
+        let fresh = "SELECT worths_at > now() - interval '1 minute' FROM learned";
+        sqlx::query_scalar::<_, bool>(fresh).fetch_one(&fixture.root).await.unwrap()
+    };
+    assert!(!again("50 minutes").await);
+    assert!(again("30 days").await);
+    assert_eq!((published().await, noted().await), (told.clone(), before));
+
+    let viewer = fixture.browser(Role::Viewer).await;
+    let page = viewer.get("/orgs/ours/learning").await;
+    page.says(StatusCode::OK, "Answers 80 % as good as the best");
+    let token = fixture.token(Role::Viewer, false).await;
+    let learning = fixture.api(Some(&token), Method::GET, "/orgs/ours/learning", None).await.json();
+    assert_eq!(learning["worths"][0]["name"], "auto");
+    assert_eq!(learning["worths"][0]["of_a_dollar"], worth.of_a_dollar.unwrap());
+    assert!(learning["worths"][0]["calls"].as_u64().unwrap() >= 50);
+}

@@ -3,16 +3,16 @@
 use actix_web::{HttpResponse, web::Path};
 use askama::Template;
 use serde::Deserialize;
-use shared::feedback::BEST;
+use shared::{feedback::BEST, snapshot::Goal};
 
 use super::{
-    Exploring, Lesson, Sources, State, judge, lessons,
+    Exploring, Lesson, Sources, Spending, State, judge, lessons,
     savings::{self, Counts, Interval, Savings, USUAL_DAYS, take_no_time},
     set_exploring, sources, state, switch,
 };
 use crate::{
     access::{Doors, Grant, Permission, may},
-    requests::RequestError,
+    requests::{self, RequestError},
     upstreams,
     web::{
         Failure, Form, Frame, Moment, Page, Problems, Search, Section, or_problems,
@@ -34,6 +34,7 @@ struct LearningPage {
     state: State,
     learned: Option<Moment>,
     lines: Vec<Line>,
+    spending: Vec<SpendingLine>,
     sources: Sources,
     may_change: bool,
     /// A call that says something.
@@ -166,6 +167,31 @@ impl Line {
     }
 }
 
+/// What a policy spends a dollar for.
+struct SpendingLine {
+    policy: String,
+    goal: String,
+    /// What likelier a good answer, by one in a hundred, may cost.
+    point: String,
+    calls: String,
+}
+
+impl SpendingLine {
+    fn of(it: &Spending) -> Self {
+        let price = it.price_of_a_point();
+        Self {
+            policy: it.name().to_owned(),
+            goal: match it.goal() {
+                Goal::QualityPercent(it) => format!("Answers {it} % as good as the best"),
+                Goal::CostPercent(it) => format!("{it} % of what the dearest costs"),
+                Goal::MostMicroDollars(_) => "What a call may cost".to_owned(),
+            },
+            point: price.map_or_else(|| "any price".to_owned(), |it| it.to_string()),
+            calls: requests::grouped(it.calls().into()),
+        }
+    }
+}
+
 fn percent(share: f32) -> String {
     format!("{:.0} %", share * 100.0)
 }
@@ -185,6 +211,7 @@ async fn page<P>(
     let mut work = grant.begin().await?;
     let state = state(&mut work).await?;
     let lines = lessons(&mut work, &state).await?.into_iter().map(Line::of).collect();
+    let spending = state.worths.iter().map(SpendingLine::of).collect();
     let example = format!(
         "curl {}/v1/feedback \\\n  -H \"Authorization: Bearer $TURNPIKE_API_KEY\" \\\n  \
          -H \"Content-Type: application/json\" \\\n  \
@@ -221,6 +248,7 @@ async fn page<P>(
         learned: state.learned_at.map(|it| Moment::new(it, grant.zone())),
         state,
         lines,
+        spending,
         may_change: grant.may(Permission::ManagePolicies) && !grant.membership.is_archived,
         example,
     })

@@ -4,7 +4,7 @@ use shared::{
     ids::{OrganizationId, PolicyId, PriceBookId, ProjectId, TeamId, UpstreamId},
     snapshot,
 };
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 
 use super::Limits;
 
@@ -93,7 +93,8 @@ pub(super) async fn published_organizations(
                books AS "books!: Vec<PriceBookId>", books_from AS "books_from!",
                books_until AS "books_until!: Vec<Option<i64>>",
                default_model, policy_id AS "policy: PolicyId",
-               explore_per_mille AS "explore_per_mille!"
+               explore_per_mille AS "explore_per_mille!",
+               worths AS "worths!: Json<Vec<snapshot::Worth>>"
           FROM app.snapshot_organizations($1)
         "#,
         only.as_deref(),
@@ -122,6 +123,7 @@ pub(super) async fn published_organizations(
             .collect(),
         routing: snapshot::Routing { default_model: row.default_model, policy: row.policy },
         explore_per_mille: u16::try_from(row.explore_per_mille).unwrap_or(0),
+        worths: row.worths.0,
     });
     Ok(tenants.collect())
 }

@@ -58,6 +58,7 @@ async fn limits_are_published_while_there_are_any(root: PgPool) {
         books: vec![],
         routing: Default::default(),
         explore_per_mille: 0,
+        worths: vec![],
     };
     assert_eq!(organizations, [told]);
     let told = snapshot::Project {

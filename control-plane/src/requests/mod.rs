@@ -101,6 +101,15 @@ pub async fn decided_by_platforms(
     store::decided_by_platforms(work, policy, most, PLATFORM_LOOKED_THROUGH).await
 }
 
+/// So many calls are looked through for those that weighed quality against cost.
+const WEIGHED_LOOKED_THROUGH: i64 = 5_000;
+
+/// The last calls for which a policy weighed quality against cost, the latest first.
+pub async fn weighed(work: &mut Work, most: i64) -> Result<Vec<Event>, sqlx::Error> {
+    let organization = work.organization;
+    store::weighed(work, organization, (most, WEIGHED_LOOKED_THROUGH)).await
+}
+
 /// A call for which a policy compared models, as far as it takes to say what that came to.
 pub struct Compared {
     pub request: RequestId,

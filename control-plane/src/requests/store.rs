@@ -118,6 +118,29 @@ pub(super) async fn decided_by(
     Ok(rows.into_iter().map(|it| it.0).collect())
 }
 
+pub(super) async fn weighed(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    (most, of): (i64, i64),
+) -> Result<Vec<Event>, sqlx::Error> {
+    let rows = sqlx::query_scalar!(
+        r#"
+        SELECT event AS "event!: Json<Event>"
+          FROM (SELECT request_id, event FROM request_events
+                 WHERE organization_id = $1 ORDER BY request_id DESC LIMIT $3) AS latest
+         WHERE event -> 'decision' ->> 'strategy' IN ('auto', 'balanced')
+         ORDER BY request_id DESC
+         LIMIT $2
+        "#,
+        organization as OrganizationId,
+        most,
+        of,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|it| it.0).collect())
+}
+
 pub(super) async fn decided_by_platforms(
     conn: &mut PgConnection,
     policy: &str,

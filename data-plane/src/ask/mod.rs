@@ -254,6 +254,11 @@ impl Ask {
         needs.turn(self.text())
     }
 
+    /// Whether the answer before wanted tools called as nobody can.
+    pub fn has_spoilt_calls(&self, needs: &Needs) -> bool {
+        needs.has_spoilt_calls(self.text())
+    }
+
     /// What of it is kept while its answer comes.
     pub fn outline(&self) -> Arc<Outline> {
         self.outline.clone()

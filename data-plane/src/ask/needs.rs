@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use serde::de::IgnoredAny;
+
 use super::{
     Form,
     marks::{kind, name, objects},
@@ -31,6 +33,10 @@ pub struct Needs {
     /// How many turns the user has taken, with the last one.
     pub turns: u16,
     turn: Option<Range<usize>>,
+    /// The tools that there are,
+    offered: Option<Member>,
+    /// and those that were to be called since the user has said anything.
+    called: Option<Member>,
 }
 
 impl Needs {
@@ -67,6 +73,8 @@ impl Needs {
             files,
             turns: _,
             turn: _,
+            offered: _,
+            called: _,
         } = self;
         [tools, parallel_tools, json_schema, json, reasoning, logprobs, images, audio, files]
     }
@@ -83,8 +91,11 @@ impl Needs {
         let value = &text[member.value.clone()];
         let is_said = !matches!(value, "null" | "false" | "0" | "\"none\"" | "[]" | "{}");
         match name(text, member) {
-            "tools" | "functions" => {
+            list @ ("tools" | "functions") => {
                 self.tools |= value.starts_with('[') && objects(text, member).next().is_some();
+                if list == "tools" {
+                    self.offered = Some(member.clone());
+                }
             }
             "parallel_tool_calls" => self.parallel_tools |= value == "true",
             "response_format" if value.starts_with('{') => match kind(text, member.value.start) {
@@ -107,13 +118,17 @@ impl Needs {
         if !text[message.clone()].starts_with('{') {
             return;
         }
-        let (mut is_users, mut content) = (false, None);
+        let (mut is_users, mut content, mut called) = (false, None, None);
         for member in Members::of(text, message.start) {
             match name(text, &member) {
                 "role" => is_users = &text[member.value] == "\"user\"",
                 "content" => content = Some(member),
+                "tool_calls" => called = Some(member),
                 _ => (),
             }
+        }
+        if is_users || called.is_some() {
+            self.called = called;
         }
         let Some(content) = content else { return };
         if text[content.value.clone()].starts_with('[') {
@@ -132,6 +147,21 @@ impl Needs {
             "file" | "input_file" => self.files = true,
             _ => (),
         }
+    }
+
+    /// Whether the answer before wanted a tool called that there is not, or with arguments that are
+    /// no JSON: whoever made the call could not.
+    pub(super) fn has_spoilt_calls(&self, text: &str) -> bool {
+        let Some(called) = &self.called else { return false };
+        functions(text, called).any(|called| {
+            let [name, arguments] = members_of(text, called, ["name", "arguments"]);
+            let is_offered = |offered: &Member| {
+                let mut offered = functions(text, offered);
+                offered.any(|it| members_of(text, it, ["name"]) == [name])
+            };
+            let is_there = self.offered.as_ref().is_none_or(is_offered);
+            !(is_there && arguments.is_none_or(is_json))
+        })
     }
 
     /// What the user said last, as far as anybody looks at it, and how many images are in it.
@@ -168,6 +198,42 @@ fn parts<'a>(text: &'a str, content: &Member) -> impl Iterator<Item = (&'a str, 
     objects(text, content)
         .filter(|it| text[*it..].starts_with('{'))
         .filter_map(|it| Some((kind(text, it)?, it)))
+}
+
+/// Where the functions begin that a list of tools, or of calls of tools, is about.
+fn functions<'a>(text: &'a str, list: &Member) -> impl Iterator<Item = usize> {
+    let is_function = |it: &Member| name(text, it) == "function";
+    let functions = objects(text, list).filter(|it| text[*it..].starts_with('{'));
+    functions
+        .filter_map(move |it| Members::of(text, it).find(is_function))
+        .map(|it| it.value.start)
+        .filter(|it| text[*it..].starts_with('{'))
+}
+
+/// What stands in an object by these names, as it is written.
+fn members_of<'a, const N: usize>(
+    text: &'a str,
+    object: usize,
+    names: [&str; N],
+) -> [Option<&'a str>; N] {
+    let mut found = [None; N];
+    for member in Members::of(text, object) {
+        let at = names.iter().position(|it| *it == name(text, &member));
+        if let Some(slot) = at.and_then(|at| found.get_mut(at)) {
+            *slot = text.get(member.value);
+        }
+    }
+    found
+}
+
+/// Whether a text stands for JSON, or for nothing, or is so long that nobody looks.
+fn is_json(quoted: &str) -> bool {
+    if quoted.len() > READ_AT_BEGINNING {
+        return true;
+    }
+    let mut said = String::new();
+    read(quoted, &mut said);
+    said.trim().is_empty() || serde_json::from_str::<IgnoredAny>(&said).is_ok()
 }
 
 /// Appends what a text of JSON stands for; of a long one its ends.
@@ -244,7 +310,7 @@ mod tests {
     }
 
     fn needs(body: &str) -> Needs {
-        Needs { turn: None, turns: 0, ..Needs::of(Form::Chat, body) }
+        Needs { turn: None, turns: 0, offered: None, ..Needs::of(Form::Chat, body) }
     }
 
     #[test]
@@ -306,6 +372,43 @@ mod tests {
         check(Form::Completions, r#"{"prompt":[1,2]}"#, "", 0);
         check(Form::Embeddings, r#"{"input":"Once"}"#, "", 0);
         check(Form::Chat, r#"{"model":"a"}"#, "", 0);
+    }
+
+    #[test]
+    fn calls_that_nobody_can_make_are_found() {
+        let tools = r#""tools":[{"type":"function","function":{"parameters":{},"name":"look"}}]"#;
+        let calls = |calls: &str, after: &str| {
+            let messages = format!(
+                r#""messages":[{{"role":"user","content":"?"}},
+                {{"tool_calls":[{calls}],"content":null,"role":"assistant"}}{after}]"#
+            );
+            let spoilt = [format!("{{{messages},{tools}}}"), format!("{{{tools},{messages}}}")]
+                .map(|body| Needs::of(Form::Chat, &body).has_spoilt_calls(&body));
+            assert_eq!(spoilt[0], spoilt[1]);
+            spoilt[0]
+        };
+        let call = |name: &str, arguments: &str| {
+            format!(r#"{{"id":"1","function":{{"name":"{name}","arguments":"{arguments}"}}}}"#)
+        };
+        let told = r#",{"role":"tool","tool_call_id":"1","content":"no such thing"}"#;
+        for fine in [r#"{\"at\":1}"#, "", " ", "[]", &"x".repeat(READ_AT_BEGINNING)] {
+            assert!(!calls(&call("look", fine), told), "{fine}");
+        }
+        for spoilt in [r#"{\"at\":1"#, "at 1", r#"{\"at\":1}}"#] {
+            assert!(calls(&call("look", spoilt), told), "{spoilt}");
+            assert!(calls(&format!("{},{}", call("look", ""), call("look", spoilt)), told));
+        }
+        assert!(calls(&call("leap", ""), told));
+        // The user has said something since, and what the answer before was is another's.
+        assert!(!calls(&call("leap", ""), r#",{"role":"user","content":"!"}"#));
+        let mended = format!(r#",{{"role":"assistant","tool_calls":[{}]}}"#, call("look", ""));
+        assert!(!calls(&call("leap", ""), &mended));
+        for odd in ["{}", "7", r#"{"function":7}"#, r#"{"type":"custom","custom":{}}"#] {
+            assert!(!calls(odd, told), "{odd}");
+        }
+        let nothing_offered =
+            r#"{"messages":[{"role":"assistant","tool_calls":[{"function":{"name":"a"}}]}]}"#;
+        assert!(!Needs::of(Form::Chat, nothing_offered).has_spoilt_calls(nothing_offered));
     }
 
     proptest! {

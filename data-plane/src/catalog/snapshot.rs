@@ -12,9 +12,9 @@ use shared::{
     keys::KeyHash,
     money::PinnedPrice,
     snapshot::{
-        Budget, Change, Digest, Entity, Genuine, Key, Learned as PublishedLearned, Limits,
+        Budget, Change, Digest, Entity, Genuine, Goal, Key, Learned as PublishedLearned, Limits,
         Policy as PublishedPolicy, PriceBook, Project, RecordId, Revoked, Routing, Secret, SetSum,
-        Tenant as PublishedTenant, Upstream as Published, unpack,
+        Tenant as PublishedTenant, Upstream as Published, Worth, unpack,
     },
 };
 use time::OffsetDateTime;
@@ -219,6 +219,16 @@ impl Snapshot {
         self.tenants.get(&organization).map_or(0, |it| it.explore_per_mille)
     }
 
+    /// What a policy spends a dollar for, so that the organization's calls come to `goal` together.
+    pub fn worth_of_a_dollar(
+        &self,
+        organization: OrganizationId,
+        (policy, goal): (PolicyId, Goal),
+    ) -> Option<u64> {
+        let worths = &self.tenants.get(&organization)?.worths;
+        worths.iter().find(|it| (it.policy, it.goal) == (policy, goal))?.of_a_dollar
+    }
+
     pub fn project_limits(&self, project: ProjectId) -> Limits {
         self.projects.get(&project).map(|it| it.limits).unwrap_or_default()
     }
@@ -344,6 +354,14 @@ impl Snapshot {
     pub fn deciding(revision: i64, records: &[(RecordId, String)]) -> Self {
         let changes: Vec<_> = records.iter().map(|(id, it)| Change::put(*id, it)).collect();
         Self::of_image(revision, OffsetDateTime::UNIX_EPOCH, &changes, &Opener::deciding())
+    }
+
+    /// The same where an organization's policies spend a dollar for that as well.
+    pub fn spending(mut self, organization: OrganizationId, worths: &[Worth]) -> Self {
+        let mut tenant = self.tenants.get(&organization).cloned().unwrap_or_default();
+        tenant.worths = tenant.worths.iter().chain(worths).copied().collect();
+        self.tenants.insert(organization, tenant);
+        self
     }
 
     /// A key, whatever its secret is.

@@ -7,7 +7,7 @@ use std::{
 
 use shared::{
     ids::UpstreamId,
-    snapshot::{self as published, HeldBook, Limits, MOST_EXPLORED, Routing},
+    snapshot::{self as published, HeldBook, Limits, MOST_EXPLORED, Routing, Worth},
 };
 
 use super::Model;
@@ -22,6 +22,7 @@ pub(super) struct Tenant {
     /// Nothing where nothing is said.
     pub routing: Option<Arc<Routing>>,
     pub explore_per_mille: u16,
+    pub worths: Arc<[Worth]>,
 }
 
 /// Which of an upstream's models are disabled.
@@ -47,7 +48,8 @@ impl Tenant {
         let routing = (!published.routing.is_silent()).then(|| Arc::new(published.routing));
         let explore_per_mille = published.explore_per_mille.min(MOST_EXPLORED);
         let (limits, books) = (published.limits, published.books.into());
-        Self { limits, disabled, books, routing, explore_per_mille }
+        let worths = published.worths.into();
+        Self { limits, disabled, books, routing, explore_per_mille, worths }
     }
 
     /// Whether its calls may go there.

@@ -253,6 +253,7 @@ fn what_an_organization_disabled_is_the_others_still() {
             books: vec![],
             routing: Default::default(),
             explore_per_mille: 0,
+            worths: vec![],
         }];
         let snapshot = snapshot(&fixture);
         let listed: Vec<_> = snapshot.models(organization).map(|it| it.name.clone()).collect();

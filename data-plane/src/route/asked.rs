@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use routing_engine::{Judged, Turn, router};
-use shared::snapshot::{Digest, Key};
+use shared::{
+    ids::PolicyId,
+    snapshot::{Digest, Goal, Key, Worth},
+};
 use tokio::time::Instant;
 
 use super::sessions::{Kept, Session, Sessions};
@@ -37,6 +40,10 @@ pub trait Asked: Send + Sync {
     fn body(&self) -> Option<&Ask>;
     /// How many of a thousand calls were explored when this was decided before.
     fn explore_per_mille(&self) -> Option<u16> {
+        None
+    }
+    /// What a policy spent a dollar for when this was decided before, where it was asked.
+    fn worth(&self, _: PolicyId, _: Goal) -> Option<Worth> {
         None
     }
     /// What was expected of a model when this was decided before.

@@ -123,6 +123,8 @@ pub struct Decision {
     pub exploration: Option<Exploration>,
     /// In the order in which they are asked, then those that are not.
     pub considered: Vec<Considered>,
+    /// The first so many of those were compared with each other.
+    pub compared: usize,
     /// Rules of which nobody knows whether they hold, which therefore do not.
     pub not_evaluated: u32,
     /// What a policy decided it by.
@@ -149,6 +151,12 @@ impl Decision {
             What::Place(model) => self.exploration.as_ref()?.propensity_ppm(at, model),
             What::Target { .. } => None,
         }
+    }
+
+    /// By how much likelier a good answer had to be for a dollar more.
+    fn worth_of_a_dollar(&self) -> Option<f64> {
+        let it = self.reason.policy()?.by?.toward()?.of_a_dollar?;
+        Some(it as f64 / 1e6)
     }
 
     fn features(&self) -> Option<String> {
@@ -230,6 +238,7 @@ impl Decision {
             "policy": policy.map(Led::named),
             "rule": policy.and_then(|it| it.rule.as_ref()),
             "strategy": strategy,
+            "worth_of_a_dollar": self.worth_of_a_dollar(),
             "task": self.task.map(Task::name),
             "language": self.judged.as_ref().map(|it| it.language.code()),
             "complexity": self.judged.as_ref().map(|it| rounded(it.complexity().into())),

@@ -28,6 +28,7 @@ impl Routing<'_> {
             contexts: call.contexts,
             fallbacks: outline.fallbacks.clone(),
             turns: call.needs.turns,
+            spoilt_before: self.asked.body().is_some_and(|it| it.has_spoilt_calls(&call.needs)),
             wishes: wishes.written(),
             turn: self.judging.is_seen().then(seen).or(looked_at),
             metadata: self.found.metadata.get().cloned(),
@@ -37,6 +38,7 @@ impl Routing<'_> {
             is_nameless: !self.asked.names_a_model(),
             session: self.found.session.get().map(|it| it.map_or_else(String::new, sessions::name)),
             kept: self.kept.clone(),
+            worths: self.worths.clone(),
         }
     }
 

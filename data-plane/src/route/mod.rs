@@ -28,9 +28,9 @@ use routing_engine::Task;
 use shared::{
     condition::Condition,
     event,
-    ids::OrganizationId,
+    ids::{OrganizationId, PolicyId},
     money::PinnedPrice,
-    snapshot::{Choice, Constraints, Failed, Rule, Strategy, Target},
+    snapshot::{Choice, Constraints, Failed, Rule, Strategy, Target, Worth},
     usage::Usage,
 };
 use tokio::time::Instant;
@@ -44,9 +44,9 @@ pub use self::{
     explore::Exploration,
     leads::{find, led_to},
     no_route::{Excluded, NoRoute},
-    replay::{Lately, Outcome, Past, Placed, Unplayable, Worth, cost_at, dice},
+    replay::{Expected, Lately, Outcome, Past, Placed, Unplayable, Weighed, cost_at, dice},
     sessions::{Kept, Session, SessionMetrics, Sessions, Sticks},
-    strategy::By,
+    strategy::{By, worth_of_a_dollar},
     terms::Terms,
 };
 use self::{
@@ -57,7 +57,7 @@ use self::{
     leads::{at, not_allowed, usable, why_not},
     names::Name,
     no_route::shown,
-    strategy::Known,
+    strategy::{Known, Toward},
 };
 use crate::{
     ask::{Ask, Marks, Sort, Wishes},
@@ -151,6 +151,8 @@ struct Routing<'a> {
     sticks: Option<Sticks>,
     /// What was remembered of sessions, by their names.
     kept: BTreeMap<String, event::Kept>,
+    /// What the policies that were asked spend a dollar for.
+    worths: Vec<Worth>,
     candidates: Vec<Candidate>,
     /// Those that may answer, in the order of the candidates,
     chosen: Vec<Considered>,
@@ -164,6 +166,8 @@ struct Routing<'a> {
     explores: bool,
     /// and what came of it.
     exploration: Option<Exploration>,
+    /// How many of those that are chosen were compared with each other to find the first.
+    compared: usize,
     /// and those that may not.
     excluded: Vec<Considered>,
 }
@@ -247,6 +251,7 @@ impl<'a> Routing<'a> {
             session: None,
             sticks: None,
             kept: BTreeMap::new(),
+            worths: Vec::new(),
             candidates: Vec::new(),
             chosen: Vec::new(),
             resting: Vec::new(),
@@ -256,6 +261,7 @@ impl<'a> Routing<'a> {
                 .unwrap_or_else(|| sight.snapshot.explore_per_mille(caller.organization())),
             explores: false,
             exploration: None,
+            compared: 0,
             excluded: Vec::new(),
         };
         if let Some(name) = &asked.wishes().policy {
@@ -360,7 +366,7 @@ impl<'a> Routing<'a> {
         if wished.is_some() {
             tiers = vec![tiers.into_iter().flatten().collect()];
         }
-        let by = wished.or(By::of(choice.strategy, choice.goal));
+        let by = wished.or_else(|| By::of(choice.strategy, self.toward(policy.id, choice)));
         let rule = rule.map(|it| it.name.clone());
         let version = version.version;
         let explores = wished.is_none() && by.is_some_and(By::is_explored);
@@ -376,6 +382,24 @@ impl<'a> Routing<'a> {
             session,
             explores,
         })
+    }
+
+    /// What the choice is to come to, and what a dollar is spent for so that it does.
+    fn toward(&mut self, policy: PolicyId, choice: &Choice) -> Toward {
+        let goal = choice.goal;
+        let Some(together) = By::together(choice.strategy, goal) else {
+            return Toward { goal, of_a_dollar: None };
+        };
+        let worth = self.asked.worth(policy, together).unwrap_or_else(|| {
+            let of = (policy, together);
+            let organization = self.caller.organization();
+            let of_a_dollar = self.sight.snapshot.worth_of_a_dollar(organization, of);
+            Worth { policy, goal: together, of_a_dollar }
+        });
+        if !self.worths.contains(&worth) {
+            self.worths.push(worth);
+        }
+        Toward { goal, of_a_dollar: worth.of_a_dollar }
     }
 
     /// What of a document decides about this call: the first rule that holds. One of which nobody
@@ -450,6 +474,9 @@ impl<'a> Routing<'a> {
             places[..=at].rotate_right(1);
         }
         self.prefer(&mut places);
+        if by.is_some() && self.chosen.is_empty() {
+            self.compared = places.len();
+        }
         if self.explores && keeping.is_none() && self.chosen.is_empty() {
             self.explore(&mut places);
         }
@@ -685,7 +712,9 @@ impl<'a> Routing<'a> {
         let learned = learned.map(|it| it.version.clone());
         let keeps_nothing = self.wishes().zero_retention;
         let exploration = self.exploration.take();
-        let Self { mut candidates, chosen, excluded, judging, not_evaluated, sticks, .. } = self;
+        let Self {
+            mut candidates, chosen, compared, excluded, judging, not_evaluated, sticks, ..
+        } = self;
         keep_the_first(&mut candidates);
         let (task, seen) = judging.ends();
         let considered = chosen.into_iter().chain(excluded).collect();
@@ -699,6 +728,7 @@ impl<'a> Routing<'a> {
             sticks,
             exploration,
             considered,
+            compared,
             not_evaluated,
             inputs,
             learned,

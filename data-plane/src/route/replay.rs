@@ -14,19 +14,19 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use routing_engine::{Features, Judged, Language, Task, router};
+use routing_engine::{Features, Judged, Language, Offer, Task, router};
 use shared::{
     event::{self, Event, Pulse},
-    ids::{OrganizationId, RequestId, UpstreamId},
+    ids::{OrganizationId, PolicyId, RequestId, UpstreamId},
     money::Money,
-    snapshot::Key,
+    snapshot::{Goal, Key, Worth},
     usage::Usage,
 };
 use tokio::time::Instant;
 
 use super::{
-    Asked, Breaking, Health, Kept, NoRoute, Remembering, Session, Sight, What, Why, decide,
-    decision, whole,
+    Asked, Breaking, By, Decision, Health, Kept, NoRoute, Remembering, Session, Sight, What, Why,
+    decide, decision, strategy::offers, whole,
 };
 use crate::{
     ask::{Ask, Form, Needs, Outline, Wishes},
@@ -116,10 +116,20 @@ pub struct Lately(HashMap<Place, Pulse>);
 
 /// What a call comes to at a place, as far as that is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Worth {
+pub struct Expected {
     pub quality: Option<f32>,
     pub cost: Option<Money>,
     pub latency_ms: Option<u32>,
+}
+
+/// Who was compared for a call, and for which policy's goal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weighed {
+    pub policy: PolicyId,
+    pub name: String,
+    pub goal: Goal,
+    /// What they cost is in nano-dollars.
+    pub offers: Vec<Offer>,
 }
 
 /// What a decision came to.
@@ -201,6 +211,26 @@ impl Past {
 
     /// Decides it by what `snapshot` says.
     pub fn again(&self, snapshot: &Snapshot, lately: &Lately) -> Outcome {
+        let mut outcome = match self.decide(snapshot, lately) {
+            Ok(decision) => Outcome::of(&decision),
+            Err(why) => Outcome::nowhere(&why),
+        };
+        outcome.lacks = self.lacks.load(Ordering::Relaxed);
+        outcome
+    }
+
+    /// Whose quality is weighed against whose cost where `snapshot` decides, if anybody's is, so that
+    /// all calls come to a goal together.
+    pub fn weighed(&self, snapshot: &Snapshot, lately: &Lately) -> Option<Weighed> {
+        let decision = self.decide(snapshot, lately).ok()?;
+        let led = decision.reason.policy()?;
+        let goal = By::together(led.strategy, led.by?.toward()?.goal)?;
+        let compared = decision.considered.iter().take(decision.compared);
+        let offers = offers(compared.filter(|it| it.may_answer()).map(|it| &it.known));
+        Some(Weighed { policy: led.policy.id, name: led.policy.name.clone(), goal, offers })
+    }
+
+    fn decide(&self, snapshot: &Snapshot, lately: &Lately) -> Result<Decision, NoRoute> {
         self.lacks.store(false, Ordering::Relaxed);
         let used = || self.kept(self.inputs.budget_used_percent, 0);
         let health = Remembered { past: self, lately };
@@ -208,28 +238,22 @@ impl Past {
         let (live, breakers, sessions) = (&health, self, self);
         let sight =
             Sight { snapshot, live, breakers, sessions, now_ms, budget_used_percent: &used };
-        let outcome = decide(sight, &self.caller, self, &mut dice(self.request));
-        let mut outcome = match outcome {
-            Ok((_, decision, ..)) => Outcome::of(&decision),
-            Err(why) => Outcome::nowhere(&why),
-        };
-        outcome.lacks = self.lacks.load(Ordering::Relaxed);
-        outcome
+        decide(sight, &self.caller, self, &mut dice(self.request)).map(|it| it.1)
     }
 
     /// What the call would have come to at a place that it is led to: with the tokens that it had,
     /// at the price of then.
-    pub fn worth(&self, snapshot: &Snapshot, at: &Placed, lately: &Lately) -> Worth {
+    pub fn expects(&self, snapshot: &Snapshot, at: &Placed, lately: &Lately) -> Expected {
         let organization = self.organization();
         let Some(model) = serving(snapshot, organization, (at.upstream, &at.model)) else {
-            return Worth::default();
+            return Expected::default();
         };
         let judged = self.turn().map(|it| it.0);
         let learned = snapshot.learned(organization).map(|it| &it.tables);
         let expected =
             |judged: Judged| router().quality(&judged, &model.name, &model.standing, learned);
         let pulse = Remembered { past: self, lately }.pulse(model, Instant::now());
-        Worth {
+        Expected {
             quality: self.expected(model).or_else(|| judged.map(expected)),
             cost: cost_of(snapshot, organization, model, (&self.usage, self.inputs.at_ms)),
             latency_ms: pulse.expected_ms(self.usage.output),
@@ -308,6 +332,11 @@ impl Asked for Past {
         Some(self.inputs.explore_per_mille)
     }
 
+    fn worth(&self, policy: PolicyId, goal: Goal) -> Option<Worth> {
+        let mut kept = self.inputs.worths.iter();
+        kept.find(|it| (it.policy, it.goal) == (policy, goal)).copied()
+    }
+
     fn expected(&self, model: &Model) -> Option<f32> {
         self.place(model)?.quality
     }
@@ -354,7 +383,7 @@ impl Lately {
 }
 
 impl Outcome {
-    pub(super) fn of(decision: &decision::Decision) -> Self {
+    pub(super) fn of(decision: &Decision) -> Self {
         let (mut places, mut excluded) = (Vec::new(), Vec::new());
         for it in &decision.considered {
             match &it.what {

@@ -19,8 +19,16 @@ pub enum By {
     /// and how soon it begins.
     Latency,
     Best,
-    Balanced(Option<Goal>),
-    Auto(Option<Goal>),
+    Balanced(Toward),
+    Auto(Toward),
+}
+
+/// What choices are to come to, and what a dollar is spent for so that all of an organization's
+/// calls do together, in millionths of quality. Where that is not known, each does by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Toward {
+    pub goal: Option<Goal>,
+    pub of_a_dollar: Option<u64>,
 }
 
 /// What `auto` comes to where nobody said.
@@ -71,14 +79,41 @@ pub type Ordered = Vec<(usize, Option<f64>)>;
 
 impl By {
     /// Nothing where a strategy goes by what its author wrote.
-    pub fn of(strategy: Strategy, goal: Option<Goal>) -> Option<Self> {
+    pub fn of(strategy: Strategy, toward: Toward) -> Option<Self> {
         match strategy {
             Strategy::Pinned | Strategy::Weighted | Strategy::Priority => None,
             Strategy::Cheapest => Some(Self::Cheapest),
             Strategy::Fastest => Some(Self::Fastest),
             Strategy::Best => Some(Self::Best),
-            Strategy::Balanced => Some(Self::Balanced(goal)),
-            Strategy::Auto => Some(Self::Auto(goal)),
+            Strategy::Balanced => Some(Self::Balanced(toward)),
+            Strategy::Auto => Some(Self::Auto(toward)),
+        }
+    }
+
+    /// What all calls that are decided so may come to together, where there is such a goal. What
+    /// one call may cost is each call's own.
+    pub fn together(strategy: Strategy, goal: Option<Goal>) -> Option<Goal> {
+        let goal = match strategy {
+            Strategy::Auto => Some(goal.unwrap_or(USUAL)),
+            Strategy::Balanced => goal,
+            Strategy::Pinned
+            | Strategy::Weighted
+            | Strategy::Priority
+            | Strategy::Cheapest
+            | Strategy::Fastest
+            | Strategy::Best => None,
+        };
+        goal.filter(|it| match it {
+            Goal::QualityPercent(_) | Goal::CostPercent(_) => true,
+            Goal::MostMicroDollars(_) => false,
+        })
+    }
+
+    /// What it comes to, and by what.
+    pub const fn toward(self) -> Option<Toward> {
+        match self {
+            Self::Balanced(toward) | Self::Auto(toward) => Some(toward),
+            Self::Cheapest | Self::Fastest | Self::Throughput | Self::Latency | Self::Best => None,
         }
     }
 
@@ -103,7 +138,15 @@ impl By {
             Self::Latency => "which began soonest lately".to_owned(),
             Self::Best => "expected to answer best".to_owned(),
             Self::Balanced(_) => "the best for what it costs and how long it takes".to_owned(),
-            Self::Auto(goal) => match goal.unwrap_or(USUAL) {
+            Self::Auto(Toward { goal, of_a_dollar: Some(_) }) => {
+                let calls = match goal.unwrap_or(USUAL) {
+                    Goal::QualityPercent(it) => format!("are {it} % as good as with the best"),
+                    Goal::CostPercent(it) => format!("cost {it} % of what the dearest would"),
+                    Goal::MostMicroDollars(_) => "come to what they may".to_owned(),
+                };
+                format!("the best for what it costs, so that all calls together {calls}")
+            }
+            Self::Auto(Toward { goal, of_a_dollar: None }) => match goal.unwrap_or(USUAL) {
                 Goal::QualityPercent(it) => {
                     format!("the cheapest that is expected to be {it} % as good as the best")
                 }
@@ -152,7 +195,10 @@ impl By {
                 let scored = |(at, it): (usize, &Known)| (at, Some(it.quality().into()));
                 sorted(&by_quality).into_iter().map(scored).collect()
             }
-            Self::Auto(goal) => {
+            Self::Auto(Toward { of_a_dollar: Some(it), .. }) => {
+                weighed(Worth { cost: of_a_nano(it), latency_ms: 0.0 }, &offers(known))
+            }
+            Self::Auto(Toward { goal, of_a_dollar: None }) => {
                 let reaches = reaches(goal.unwrap_or(USUAL), known);
                 let compare = |one: &Known, other: &Known| {
                     reaches(other).cmp(&reaches(one)).then_with(|| match (goal, reaches(one)) {
@@ -171,7 +217,7 @@ impl By {
                 let scored = |(at, it): (usize, &Known)| (at, Some(it.quality().into()));
                 sorted(&compare).into_iter().map(scored).collect()
             }
-            Self::Balanced(goal) => balanced(goal, known),
+            Self::Balanced(toward) => balanced(toward, known),
         }
     }
 }
@@ -200,37 +246,77 @@ fn reaches(goal: Goal, known: &[Known]) -> impl Fn(&Known) -> bool {
 }
 
 /// The most quality less what cost and time are worth.
-fn balanced(goal: Option<Goal>, known: &[Known]) -> Ordered {
-    let dearest = known.iter().filter_map(|it| it.turn_cost).max().unwrap_or(0);
+fn balanced(toward: Toward, known: &[Known]) -> Ordered {
+    let offers = offers(known);
+    let dearest = offers.iter().map(|it| it.cost).max().unwrap_or(0);
+    let cost = match (toward.goal, toward.of_a_dollar) {
+        (_, Some(it)) => of_a_nano(it),
+        (Some(goal), None) => engine::solve(std::iter::once(&offers[..]), engines(goal)).cost,
+        (None, None) if dearest == 0 => 0.0,
+        (None, None) => WORTH_OF_DEAREST / dearest as f64,
+    };
+    weighed(Worth { cost, latency_ms: WORTH_OF_MS }, &offers)
+}
+
+fn weighed(worth: Worth, offers: &[Offer]) -> Ordered {
+    let scores = worth.scores(offers);
+    worth.order(offers).into_iter().map(|at| (at, scores.get(at).copied())).collect()
+}
+
+/// What has no price costs what the dearest does.
+pub(super) fn offers<'a>(known: impl IntoIterator<Item = &'a Known> + Clone) -> Vec<Offer> {
+    let dearest = known.clone().into_iter().filter_map(|it| it.turn_cost).max().unwrap_or(0);
     let offer = |it: &Known| Offer {
         quality: it.quality(),
         cost: it.turn_cost.unwrap_or(dearest),
         latency_ms: it.whole_ms(),
     };
-    let offers: Vec<_> = known.iter().map(offer).collect();
-    let goal = goal.map(|it| match it {
-        Goal::QualityPercent(it) => engine::Goal::Quality(f32::from(it) / 100.0),
-        Goal::CostPercent(it) => engine::Goal::CostShare(f32::from(it) / 100.0),
+    known.into_iter().map(offer).collect()
+}
+
+const fn engines(goal: Goal) -> engine::Goal {
+    match goal {
+        Goal::QualityPercent(it) => engine::Goal::Quality(it as f32 / 100.0),
+        Goal::CostPercent(it) => engine::Goal::CostShare(it as f32 / 100.0),
         Goal::MostMicroDollars(it) => engine::Goal::Ceiling(it.saturating_mul(1_000)),
-    });
-    let cost = match goal {
-        Some(goal) => engine::solve(std::iter::once(&offers[..]), goal).cost,
-        None if dearest == 0 => 0.0,
-        None => WORTH_OF_DEAREST / dearest as f64,
-    };
-    let worth = Worth { cost, latency_ms: WORTH_OF_MS };
-    let scores = worth.scores(&offers);
-    worth.order(&offers).into_iter().map(|at| (at, scores.get(at).copied())).collect()
+    }
+}
+
+/// In millionths of quality for a dollar there are so many of quality for a nano-dollar.
+const PARTS: f64 = 1e6 * 1e9;
+/// No more is ever spent a dollar for: the cheapest is then the first in any case.
+const MOST_WORTH: f64 = 1e18;
+
+fn of_a_nano(of_a_dollar: u64) -> f64 {
+    of_a_dollar as f64 / PARTS
+}
+
+/// What a dollar has to be spent for so that choices among the offers of each of `calls`, which
+/// cost nano-dollars, come to `goal` together.
+pub fn worth_of_a_dollar(calls: &[Vec<Offer>], goal: Goal) -> u64 {
+    let solved = engine::solve(calls.iter().map(Vec::as_slice), engines(goal));
+    let worth = (solved.cost * PARTS).min(MOST_WORTH);
+    // To the side on which the goal is kept.
+    match goal {
+        Goal::QualityPercent(_) => worth.floor() as u64,
+        Goal::CostPercent(_) | Goal::MostMicroDollars(_) => worth.ceil() as u64,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{prop, prop_assert, proptest};
+
     use super::*;
 
     fn known(quality: f32, cost: u64, ms: u32) -> Known {
         let pulse = Pulse { first_ms: Some(ms), ..Pulse::default() };
         let (turn_cost, call_cost) = (Some(cost), Some(cost));
         Known { quality: Some(quality), turn_cost, call_cost, pulse, expected_ms: Some(ms) }
+    }
+
+    fn auto(goal: Goal) -> By {
+        By::Auto(Toward { goal: Some(goal), of_a_dollar: None })
     }
 
     #[track_caller]
@@ -253,19 +339,58 @@ mod tests {
         check(By::Latency, &[3, 2, 1, 0]);
         check(By::Throughput, &[0, 1, 2, 3]);
         check(By::Best, &[3, 0, 1, 2]);
-        check(By::Auto(None), &[3, 0, 1, 2]);
-        check(By::Auto(Some(Goal::QualityPercent(90))), &[1, 0, 3, 2]);
-        check(By::Auto(Some(Goal::QualityPercent(50))), &[2, 1, 0, 3]);
-        check(By::Auto(Some(Goal::CostPercent(25))), &[1, 2, 0, 3]);
-        check(By::Auto(Some(Goal::CostPercent(100))), &[0, 1, 2, 3]);
-        check(By::Auto(Some(Goal::MostMicroDollars(1))), &[2, 1, 0, 3]);
-        check(By::Auto(Some(Goal::MostMicroDollars(2))), &[1, 2, 0, 3]);
+        check(By::Auto(Toward::default()), &[3, 0, 1, 2]);
+        check(auto(Goal::QualityPercent(90)), &[1, 0, 3, 2]);
+        check(auto(Goal::QualityPercent(50)), &[2, 1, 0, 3]);
+        check(auto(Goal::CostPercent(25)), &[1, 2, 0, 3]);
+        check(auto(Goal::CostPercent(100)), &[0, 1, 2, 3]);
+        check(auto(Goal::MostMicroDollars(1)), &[2, 1, 0, 3]);
+        check(auto(Goal::MostMicroDollars(2)), &[1, 2, 0, 3]);
+    }
+
+    /// Nobody else's answer is good to a hard one, and everybody's to an easy one.
+    #[test]
+    fn together_calls_spend_where_it_helps() {
+        let easy = [known(0.9, 9_000, 1), known(0.88, 1_000, 1)];
+        let hard = [known(0.9, 9_000, 1), known(0.3, 1_000, 1)];
+        let calls = [offers(&easy), offers(&hard), offers(&easy)];
+        let firsts = |goal: Goal| {
+            let of_a_dollar = Some(worth_of_a_dollar(&calls, goal));
+            let by = By::Auto(Toward { goal: Some(goal), of_a_dollar });
+            [&easy, &hard].map(|it| by.order(it)[0].0)
+        };
+        assert_eq!(firsts(Goal::QualityPercent(95)), [1, 0]);
+        assert_eq!(firsts(Goal::QualityPercent(100)), [0, 0]);
+        assert_eq!(firsts(Goal::QualityPercent(50)), [1, 1]);
+        assert_eq!(firsts(Goal::CostPercent(50)), [1, 0]);
+        assert_eq!(firsts(Goal::CostPercent(10)), [1, 1]);
+        assert_eq!(firsts(Goal::CostPercent(100)), [0, 0]);
+        // By itself an easy one is worth no more than a hard one.
+        assert_eq!(auto(Goal::CostPercent(50)).order(&hard)[0].0, 1);
+    }
+
+    #[test]
+    fn what_one_call_may_cost_is_its_own_matter() {
+        let most = Goal::MostMicroDollars(9);
+        assert_eq!(By::together(Strategy::Auto, Some(most)), None);
+        assert_eq!(By::together(Strategy::Auto, None), Some(USUAL));
+        assert_eq!(By::together(Strategy::Balanced, None), None);
+        assert_eq!(By::together(Strategy::Best, Some(USUAL)), None);
+    }
+
+    #[test]
+    fn nothing_to_learn_from_is_spent_for_nothing() {
+        assert_eq!(worth_of_a_dollar(&[], USUAL), 0);
+        let free = vec![offers(&[known(0.5, 0, 1), known(0.2, 0, 1)])];
+        assert_eq!(worth_of_a_dollar(&free, Goal::CostPercent(1)), 0);
+        let cheap = vec![offers(&[known(0.5, 3, 1), known(0.5, 1, 1)])];
+        assert!(worth_of_a_dollar(&cheap, Goal::QualityPercent(1)) <= 1_000_000_000_000_000_000);
     }
 
     #[test]
     fn time_is_worth_something_where_things_are_balanced() {
         let fast = [known(0.9, 1_000, 9_000), known(0.88, 1_000, 200)];
-        let by = By::Balanced(None);
+        let by = By::Balanced(Toward::default());
         assert_eq!(by.order(&fast)[0].0, 1);
         let slow = [known(0.9, 1_000, 900), known(0.88, 1_000, 200)];
         assert_eq!(by.order(&slow)[0].0, 0);
@@ -294,8 +419,47 @@ mod tests {
 
     #[test]
     fn nobody_is_nobody_in_every_order() {
-        for by in [By::Cheapest, By::Best, By::Auto(None), By::Balanced(None)] {
+        for by in
+            [By::Cheapest, By::Best, By::Auto(Toward::default()), By::Balanced(Toward::default())]
+        {
             assert!(by.order(&[]).is_empty());
+        }
+    }
+
+    proptest! {
+        /// What a dollar is spent for is an integer, and still keeps the goal.
+        #[test]
+        fn goals_are_kept_together(
+            calls in prop::collection::vec(
+                prop::collection::vec((0.01..1.0_f32, 0..1_000_000_000_u64), 1..6), 1..40),
+            percent in 1..=100_u8, is_share: bool,
+        ) {
+            let known = |(quality, cost): &(f32, u64)| known(*quality, *cost, 1);
+            let calls: Vec<Vec<_>> =
+                calls.iter().map(|it| it.iter().map(known).collect()).collect();
+            let goal =
+                if is_share { Goal::CostPercent(percent) } else { Goal::QualityPercent(percent) };
+            let all: Vec<_> = calls.iter().map(|it| offers(it)).collect();
+            let of_a_dollar = Some(worth_of_a_dollar(&all, goal));
+            let by = By::Auto(Toward { goal: Some(goal), of_a_dollar });
+            let firsts = calls.iter().map(|it| &it[by.order(it)[0].0]);
+            let sum = |of: &dyn Fn(&[Known]) -> f64| calls.iter().map(|it| of(it)).sum::<f64>();
+            match goal {
+                Goal::QualityPercent(it) => {
+                    let quality: f64 = firsts.map(|it| f64::from(it.quality())).sum();
+                    let best = sum(&|it| it.iter().map(|it| f64::from(it.quality())).fold(0.0, f64::max));
+                    prop_assert!(quality >= f64::from(it) / 100.0 * best - 1e-5, "{quality} of {best}");
+                }
+                Goal::CostPercent(it) => {
+                    let cost: f64 = firsts.map(|it| it.cost_of_turn() as f64).sum();
+                    let most = |of: &dyn Fn(&[Known]) -> Option<u64>| sum(&|it| of(it).unwrap_or(0) as f64);
+                    let dearest = most(&|it| it.iter().map(Known::cost_of_turn).max());
+                    let least = most(&|it| it.iter().map(Known::cost_of_turn).min());
+                    let may = (f64::from(it) / 100.0 * dearest).max(least);
+                    prop_assert!(cost <= may * (1.0 + 1e-6) + 1.0, "{cost} of {may}");
+                }
+                Goal::MostMicroDollars(_) => (),
+            }
         }
     }
 }

@@ -220,6 +220,7 @@ fn a_policy_that_leads_nowhere_says_why() {
         books: vec![],
         routing: Default::default(),
         explore_per_mille: 0,
+        worths: vec![],
     }];
     let far = Target { provider: Some("acme".into()), ..target("far") };
     fixture.policies = vec![Policy {
@@ -291,6 +292,7 @@ fn what_the_organization_disabled_is_neither_served_nor_led_to() {
         books: vec![],
         routing: Default::default(),
         explore_per_mille: 0,
+        worths: vec![],
     }];
     let (snapshot, key) = (snapshot(&fixture), Arc::new(key));
     let routed = |model: &str| {

@@ -45,7 +45,7 @@ pub use self::{
         SnapshotKey, Verifier,
     },
     sum::SetSum,
-    tenant::{Disabled, MOST_EXPLORED, Project, Share, Split, Tenant},
+    tenant::{Disabled, MOST_EXPLORED, Project, Share, Split, Tenant, Worth},
     upstream::{Assurances, Capability, Credential, Dialect, Modality, Model, Timeouts, Upstream},
 };
 

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{HeldBook, Limits, Routing};
-use crate::ids::{CostCenterId, OrganizationId, ProjectId, TeamId, UpstreamId};
+use super::{Goal, HeldBook, Limits, Routing};
+use crate::ids::{CostCenterId, OrganizationId, PolicyId, ProjectId, TeamId, UpstreamId};
 
 /// What holds for all of an organization. One for which nothing does has no record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,22 @@ pub struct Tenant {
     /// How many of a thousand calls that policies compare models for go to one drawn by chance.
     #[serde(default, skip_serializing_if = "is_none")]
     pub explore_per_mille: u16,
+    /// What its policies spend a dollar for, where its calls have told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub worths: Vec<Worth>,
+}
+
+/// What a policy spends a dollar for, so that all calls of an organization that it decides come to
+/// a goal together: one that it helps much may cost more, and another then costs less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Worth {
+    #[schema(value_type = String)]
+    pub policy: PolicyId,
+    pub goal: Goal,
+    /// How much likelier a good answer has to be, in millionths. Nothing where that is not known,
+    /// and each call comes to the goal by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_a_dollar: Option<u64>,
 }
 
 /// So many of a thousand calls are explored at most.

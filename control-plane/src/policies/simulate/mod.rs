@@ -15,20 +15,25 @@ use std::{
 
 use data_plane::{
     catalog::Snapshot,
-    route::{Lately, Outcome, Past, Unplayable},
+    route::{By, Lately, Outcome, Past, Unplayable},
 };
 use serde_json::json;
 use shared::{
     event::Event,
-    ids::{ApiKeyId, PolicyId},
+    ids::{ApiKeyId, OrganizationId, PolicyId},
     money::Money,
-    snapshot::{Document, Entity, RecordId},
+    snapshot::{Document, Entity, Goal, RecordId},
 };
 
 use self::caps::Refused;
 pub use self::report::{Place, Simulation, Sum};
 use super::{Policy, PolicyError, drafts::draft_of, everywhere::turn, find, known, versions};
-use crate::{access::Work, audit, requests, snapshots};
+use crate::{
+    access::Work,
+    audit,
+    learning::{self, Spending},
+    requests, snapshots,
+};
 
 /// As many calls as are decided again unless somebody says how many,
 pub const USUAL: u32 = 1_000;
@@ -115,13 +120,33 @@ async fn decided(
     let records = snapshots::of_organization(work, organization, &keys).await?;
     let present = Arc::new(Snapshot::deciding(0, &records));
     let tried = Snapshot::deciding(0, &replaced(records, policy, document)?);
+    let new = new_goals(&present, organization, policy.id, document);
     let decided = tokio::task::spawn_blocking({
         let present = present.clone();
-        move || Decided::all(&present, &tried, events)
+        move || {
+            let told = if new.is_empty() { Vec::new() } else { learning::told(&tried, &events) };
+            let worths = told.iter().map(Spending::worth);
+            let worths: Vec<_> = worths.filter(|it| new.contains(&it.goal)).collect();
+            Decided::all(&present, &tried.spending(organization, &worths), events)
+        }
     });
     let decided = decided.await.map_err(|_| PolicyError::NotSimulated)?;
     let refused = caps::refused(work, &present, &decided.calls).await?;
     Ok((decided, refused))
+}
+
+/// What the document's choices come to together and nobody knows by what: the calls will tell when
+/// it is in force, and are asked here as well.
+fn new_goals(
+    present: &Snapshot,
+    organization: OrganizationId,
+    policy: PolicyId,
+    document: &Document,
+) -> Vec<Goal> {
+    let choices = document.rules.iter().map(|it| &it.choose).chain([&document.otherwise]);
+    let goals = choices.filter_map(|it| By::together(it.strategy, it.goal));
+    let is_new = |it: &Goal| present.worth_of_a_dollar(organization, (policy, *it)).is_none();
+    goals.filter(is_new).collect()
 }
 
 async fn tried(work: &mut Work, policy: &Policy, trial: Trial) -> Result<Document, PolicyError> {
@@ -182,7 +207,7 @@ struct Side {
 impl Side {
     fn of(past: &Past, snapshot: &Snapshot, lately: &Lately) -> Self {
         let outcome = past.again(snapshot, lately);
-        let worth = outcome.places.first().map(|it| past.worth(snapshot, it, lately));
+        let worth = outcome.places.first().map(|it| past.expects(snapshot, it, lately));
         let worth = worth.unwrap_or_default();
         Self {
             outcome,

@@ -91,6 +91,18 @@ async fn a_draft_says_what_it_changes(root: PgPool) {
     };
     let cheap = tried(&fixture, policy, Trial::Document(cheap.into()), 1_000).await;
     assert!(cheap.after.cost <= cheap.before.cost, "{cheap:?}");
+
+    // A goal that nobody had before is come to by all calls together.
+    let compared = |strategy, goal| Document {
+        rules: Vec::new(),
+        otherwise: Choice { strategy, goal, ..Choice::default() },
+    };
+    let best = compared(Strategy::Best, None);
+    let best = tried(&fixture, policy, Trial::Document(best.into()), 1_000).await.after;
+    let most = compared(Strategy::Auto, Some(Goal::QualityPercent(90)));
+    let most = tried(&fixture, policy, Trial::Document(most.into()), 1_000).await.after;
+    let share = most.quality_ppm * 100 / best.quality_ppm;
+    assert!((90..100).contains(&share) && most.cost < best.cost, "{most:?} beside {best:?}");
 }
 
 #[sqlx::test(migrations = "../migrations")]

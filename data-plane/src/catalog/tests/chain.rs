@@ -320,6 +320,7 @@ fn an_image_with_a_bad_record_leaves_the_good_one_too() {
         books: vec![],
         routing: Default::default(),
         explore_per_mille: 0,
+        worths: vec![],
     };
     let mut fixture = Fixture::default();
     let own = fixture.upstream(Some(organization), &["own"]).clone();

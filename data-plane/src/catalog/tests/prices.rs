@@ -40,6 +40,7 @@ impl Scene {
             books: vec![],
             routing: Default::default(),
             explore_per_mille: 0,
+            worths: vec![],
         };
         fixture.tenants.push(tenant);
         Self { fixture, mine, upstream }

@@ -32,6 +32,7 @@ pub fn exploring(organization: OrganizationId, explore_per_mille: u16) -> Tenant
         books: vec![],
         routing: Default::default(),
         explore_per_mille,
+        worths: vec![],
     }
 }
 

@@ -6,14 +6,14 @@ use proptest::{prelude::*, strategy::Strategy as Values};
 use shared::{
     event::{Event, Outcome as Ended, PolicyVersion, UsageSource},
     ids::{ProxyId, RequestId, UpstreamId},
-    snapshot::{Choice, Rule, Staged, StagedBy, Stick, Strategy},
+    snapshot::{Choice, Goal, Key, Rule, Staged, StagedBy, Stick, Strategy, Worth},
 };
 
 use super::{
     engine::{MODELS, PROVIDERS, constraints, places, policy, some_names},
     *,
 };
-use crate::route::{Breaking, Lately, Outcome, Past, Unplayable, dice};
+use crate::route::{Breaking, By, Lately, Outcome, Past, Unplayable, dice, worth_of_a_dollar};
 
 /// Conditions that ask for all that a call can be asked.
 const CONDITIONS: [&str; 8] = [
@@ -105,6 +105,17 @@ prop_compose! {
     }
 }
 
+/// What a dollar is spent for by all that a policy says.
+fn worths(policy: &Policy, of_a_dollar: Option<u64>) -> Vec<Worth> {
+    let documents = [Some(&policy.document), policy.staged.as_ref().map(|it| &it.document)];
+    let choices = documents
+        .into_iter()
+        .flatten()
+        .flat_map(|it| it.rules.iter().map(|it| &it.choose).chain([&it.otherwise]));
+    let goals = choices.filter_map(|it| By::together(it.strategy, it.goal));
+    goals.map(|goal| Worth { policy: policy.id, goal, of_a_dollar }).collect()
+}
+
 /// As a proxy saw them.
 fn seen(live: &Live, snapshot: &Snapshot, caller: &Caller, took: &[(u16, u16, bool)]) {
     let begin = Instant::now();
@@ -142,7 +153,7 @@ proptest! {
         took in prop::collection::vec((0..2_000_u16, 0..9_000_u16, any::<bool>()), 0..12),
         allowed in prop::option::of(some_names(&["p", "gpt-4o", "gpt-4o-mini"])),
         broken in prop::collection::vec(any::<bool>(), 6), [nameless, demands]: [bool; 2],
-        per_mille in 0..=100_u16,
+        per_mille in 0..=100_u16, worth in prop::option::of(prop_oneof![0..9_u64, any::<u64>()]),
     ) {
         let mut fixture = Fixture::default();
         for (mut models, provider) in served {
@@ -172,7 +183,12 @@ proptest! {
         };
         let mut key = key(&NewKey::generate(Brand::Live));
         key.allowed_models = allowed;
-        fixture.tenants = vec![explore::exploring(key.organization, per_mille)];
+        let tenant = |organization, per_mille, of_a_dollar, policy: &Policy| Tenant {
+            worths: worths(policy, of_a_dollar),
+            ..explore::exploring(organization, per_mille)
+        };
+        fixture.tenants =
+            vec![tenant(key.organization, per_mille, worth, &fixture.policies[0])];
         key.routing.default_model = Some(name.to_owned());
         key.routing.policy = demands.then_some(fixture.policies[0].id);
         let broken = fixture.upstreams.iter().zip(broken).filter(|it| it.1).map(|it| it.0.id);
@@ -209,10 +225,55 @@ proptest! {
         let again = past.again(&present, &Lately::default());
         prop_assert_eq!(&again, &Outcome::of(&plan.decision));
         prop_assert!(again.is_that_of(event.decision.as_ref().unwrap()));
-        // How many are explored now has no part in it.
-        fixture.tenants = vec![explore::exploring(plan.caller.organization(), 100 - per_mille)];
+        // How many are explored now, and what a dollar is spent for, has no part in it.
+        let organization = plan.caller.organization();
+        let worth = if worth.is_none() { Some(9) } else { None };
+        fixture.tenants =
+            vec![tenant(organization, 100 - per_mille, worth, &fixture.policies[0])];
         prop_assert_eq!(&past.again(&snapshot(&fixture), &Lately::default()), &again);
     }
+}
+
+/// A call that all calls of its policy teach what a dollar is to be spent for, and that is then
+/// decided by that.
+#[test]
+fn calls_tell_what_a_dollar_is_to_be_spent_for() {
+    let (mut fixture, request) = (fixture(), RequestId::generate());
+    let organization = shared::ids::OrganizationId::generate();
+    let strategy = Strategy::Auto;
+    fixture.policies[0].document =
+        Document { rules: vec![], otherwise: Choice { strategy, ..Choice::default() } };
+    let decided = |fixture: &Fixture| {
+        let key = Key { organization, ..key(&NewKey::generate(Brand::Live)) };
+        let (live, used) = (live(), || 0);
+        let snapshot = snapshot(fixture);
+        let sight = Sight {
+            snapshot: &snapshot,
+            live: &live,
+            breakers: &breakers(),
+            sessions: &sessions(),
+            now_ms: 0,
+            budget_used_percent: &used,
+        };
+        let ask = Ask::parse(Form::Chat, r#"{"model":"auto"}"#.into()).unwrap();
+        let plan = route(sight, Caller { key: Arc::new(key) }, ask, &mut dice(request)).unwrap();
+        let past = Past::of(&kept(&plan, request), plan.caller.key.clone()).unwrap();
+        (snapshot, plan, past)
+    };
+    let (present, plan, past) = decided(&fixture);
+    assert!(plan.decision.sentence().contains("is the cheapest that is expected to be 95 %"));
+    assert_eq!(plan.decision.told()["worth_of_a_dollar"], serde_json::Value::Null);
+    let weighed = past.weighed(&present, &Lately::default()).unwrap();
+    assert_eq!((weighed.policy, weighed.goal), (fixture.policies[0].id, Goal::QualityPercent(95)));
+    assert_eq!(weighed.offers.len(), plan.candidates.len());
+    let of_a_dollar = Some(worth_of_a_dollar(&[weighed.offers], weighed.goal));
+    let worth = Worth { policy: weighed.policy, goal: weighed.goal, of_a_dollar };
+    fixture.tenants = vec![Tenant { worths: vec![worth], ..explore::exploring(organization, 0) }];
+    let (_, plan, past) = decided(&fixture);
+    let words = "so that all calls together are 95 % as good as with the best";
+    assert!(plan.decision.sentence().contains(words), "{}", plan.decision.sentence());
+    assert!(plan.decision.told()["worth_of_a_dollar"].is_number());
+    assert_eq!(past.inputs().worths, [worth]);
 }
 
 /// A call by a policy that takes its models as they stand.
