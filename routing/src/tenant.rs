@@ -18,8 +18,8 @@ pub const MOST_LABELS: usize = 20_000;
 /// So many models are learned of.
 pub const MOST_MODELS: usize = 64;
 
-/// How a tenant's outcomes are weighed. `Default` is in the middle of what cross-validation chose,
-/// which differs from fold to fold; `make eval-router` says what the default itself reaches (R5, R6).
+/// How a tenant's outcomes are weighed. `Default` is among what cross-validation chose, which differs
+/// from fold to fold; `make eval-router` says what the default itself reaches (R5, R6, R7).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Terms {
     /// How many labels what was expected is worth.
@@ -36,10 +36,10 @@ impl Default for Terms {
     fn default() -> Self {
         Self {
             prior: 20.0,
-            ridge: Ridge { strength: 0.1, grams: 2.0, passes: 40 },
-            ease: Ridge { strength: 0.1, grams: 2.0, passes: 20 },
+            ridge: Ridge { strength: 0.03, grams: 2.0, passes: 40 },
+            ease: Ridge { strength: 0.03, grams: 2.0, passes: 20 },
             least: 0.2,
-            half: 1_500.0,
+            half: 300.0,
         }
     }
 }
