@@ -201,7 +201,7 @@ fn parts<'a>(text: &'a str, content: &Member) -> impl Iterator<Item = (&'a str, 
 }
 
 /// Where the functions begin that a list of tools, or of calls of tools, is about.
-fn functions<'a>(text: &'a str, list: &Member) -> impl Iterator<Item = usize> {
+fn functions(text: &str, list: &Member) -> impl Iterator<Item = usize> {
     let is_function = |it: &Member| name(text, it) == "function";
     let functions = objects(text, list).filter(|it| text[*it..].starts_with('{'));
     functions

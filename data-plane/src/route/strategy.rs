@@ -439,7 +439,7 @@ mod tests {
                 calls.iter().map(|it| it.iter().map(known).collect()).collect();
             let goal =
                 if is_share { Goal::CostPercent(percent) } else { Goal::QualityPercent(percent) };
-            let all: Vec<_> = calls.iter().map(|it| offers(it)).collect();
+            let all: Vec<_> = calls.iter().map(offers).collect();
             let of_a_dollar = Some(worth_of_a_dollar(&all, goal));
             let by = By::Auto(Toward { goal: Some(goal), of_a_dollar });
             let firsts = calls.iter().map(|it| &it[by.order(it)[0].0]);
