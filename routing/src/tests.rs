@@ -84,3 +84,33 @@ proptest! {
         prop_assert!((0.0..=1.0).contains(&quality));
     }
 }
+
+/// What people say first, and what they say to go on: no riddle, and no other language.
+#[test]
+fn few_words_are_what_they_are() {
+    for (text, language) in [
+        ("Hello", "en"),
+        ("Hello!", "en"),
+        ("hi", "en"),
+        ("Hey", "en"),
+        ("Good morning", "en"),
+        ("Thanks", "en"),
+        ("thank you very much", "en"),
+        ("ok", "en"),
+        ("yes", "en"),
+        ("test", "en"),
+        ("ping", "en"),
+        ("continue", "en"),
+        ("Who are you?", "en"),
+        ("Hallo, wie geht es?", "de"),
+        ("Guten Tag", "de"),
+        ("Bonjour", "fr"),
+        ("Gracias", "es"),
+        ("Ciao, come stai?", "it"),
+        ("Привет", "ru"),
+        ("你好", "zh"),
+    ] {
+        let judged = router().judge(&Turn { text, ..Turn::default() });
+        assert_eq!((judged.task, judged.language.code()), (Task::Chat, language), "{text:?}");
+    }
+}
