@@ -13,21 +13,18 @@ CREATE TRIGGER note_worths AFTER UPDATE ON learned
     FOR EACH ROW WHEN (OLD.worths <> NEW.worths)
     EXECUTE FUNCTION app.note_change('organization', 'organization_id');
 
--- Whose log is to be looked through for it: of those who made calls since, once an hour, and
--- every ten minutes where nothing is known yet.
+-- Whose log is to be looked through for it: of those who made calls since, once an hour.
 CREATE FUNCTION app.worths_due() RETURNS TABLE (organization_id uuid)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $$
     SELECT o.id
       FROM organizations o
       LEFT JOIN learned l ON l.organization_id = o.id
      WHERE o.archived_at IS NULL
-       AND (l.worths_at IS NULL
-            OR l.worths_at < now() - CASE WHEN l.worths = '[]' THEN interval '10 minutes'
-                                          ELSE interval '1 hour' END)
+       AND (l.worths_at IS NULL OR l.worths_at < now() - interval '1 hour')
        AND EXISTS (SELECT FROM request_events r
                     WHERE r.organization_id = o.id
-                      AND r.request_id >= app.first_request(
-                              coalesce(l.worths_at, now() - interval '30 days')))
+                      AND r.request_id >= app.first_request(now() - interval '30 days')
+                      AND r.request_id >= app.first_request(coalesce(l.worths_at, now() - interval '30 days')))
      ORDER BY l.worths_at NULLS FIRST
      LIMIT 100
 $$;

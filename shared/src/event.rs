@@ -252,7 +252,7 @@ pub struct Inputs {
     /// How many turns the user has taken, with this one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub turns: u16,
-    /// The answer before wanted tools called that there are not, or with arguments that are no JSON.
+    /// The answer before wanted tools called with arguments that are no JSON.
     #[serde(default, skip_serializing_if = "is_false")]
     pub spoilt_before: bool,
     /// What the caller wished of who answers, as JSON.

@@ -12,13 +12,19 @@ use shared::{
 use sqlx::PgPool;
 use time::{Duration, OffsetDateTime};
 
-use super::{DemoError, led::Led, providers::SUPPORT_CHAT, requests::id_at};
+use super::{
+    DemoError,
+    led::Led,
+    providers::{self, SUPPORT_CHAT},
+    requests::id_at,
+};
 use crate::{
     access::{Actor, Origin, Work},
     audit,
     billing::{self, Month, Seller, Settings, Terms},
     invoices, keys, learning, ledger,
     ledger::credits::{self, CreditKind, NewCredit},
+    policies::{self, Stranding},
     requests,
     upstreams::{self, models},
     usage,
@@ -104,6 +110,7 @@ pub async fn keep(
         let logged: Vec<_> = logged.collect();
         requests::add(&mut *db.acquire().await?, logged.clone()).await?;
         judge(db, organization, owner, &logged).await?;
+        raise_the_goal(db).await?;
     }
     while ledger::charge_due(db).await? > 0 {}
     let mut tx = db.begin().await?;
@@ -113,6 +120,16 @@ pub async fn keep(
     tx.commit().await?;
     let mut work = Work::begin(db, organization, Actor::System, Origin::internal()).await?;
     invoices::close(&mut work, month, "The demo’s first month", "Turnpike").await?;
+    work.commit().await?;
+    Ok(())
+}
+
+async fn raise_the_goal(db: &PgPool) -> Result<(), DemoError> {
+    let mut work = Work::begin(db, audit::PLATFORM, Actor::System, Origin::internal()).await?;
+    let draft = providers::auto_next()?;
+    if let Some(policy) = policies::named(&mut work, AUTO).await? {
+        policies::change(&mut work, policy, &draft, None, Stranding::Refuse).await?;
+    }
     work.commit().await?;
     Ok(())
 }

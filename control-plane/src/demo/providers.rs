@@ -106,6 +106,14 @@ pub fn auto() -> Result<policies::Draft, DemoError> {
     Ok(draft)
 }
 
+/// What it says since the month is over: the small model was no good at code and mathematics.
+pub fn auto_next() -> Result<policies::Draft, DemoError> {
+    let mut draft = auto()?;
+    draft.document.otherwise.goal = Some(Goal::QualityPercent(90));
+    draft.note = "More of the best one’s quality".to_owned();
+    Ok(draft)
+}
+
 pub const SUPPORT_CHAT: &str = "support-chat";
 
 /// A trial of the large model, with a tenth of the calls; and for code, the cheapest that can do
@@ -130,7 +138,7 @@ pub fn support_chat_next() -> Result<policies::Draft, DemoError> {
     let tiers: &[&[(&str, u16)]] = &[&[("sim-small", 1), ("sim-reasoning", 1), ("sim-large", 1)]];
     let mut draft = policy(SUPPORT_CHAT, note, tiers)?;
     let otherwise = &mut draft.document.otherwise;
-    (otherwise.strategy, otherwise.goal) = (Strategy::Auto, Some(Goal::QualityPercent(80)));
+    (otherwise.strategy, otherwise.goal) = (Strategy::Auto, Some(Goal::QualityPercent(90)));
     let best = tier(&&[("sim-reasoning", 1), ("sim-large", 1)][..]);
     draft.document.rules.push(Rule {
         name: "Code and mathematics".to_owned(),

@@ -222,7 +222,7 @@ struct Sources {
     page: i64,
     /// Answers that were asked for again, of which nobody said anything.
     asked_again: i64,
-    /// Answers that wanted tools called as nobody can, of which nobody said anything.
+    /// Answers that wanted tools called with arguments that are no JSON, of which nobody said anything.
     tool_failed: i64,
 }
 

@@ -3,7 +3,8 @@
 //!
 //! Always holds: it is a conversation in which something was asked again, with the same key, as long
 //! as before to a token, after the answer was there and within ten minutes; one that goes on from a
-//! failed tool has the same key, session and turn of the user's, and is longer. One call gives one
+//! failed tool has the same key, session and turn of the user's, and is longer, where no two that are
+//! alike are under way at once. One call gives one
 //! signal of a kind at most. Whoever asks the same often, or much of what they ask twice, is a program that
 //! does so for its own reasons, and gives none. A signal counts for a quarter of what somebody says,
 //! and for nothing where somebody said something.
@@ -66,10 +67,9 @@ impl Seen {
         self.turns > 1 || self.session.as_ref().is_some_and(|it| !it.is_empty())
     }
 
-    /// Whether it went on from this answer, and the user has not said anything.
+    /// Whether it may go on from this answer.
     fn is_gone_on_from_by(&self, later: &Self) -> bool {
-        self.turns == later.turns
-            && self.input < later.input
+        self.input < later.input
             && (self.ended_at()..=self.started_at + SOON).contains(&later.started_at)
     }
 
@@ -162,13 +162,22 @@ fn signals<'a>(all: &[&'a Seen]) -> Vec<&'a Seen> {
 /// The calls whose answers wanted tools called as nobody can, as those that go on from them say,
 /// from `since` on. They stand in the order in which they began.
 fn tools_failed(seen: &[Seen], since: OffsetDateTime) -> Vec<&Seen> {
-    let mut last: HashMap<(ApiKeyId, Option<&str>, &str), &Seen> = HashMap::new();
-    let mut failed = Vec::new();
+    let mut turns: HashMap<_, Vec<&Seen>> = HashMap::new();
     for it in seen {
-        let before = last.insert((it.key, it.session.as_deref(), &it.features), it);
-        failed.extend(before.filter(|before| before.is_gone_on_from_by(it) && it.spoilt_before));
+        let turn = (it.key, it.session.as_deref(), it.features.as_str(), it.turns);
+        turns.entry(turn).or_default().push(it);
     }
-    failed.retain(|it| it.started_at + SOON >= since);
+    // Where several are under way that are alike, nobody knows who goes on from whom.
+    let each_from_the_last = |all: &&Vec<&Seen>| {
+        all.iter().zip(all.iter().skip(1)).all(|(it, later)| it.is_gone_on_from_by(later))
+    };
+    let one_after_the_other = turns.values().filter(each_from_the_last);
+    let failed = one_after_the_other.flat_map(|all| {
+        let pairs = all.iter().zip(all.iter().skip(1));
+        pairs.filter(|(_, later)| later.spoilt_before).map(|it| *it.0)
+    });
+    let mut failed: Vec<_> = failed.filter(|it| it.started_at + SOON >= since).collect();
+    failed.sort_by_key(|it| it.request);
     failed
 }
 
@@ -275,13 +284,15 @@ mod tests {
         let two = log().call(4, "a", 1).last(|it| it.input += 20).call(9, "a", 1).last(spoilt);
         assert_eq!(failed(&two), ["4"]);
         // Another's, or nobody's.
-        let none: [Log; 6] = [
+        let none: [Log; 7] = [
             log().call(4, "a", 1).last(|it| it.input += 40),
             log().call(4, "b", 1).last(spoilt),
             log().call(4, "a", 2).last(spoilt),
             log().call(3, "a", 1).last(spoilt),
             log().call(601, "a", 1).last(spoilt),
             log().call(4, "a", 1).last(spoilt).last(|it| it.session = Some("s".into())),
+            // Two that are alike, under way at once.
+            log().call(1, "a", 1).call(6, "a", 1).last(spoilt),
         ];
         for it in &none {
             assert!(failed(it).is_empty());

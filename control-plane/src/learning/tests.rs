@@ -388,7 +388,7 @@ async fn what_is_asked_again_counts_for_less_than_a_word(root: PgPool) {
     let [learned] = &desk.published().await[..] else { panic!() };
     assert_eq!(counts(learned), (1.0, 1.0));
     let owner = desk.fixture.browser(Role::Owner).await;
-    owner.get("/orgs/ours/learning").await.says(StatusCode::OK, "Asked again");
+    owner.get("/orgs/ours/learning").await.says(StatusCode::OK, "As calls show");
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -435,7 +435,7 @@ async fn calls_tell_what_quality_may_cost(root: PgPool) {
     weigh_due(&fixture.platform).await.unwrap();
     let told = published().await;
     let [(organization, worth)] = told[..] else { panic!("{told:?}") };
-    assert_eq!((organization, worth.goal), (fixture.ours.id, snapshot::Goal::QualityPercent(80)));
+    assert_eq!((organization, worth.goal), (fixture.ours.id, snapshot::Goal::QualityPercent(90)));
     assert!(worth.of_a_dollar.is_some_and(|it| it > 0), "{worth:?}");
     let noted = async || -> i64 {
         let noted =
@@ -458,7 +458,7 @@ async fn calls_tell_what_quality_may_cost(root: PgPool) {
 
     let viewer = fixture.browser(Role::Viewer).await;
     let page = viewer.get("/orgs/ours/learning").await;
-    page.says(StatusCode::OK, "Answers 80 % as good as the best");
+    page.says(StatusCode::OK, "Answers 90 % as good as the best");
     let token = fixture.token(Role::Viewer, false).await;
     let learning = fixture.api(Some(&token), Method::GET, "/orgs/ours/learning", None).await.json();
     assert_eq!(learning["worths"][0]["name"], "auto");

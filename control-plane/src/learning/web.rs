@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, web::Path};
 use askama::Template;
 use serde::Deserialize;
-use shared::{feedback::BEST, snapshot::Goal};
+use shared::{feedback::BEST, money::Money, snapshot::Goal};
 
 use super::{
     Exploring, Lesson, Sources, Spending, State, judge, lessons,
@@ -186,7 +186,11 @@ impl SpendingLine {
                 Goal::CostPercent(it) => format!("{it} % of what the dearest costs"),
                 Goal::MostMicroDollars(_) => "What a call may cost".to_owned(),
             },
-            point: price.map_or_else(|| "any price".to_owned(), |it| it.to_string()),
+            point: match price {
+                None => "any price".to_owned(),
+                Some(Money::ZERO) => "nothing: the cheapest will do".to_owned(),
+                Some(price) => price.to_string(),
+            },
             calls: requests::grouped(it.calls().into()),
         }
     }

@@ -100,12 +100,20 @@ pub enum By {
     Calls,
 }
 
+/// What a staged version has a share of.
+const fn parts(by: StagedBy) -> &'static str {
+    match by {
+        StagedBy::Keys => "the keys",
+        StagedBy::Calls => "the calls",
+    }
+}
+
 pub async fn run(command: Command) -> Result<(), Fault> {
     match command {
         Command::List { stores } => {
             for it in policies::list(&mut for_the_platform(&stores).await?).await? {
                 let staged = it.staged.map(|it| {
-                    format!("version {} has {} percent of its calls", it.version, it.percent)
+                    format!("version {} has {} percent of {}", it.version, it.percent, parts(it.by))
                 });
                 let (id, name, version) = (it.id, it.name, it.version);
                 say(&format!("{id}  {name:<24} {version:>4}  {}", staged.unwrap_or_default()))?;
@@ -174,7 +182,13 @@ pub async fn run(command: Command) -> Result<(), Fault> {
             let policy = named(&mut work, &name).await?;
             policies::publish(&mut work, policy, &publication).await?;
             work.commit().await?;
-            say(&format!("the draft of {name} is published"))?;
+            match percent {
+                None => say(&format!("the draft of {name} is published"))?,
+                Some(it) => {
+                    let parts = parts(by);
+                    say(&format!("the draft of {name} is published to {it} percent of {parts}"))?;
+                }
+            }
         }
         Command::Stage { acting, name, percent } => {
             let mut work = acting.begin().await?;

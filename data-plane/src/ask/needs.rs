@@ -16,6 +16,9 @@ use super::{
 const READ_AT_BEGINNING: usize = 36 * 1024;
 const READ_AT_END: usize = 12 * 1024;
 
+/// So many calls of tools of one answer are looked at.
+const CALLS_READ: usize = 64;
+
 /// What a request asks for beyond an answer. What stands in it in vain (no tools in a list of
 /// tools) is not asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,9 +36,7 @@ pub struct Needs {
     /// How many turns the user has taken, with the last one.
     pub turns: u16,
     turn: Option<Range<usize>>,
-    /// The tools that there are,
-    offered: Option<Member>,
-    /// and those that were to be called since the user has said anything.
+    /// The tools that the last answer wanted called, where the user has said nothing since.
     called: Option<Member>,
 }
 
@@ -73,7 +74,6 @@ impl Needs {
             files,
             turns: _,
             turn: _,
-            offered: _,
             called: _,
         } = self;
         [tools, parallel_tools, json_schema, json, reasoning, logprobs, images, audio, files]
@@ -91,11 +91,8 @@ impl Needs {
         let value = &text[member.value.clone()];
         let is_said = !matches!(value, "null" | "false" | "0" | "\"none\"" | "[]" | "{}");
         match name(text, member) {
-            list @ ("tools" | "functions") => {
+            "tools" | "functions" => {
                 self.tools |= value.starts_with('[') && objects(text, member).next().is_some();
-                if list == "tools" {
-                    self.offered = Some(member.clone());
-                }
             }
             "parallel_tool_calls" => self.parallel_tools |= value == "true",
             "response_format" if value.starts_with('{') => match kind(text, member.value.start) {
@@ -118,16 +115,17 @@ impl Needs {
         if !text[message.clone()].starts_with('{') {
             return;
         }
-        let (mut is_users, mut content, mut called) = (false, None, None);
+        let (mut role, mut content, mut called) = ("", None, None);
         for member in Members::of(text, message.start) {
             match name(text, &member) {
-                "role" => is_users = &text[member.value] == "\"user\"",
+                "role" => role = &text[member.value],
                 "content" => content = Some(member),
                 "tool_calls" => called = Some(member),
                 _ => (),
             }
         }
-        if is_users || called.is_some() {
+        let is_users = role == "\"user\"";
+        if is_users || role == "\"assistant\"" {
             self.called = called;
         }
         let Some(content) = content else { return };
@@ -149,19 +147,14 @@ impl Needs {
         }
     }
 
-    /// Whether the answer before wanted a tool called that there is not, or with arguments that are
-    /// no JSON: whoever made the call could not.
+    /// Whether the answer before wanted a tool called with arguments that are no JSON, as far as
+    /// anybody looks: whoever was to call it could not.
     pub(super) fn has_spoilt_calls(&self, text: &str) -> bool {
         let Some(called) = &self.called else { return false };
-        functions(text, called).any(|called| {
-            let [name, arguments] = members_of(text, called, ["name", "arguments"]);
-            let is_offered = |offered: &Member| {
-                let mut offered = functions(text, offered);
-                offered.any(|it| members_of(text, it, ["name"]) == [name])
-            };
-            let is_there = self.offered.as_ref().is_none_or(is_offered);
-            !(is_there && arguments.is_none_or(is_json))
-        })
+        let calls = objects(text, called).take(CALLS_READ);
+        let functions = calls.filter_map(|it| member(text, it, "function"));
+        let mut arguments = functions.filter_map(|it| member(text, it.value.start, "arguments"));
+        arguments.any(|it| !is_json(&text[it.value]))
     }
 
     /// What the user said last, as far as anybody looks at it, and how many images are in it.
@@ -200,30 +193,10 @@ fn parts<'a>(text: &'a str, content: &Member) -> impl Iterator<Item = (&'a str, 
         .filter_map(|it| Some((kind(text, it)?, it)))
 }
 
-/// Where the functions begin that a list of tools, or of calls of tools, is about.
-fn functions(text: &str, list: &Member) -> impl Iterator<Item = usize> {
-    let is_function = |it: &Member| name(text, it) == "function";
-    let functions = objects(text, list).filter(|it| text[*it..].starts_with('{'));
-    functions
-        .filter_map(move |it| Members::of(text, it).find(is_function))
-        .map(|it| it.value.start)
-        .filter(|it| text[*it..].starts_with('{'))
-}
-
-/// What stands in an object by these names, as it is written.
-fn members_of<'a, const N: usize>(
-    text: &'a str,
-    object: usize,
-    names: [&str; N],
-) -> [Option<&'a str>; N] {
-    let mut found = [None; N];
-    for member in Members::of(text, object) {
-        let at = names.iter().position(|it| *it == name(text, &member));
-        if let Some(slot) = at.and_then(|at| found.get_mut(at)) {
-            *slot = text.get(member.value);
-        }
-    }
-    found
+/// What an object, if it is one, says by that name.
+fn member(text: &str, object: usize, called: &str) -> Option<Member> {
+    let is_object = text[object..].starts_with('{');
+    is_object.then(|| Members::of(text, object).find(|it| name(text, it) == called))?
 }
 
 /// Whether a text stands for JSON, or for nothing, or is so long that nobody looks.
@@ -310,7 +283,7 @@ mod tests {
     }
 
     fn needs(body: &str) -> Needs {
-        Needs { turn: None, turns: 0, offered: None, ..Needs::of(Form::Chat, body) }
+        Needs { turn: None, turns: 0, ..Needs::of(Form::Chat, body) }
     }
 
     #[test]
@@ -376,39 +349,37 @@ mod tests {
 
     #[test]
     fn calls_that_nobody_can_make_are_found() {
-        let tools = r#""tools":[{"type":"function","function":{"parameters":{},"name":"look"}}]"#;
-        let calls = |calls: &str, after: &str| {
-            let messages = format!(
-                r#""messages":[{{"role":"user","content":"?"}},
-                {{"tool_calls":[{calls}],"content":null,"role":"assistant"}}{after}]"#
+        let spoilt = |calls: &str, after: &str| {
+            let body = format!(
+                r#"{{"messages":[{{"role":"user","content":"?"}},
+                {{"tool_calls":[{calls}],"content":null,"role":"assistant"}}{after}]}}"#
             );
-            let spoilt = [format!("{{{messages},{tools}}}"), format!("{{{tools},{messages}}}")]
-                .map(|body| Needs::of(Form::Chat, &body).has_spoilt_calls(&body));
-            assert_eq!(spoilt[0], spoilt[1]);
-            spoilt[0]
+            Needs::of(Form::Chat, &body).has_spoilt_calls(&body)
         };
-        let call = |name: &str, arguments: &str| {
-            format!(r#"{{"id":"1","function":{{"name":"{name}","arguments":"{arguments}"}}}}"#)
+        let call = |arguments: &str| {
+            format!(r#"{{"id":"1","function":{{"name":"look","arguments":"{arguments}"}}}}"#)
         };
         let told = r#",{"role":"tool","tool_call_id":"1","content":"no such thing"}"#;
         for fine in [r#"{\"at\":1}"#, "", " ", "[]", &"x".repeat(READ_AT_BEGINNING)] {
-            assert!(!calls(&call("look", fine), told), "{fine}");
+            assert!(!spoilt(&call(fine), told), "{fine}");
         }
-        for spoilt in [r#"{\"at\":1"#, "at 1", r#"{\"at\":1}}"#] {
-            assert!(calls(&call("look", spoilt), told), "{spoilt}");
-            assert!(calls(&format!("{},{}", call("look", ""), call("look", spoilt)), told));
+        for odd in [r#"{\"at\":1"#, "at 1", r#"{\"at\":1}}"#] {
+            assert!(spoilt(&call(odd), told), "{odd}");
+            assert!(spoilt(&format!("{},{}", call(""), call(odd)), told));
         }
-        assert!(calls(&call("leap", ""), told));
-        // The user has said something since, and what the answer before was is another's.
-        assert!(!calls(&call("leap", ""), r#",{"role":"user","content":"!"}"#));
-        let mended = format!(r#",{{"role":"assistant","tool_calls":[{}]}}"#, call("look", ""));
-        assert!(!calls(&call("leap", ""), &mended));
-        for odd in ["{}", "7", r#"{"function":7}"#, r#"{"type":"custom","custom":{}}"#] {
-            assert!(!calls(odd, told), "{odd}");
+        // The user or another answer has said something since.
+        for since in [
+            r#",{"role":"user","content":"!"}"#.to_owned(),
+            format!(r#"{told},{{"role":"assistant","content":"Well."}}"#),
+            format!(r#"{told},{{"role":"assistant","tool_calls":[{}]}}"#, call("")),
+        ] {
+            assert!(!spoilt(&call("at 1"), &since), "{since}");
         }
-        let nothing_offered =
-            r#"{"messages":[{"role":"assistant","tool_calls":[{"function":{"name":"a"}}]}]}"#;
-        assert!(!Needs::of(Form::Chat, nothing_offered).has_spoilt_calls(nothing_offered));
+        for odd in ["{}", "7", r#"{"function":7}"#, r#"{"function":{"arguments":{}}}"#] {
+            assert!(!spoilt(odd, told), "{odd}");
+        }
+        let many = vec![call(""); CALLS_READ].join(",");
+        assert!(!spoilt(&format!("{many},{}", call("at 1")), told));
     }
 
     proptest! {

@@ -356,10 +356,10 @@ impl Snapshot {
         Self::of_image(revision, OffsetDateTime::UNIX_EPOCH, &changes, &Opener::deciding())
     }
 
-    /// The same where an organization's policies spend a dollar for that as well.
+    /// The same where an organization's policies spend a dollar for that instead, or as well.
     pub fn spending(mut self, organization: OrganizationId, worths: &[Worth]) -> Self {
         let mut tenant = self.tenants.get(&organization).cloned().unwrap_or_default();
-        tenant.worths = tenant.worths.iter().chain(worths).copied().collect();
+        tenant.worths = worths.iter().chain(&*tenant.worths).copied().collect();
         self.tenants.insert(organization, tenant);
         self
     }

@@ -70,7 +70,7 @@ fn a_call_is_told_once_with_all_that_is_known() {
             judged: None,
             sticks: None,
             exploration: None,
-            compared: 0,
+            weighed: Vec::new(),
             considered: Vec::new(),
             not_evaluated: 0,
             inputs: None,

@@ -46,6 +46,10 @@ pub trait Asked: Send + Sync {
     fn worth(&self, _: PolicyId, _: Goal) -> Option<Worth> {
         None
     }
+    /// Whether somebody wants to know what those offer that are compared.
+    fn weighs(&self) -> bool {
+        false
+    }
     /// What was expected of a model when this was decided before.
     fn expected(&self, _: &Model) -> Option<f32> {
         None

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use routing_engine::{Judged, Task};
+use routing_engine::{Judged, Offer, Task};
 use serde_json::{Value, json};
 use shared::{event, money::Money, snapshot::Strategy};
 
@@ -123,8 +123,8 @@ pub struct Decision {
     pub exploration: Option<Exploration>,
     /// In the order in which they are asked, then those that are not.
     pub considered: Vec<Considered>,
-    /// The first so many of those were compared with each other.
-    pub compared: usize,
+    /// What those that were compared first offered, where somebody asks for that.
+    pub weighed: Vec<Offer>,
     /// Rules of which nobody knows whether they hold, which therefore do not.
     pub not_evaluated: u32,
     /// What a policy decided it by.
@@ -155,7 +155,15 @@ impl Decision {
 
     /// By how much likelier a good answer had to be for a dollar more.
     fn worth_of_a_dollar(&self) -> Option<f64> {
-        let it = self.reason.policy()?.by?.toward()?.of_a_dollar?;
+        let it = match self.reason.policy()?.by? {
+            By::Auto(toward) => toward.of_a_dollar?,
+            By::Cheapest
+            | By::Fastest
+            | By::Throughput
+            | By::Latency
+            | By::Best
+            | By::Balanced(_) => return None,
+        };
         Some(it as f64 / 1e6)
     }
 

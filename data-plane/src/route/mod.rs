@@ -24,7 +24,7 @@ mod terms;
 
 use std::{cell::OnceCell, collections::BTreeMap, sync::Arc};
 
-use routing_engine::Task;
+use routing_engine::{Offer, Task};
 use shared::{
     condition::Condition,
     event,
@@ -166,8 +166,8 @@ struct Routing<'a> {
     explores: bool,
     /// and what came of it.
     exploration: Option<Exploration>,
-    /// How many of those that are chosen were compared with each other to find the first.
-    compared: usize,
+    /// What those that were compared first offered, where somebody asks for that.
+    weighed: Vec<Offer>,
     /// and those that may not.
     excluded: Vec<Considered>,
 }
@@ -261,7 +261,7 @@ impl<'a> Routing<'a> {
                 .unwrap_or_else(|| sight.snapshot.explore_per_mille(caller.organization())),
             explores: false,
             exploration: None,
-            compared: 0,
+            weighed: Vec::new(),
             excluded: Vec::new(),
         };
         if let Some(name) = &asked.wishes().policy {
@@ -469,14 +469,14 @@ impl<'a> Routing<'a> {
             }
             (None, _) => aims.into_iter().flat_map(|it| it.1).collect(),
         };
+        if by.is_some() && self.weighed.is_empty() && self.asked.weighs() {
+            self.weighed = places.iter().filter_map(|it| it.known.priced()).collect();
+        }
         let kept = keeping.filter(|_| by.is_some()).and_then(|it| it.kept(self.now));
         if let Some(at) = kept.and_then(|kept| places.iter().position(|it| kept.is_of(it.model))) {
             places[..=at].rotate_right(1);
         }
         self.prefer(&mut places);
-        if by.is_some() && self.chosen.is_empty() {
-            self.compared = places.len();
-        }
         if self.explores && keeping.is_none() && self.chosen.is_empty() {
             self.explore(&mut places);
         }
@@ -713,7 +713,7 @@ impl<'a> Routing<'a> {
         let keeps_nothing = self.wishes().zero_retention;
         let exploration = self.exploration.take();
         let Self {
-            mut candidates, chosen, compared, excluded, judging, not_evaluated, sticks, ..
+            mut candidates, chosen, weighed, excluded, judging, not_evaluated, sticks, ..
         } = self;
         keep_the_first(&mut candidates);
         let (task, seen) = judging.ends();
@@ -728,7 +728,7 @@ impl<'a> Routing<'a> {
             sticks,
             exploration,
             considered,
-            compared,
+            weighed,
             not_evaluated,
             inputs,
             learned,

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use super::{
     Asked, Breaking, By, Decision, Health, Kept, NoRoute, Remembering, Session, Sight, What, Why,
-    decide, decision, strategy::offers, whole,
+    decide, decision, whole,
 };
 use crate::{
     ask::{Ask, Form, Needs, Outline, Wishes},
@@ -209,6 +209,11 @@ impl Past {
         &self.inputs
     }
 
+    /// Forgets what a dollar was spent for: another policy has another.
+    pub fn forget_worths(&mut self) {
+        self.inputs.worths.clear();
+    }
+
     /// Decides it by what `snapshot` says.
     pub fn again(&self, snapshot: &Snapshot, lately: &Lately) -> Outcome {
         let mut outcome = match self.decide(snapshot, lately) {
@@ -224,10 +229,10 @@ impl Past {
     pub fn weighed(&self, snapshot: &Snapshot, lately: &Lately) -> Option<Weighed> {
         let decision = self.decide(snapshot, lately).ok()?;
         let led = decision.reason.policy()?;
-        let goal = By::together(led.strategy, led.by?.toward()?.goal)?;
-        let compared = decision.considered.iter().take(decision.compared);
-        let offers = offers(compared.filter(|it| it.may_answer()).map(|it| &it.known));
-        Some(Weighed { policy: led.policy.id, name: led.policy.name.clone(), goal, offers })
+        let By::Auto(toward) = led.by? else { return None };
+        let goal = By::together(led.strategy, toward.goal)?;
+        let (policy, name) = (led.policy.id, led.policy.name.clone());
+        Some(Weighed { policy, name, goal, offers: decision.weighed })
     }
 
     fn decide(&self, snapshot: &Snapshot, lately: &Lately) -> Result<Decision, NoRoute> {
@@ -330,6 +335,10 @@ impl Asked for Past {
 
     fn explore_per_mille(&self) -> Option<u16> {
         Some(self.inputs.explore_per_mille)
+    }
+
+    fn weighs(&self) -> bool {
+        true
     }
 
     fn worth(&self, policy: PolicyId, goal: Goal) -> Option<Worth> {

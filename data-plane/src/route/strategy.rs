@@ -19,7 +19,7 @@ pub enum By {
     /// and how soon it begins.
     Latency,
     Best,
-    Balanced(Toward),
+    Balanced(Option<Goal>),
     Auto(Toward),
 }
 
@@ -55,6 +55,15 @@ pub struct Known {
 }
 
 impl Known {
+    /// What it offers for a call, where it has a price.
+    pub(super) fn priced(&self) -> Option<Offer> {
+        self.turn_cost.map(|cost| self.offer(cost))
+    }
+
+    fn offer(&self, cost: u64) -> Offer {
+        Offer { quality: self.quality(), cost, latency_ms: self.whole_ms() }
+    }
+
     fn ms(&self, known: Option<u32>) -> u32 {
         let unknown = if self.pulse.in_flight == 0 { 0 } else { UNKNOWN_MS };
         // Who answers within a millisecond has been seen all the same.
@@ -85,36 +94,20 @@ impl By {
             Strategy::Cheapest => Some(Self::Cheapest),
             Strategy::Fastest => Some(Self::Fastest),
             Strategy::Best => Some(Self::Best),
-            Strategy::Balanced => Some(Self::Balanced(toward)),
+            Strategy::Balanced => Some(Self::Balanced(toward.goal)),
             Strategy::Auto => Some(Self::Auto(toward)),
         }
     }
 
     /// What all calls that are decided so may come to together, where there is such a goal. What
-    /// one call may cost is each call's own.
+    /// one call may cost is each call's own, and what time is worth has no part in it.
     pub fn together(strategy: Strategy, goal: Option<Goal>) -> Option<Goal> {
-        let goal = match strategy {
-            Strategy::Auto => Some(goal.unwrap_or(USUAL)),
-            Strategy::Balanced => goal,
-            Strategy::Pinned
-            | Strategy::Weighted
-            | Strategy::Priority
-            | Strategy::Cheapest
-            | Strategy::Fastest
-            | Strategy::Best => None,
-        };
-        goal.filter(|it| match it {
+        let goal = goal.unwrap_or(USUAL);
+        let is_of_all = match goal {
             Goal::QualityPercent(_) | Goal::CostPercent(_) => true,
             Goal::MostMicroDollars(_) => false,
-        })
-    }
-
-    /// What it comes to, and by what.
-    pub const fn toward(self) -> Option<Toward> {
-        match self {
-            Self::Balanced(toward) | Self::Auto(toward) => Some(toward),
-            Self::Cheapest | Self::Fastest | Self::Throughput | Self::Latency | Self::Best => None,
-        }
+        };
+        (strategy == Strategy::Auto && is_of_all).then_some(goal)
     }
 
     pub const fn name(self) -> &'static str {
@@ -196,7 +189,11 @@ impl By {
                 sorted(&by_quality).into_iter().map(scored).collect()
             }
             Self::Auto(Toward { of_a_dollar: Some(it), .. }) => {
-                weighed(Worth { cost: of_a_nano(it), latency_ms: 0.0 }, &offers(known))
+                let worth = Worth { cost: of_a_nano(it), latency_ms: 0.0 };
+                let mut ordered = weighed(worth, &offers(known));
+                // What has no price is dearer than what has one.
+                ordered.sort_by_key(|it| known.get(it.0).is_none_or(|it| it.turn_cost.is_none()));
+                ordered
             }
             Self::Auto(Toward { goal, of_a_dollar: None }) => {
                 let reaches = reaches(goal.unwrap_or(USUAL), known);
@@ -217,7 +214,7 @@ impl By {
                 let scored = |(at, it): (usize, &Known)| (at, Some(it.quality().into()));
                 sorted(&compare).into_iter().map(scored).collect()
             }
-            Self::Balanced(toward) => balanced(toward, known),
+            Self::Balanced(goal) => balanced(goal, known),
         }
     }
 }
@@ -246,14 +243,13 @@ fn reaches(goal: Goal, known: &[Known]) -> impl Fn(&Known) -> bool {
 }
 
 /// The most quality less what cost and time are worth.
-fn balanced(toward: Toward, known: &[Known]) -> Ordered {
+fn balanced(goal: Option<Goal>, known: &[Known]) -> Ordered {
     let offers = offers(known);
     let dearest = offers.iter().map(|it| it.cost).max().unwrap_or(0);
-    let cost = match (toward.goal, toward.of_a_dollar) {
-        (_, Some(it)) => of_a_nano(it),
-        (Some(goal), None) => engine::solve(std::iter::once(&offers[..]), engines(goal)).cost,
-        (None, None) if dearest == 0 => 0.0,
-        (None, None) => WORTH_OF_DEAREST / dearest as f64,
+    let cost = match goal {
+        Some(goal) => engine::solve(std::iter::once(&offers[..]), engines(goal)).cost,
+        None if dearest == 0 => 0.0,
+        None => WORTH_OF_DEAREST / dearest as f64,
     };
     weighed(Worth { cost, latency_ms: WORTH_OF_MS }, &offers)
 }
@@ -264,14 +260,9 @@ fn weighed(worth: Worth, offers: &[Offer]) -> Ordered {
 }
 
 /// What has no price costs what the dearest does.
-pub(super) fn offers<'a>(known: impl IntoIterator<Item = &'a Known> + Clone) -> Vec<Offer> {
-    let dearest = known.clone().into_iter().filter_map(|it| it.turn_cost).max().unwrap_or(0);
-    let offer = |it: &Known| Offer {
-        quality: it.quality(),
-        cost: it.turn_cost.unwrap_or(dearest),
-        latency_ms: it.whole_ms(),
-    };
-    known.into_iter().map(offer).collect()
+fn offers(known: &[Known]) -> Vec<Offer> {
+    let dearest = known.iter().filter_map(|it| it.turn_cost).max().unwrap_or(0);
+    known.iter().map(|it| it.offer(it.turn_cost.unwrap_or(dearest))).collect()
 }
 
 const fn engines(goal: Goal) -> engine::Goal {
@@ -284,8 +275,8 @@ const fn engines(goal: Goal) -> engine::Goal {
 
 /// In millionths of quality for a dollar there are so many of quality for a nano-dollar.
 const PARTS: f64 = 1e6 * 1e9;
-/// No more is ever spent a dollar for: the cheapest is then the first in any case.
-const MOST_WORTH: f64 = 1e18;
+/// Nothing is worth more: the cheapest is then the first in any case. Every program can count so far.
+const MOST_WORTH: f64 = 9e15;
 
 fn of_a_nano(of_a_dollar: u64) -> f64 {
     of_a_dollar as f64 / PARTS
@@ -374,8 +365,17 @@ mod tests {
         let most = Goal::MostMicroDollars(9);
         assert_eq!(By::together(Strategy::Auto, Some(most)), None);
         assert_eq!(By::together(Strategy::Auto, None), Some(USUAL));
-        assert_eq!(By::together(Strategy::Balanced, None), None);
+        assert_eq!(By::together(Strategy::Balanced, Some(USUAL)), None);
         assert_eq!(By::together(Strategy::Best, Some(USUAL)), None);
+    }
+
+    #[test]
+    fn what_has_no_price_comes_after_what_has_one() {
+        let places = [Known { quality: Some(0.9), ..Known::default() }, known(0.2, 9, 1)];
+        for of_a_dollar in [0, 1_000, u64::MAX] {
+            let by = By::Auto(Toward { goal: None, of_a_dollar: Some(of_a_dollar) });
+            assert_eq!(by.order(&places)[0].0, 1);
+        }
     }
 
     #[test]
@@ -384,13 +384,13 @@ mod tests {
         let free = vec![offers(&[known(0.5, 0, 1), known(0.2, 0, 1)])];
         assert_eq!(worth_of_a_dollar(&free, Goal::CostPercent(1)), 0);
         let cheap = vec![offers(&[known(0.5, 3, 1), known(0.5, 1, 1)])];
-        assert!(worth_of_a_dollar(&cheap, Goal::QualityPercent(1)) <= 1_000_000_000_000_000_000);
+        assert!(worth_of_a_dollar(&cheap, Goal::QualityPercent(1)) <= 9_000_000_000_000_000);
     }
 
     #[test]
     fn time_is_worth_something_where_things_are_balanced() {
         let fast = [known(0.9, 1_000, 9_000), known(0.88, 1_000, 200)];
-        let by = By::Balanced(Toward::default());
+        let by = By::Balanced(None);
         assert_eq!(by.order(&fast)[0].0, 1);
         let slow = [known(0.9, 1_000, 900), known(0.88, 1_000, 200)];
         assert_eq!(by.order(&slow)[0].0, 0);
@@ -419,9 +419,7 @@ mod tests {
 
     #[test]
     fn nobody_is_nobody_in_every_order() {
-        for by in
-            [By::Cheapest, By::Best, By::Auto(Toward::default()), By::Balanced(Toward::default())]
-        {
+        for by in [By::Cheapest, By::Best, By::Auto(Toward::default()), By::Balanced(None)] {
             assert!(by.order(&[]).is_empty());
         }
     }
@@ -439,7 +437,7 @@ mod tests {
                 calls.iter().map(|it| it.iter().map(known).collect()).collect();
             let goal =
                 if is_share { Goal::CostPercent(percent) } else { Goal::QualityPercent(percent) };
-            let all: Vec<_> = calls.iter().map(offers).collect();
+            let all: Vec<_> = calls.iter().map(|it| offers(it)).collect();
             let of_a_dollar = Some(worth_of_a_dollar(&all, goal));
             let by = By::Auto(Toward { goal: Some(goal), of_a_dollar });
             let firsts = calls.iter().map(|it| &it[by.order(it)[0].0]);

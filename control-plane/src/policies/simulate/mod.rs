@@ -15,14 +15,14 @@ use std::{
 
 use data_plane::{
     catalog::Snapshot,
-    route::{By, Lately, Outcome, Past, Unplayable},
+    route::{Lately, Outcome, Past, Unplayable},
 };
 use serde_json::json;
 use shared::{
     event::Event,
-    ids::{ApiKeyId, OrganizationId, PolicyId},
+    ids::{ApiKeyId, PolicyId},
     money::Money,
-    snapshot::{Document, Entity, Goal, RecordId},
+    snapshot::{Document, Entity, RecordId},
 };
 
 use self::caps::Refused;
@@ -120,33 +120,20 @@ async fn decided(
     let records = snapshots::of_organization(work, organization, &keys).await?;
     let present = Arc::new(Snapshot::deciding(0, &records));
     let tried = Snapshot::deciding(0, &replaced(records, policy, document)?);
-    let new = new_goals(&present, organization, policy.id, document);
+    let is_other = policy.document != *document;
     let decided = tokio::task::spawn_blocking({
         let present = present.clone();
         move || {
-            let told = if new.is_empty() { Vec::new() } else { learning::told(&tried, &events) };
-            let worths = told.iter().map(Spending::worth);
-            let worths: Vec<_> = worths.filter(|it| new.contains(&it.goal)).collect();
-            Decided::all(&present, &tried.spending(organization, &worths), events)
+            // As calls would tell if it were in force: what the present one spends is another's.
+            let told = if is_other { learning::told(&tried, &events) } else { Vec::new() };
+            let worths: Vec<_> = told.iter().map(Spending::worth).collect();
+            let tried = tried.spending(organization, &worths);
+            Decided::all((&present, &tried), events, is_other)
         }
     });
     let decided = decided.await.map_err(|_| PolicyError::NotSimulated)?;
     let refused = caps::refused(work, &present, &decided.calls).await?;
     Ok((decided, refused))
-}
-
-/// What the document's choices come to together and nobody knows by what: the calls will tell when
-/// it is in force, and are asked here as well.
-fn new_goals(
-    present: &Snapshot,
-    organization: OrganizationId,
-    policy: PolicyId,
-    document: &Document,
-) -> Vec<Goal> {
-    let choices = document.rules.iter().map(|it| &it.choose).chain([&document.otherwise]);
-    let goals = choices.filter_map(|it| By::together(it.strategy, it.goal));
-    let is_new = |it: &Goal| present.worth_of_a_dollar(organization, (policy, *it)).is_none();
-    goals.filter(is_new).collect()
 }
 
 async fn tried(work: &mut Work, policy: &Policy, trial: Trial) -> Result<Document, PolicyError> {
@@ -226,10 +213,11 @@ impl Decided {
         }
     }
 
-    fn all(present: &Snapshot, tried: &Snapshot, events: Vec<Event>) -> Self {
+    /// By what is in force and by what is tried, which `is_other` or the same.
+    fn all(by: (&Snapshot, &Snapshot), events: Vec<Event>, is_other: bool) -> Self {
         let (mut decided, mut lately) = (Self::default(), Lately::default());
         for event in events {
-            match again(present, tried, &event, &mut lately) {
+            match again(by, &event, &mut lately, is_other) {
                 Ok((is_as_it_was, before, after)) => {
                     decided.calls.push(Call { event, is_as_it_was, before, after });
                 }
@@ -241,14 +229,17 @@ impl Decided {
 }
 
 fn again(
-    present: &Snapshot,
-    tried: &Snapshot,
+    (present, tried): (&Snapshot, &Snapshot),
     event: &Event,
     lately: &mut Lately,
+    is_other: bool,
 ) -> Result<(Option<bool>, Side, Side), String> {
     let key = present.key(event.key).ok_or("its key opens nothing any more")?;
-    let past = Past::of(event, key.clone()).map_err(|why: Unplayable| why.to_string())?;
+    let mut past = Past::of(event, key.clone()).map_err(|why: Unplayable| why.to_string())?;
     let before = Side::of(&past, present, lately);
+    if is_other {
+        past.forget_worths();
+    }
     let after = Side::of(&past, tried, lately);
     lately.note(&past);
     let version = event.policy.as_ref().map(|it| it.version);

@@ -10,7 +10,7 @@ use shared::{
 };
 
 use super::{
-    engine::{MODELS, PROVIDERS, constraints, places, policy, some_names},
+    engine::{MODELS, PROVIDERS, constraints, places, policy, price, some_names},
     *,
 };
 use crate::route::{Breaking, By, Lately, Outcome, Past, Unplayable, dice, worth_of_a_dollar};
@@ -108,10 +108,7 @@ prop_compose! {
 /// What a dollar is spent for by all that a policy says.
 fn worths(policy: &Policy, of_a_dollar: Option<u64>) -> Vec<Worth> {
     let documents = [Some(&policy.document), policy.staged.as_ref().map(|it| &it.document)];
-    let choices = documents
-        .into_iter()
-        .flatten()
-        .flat_map(|it| it.rules.iter().map(|it| &it.choose).chain([&it.otherwise]));
+    let choices = documents.into_iter().flatten().flat_map(Document::choices);
     let goals = choices.filter_map(|it| By::together(it.strategy, it.goal));
     goals.map(|goal| Worth { policy: policy.id, goal, of_a_dollar }).collect()
 }
@@ -240,6 +237,9 @@ proptest! {
 fn calls_tell_what_a_dollar_is_to_be_spent_for() {
     let (mut fixture, request) = (fixture(), RequestId::generate());
     let organization = shared::ids::OrganizationId::generate();
+    for model in fixture.upstreams.iter_mut().flat_map(|it| &mut it.models) {
+        model.price = price("1", "2");
+    }
     let strategy = Strategy::Auto;
     fixture.policies[0].document =
         Document { rules: vec![], otherwise: Choice { strategy, ..Choice::default() } };
@@ -274,6 +274,45 @@ fn calls_tell_what_a_dollar_is_to_be_spent_for() {
     assert!(plan.decision.sentence().contains(words), "{}", plan.decision.sentence());
     assert!(plan.decision.told()["worth_of_a_dollar"].is_number());
     assert_eq!(past.inputs().worths, [worth]);
+}
+
+/// What is spent now has no part in who is weighed, however many there are.
+#[test]
+fn all_that_are_compared_are_weighed() {
+    let (mut fixture, request) = (Fixture::default(), RequestId::generate());
+    for it in 0..30_i64 {
+        let (name, cost) = (format!("m{it}"), (1 + it).to_string());
+        fixture.upstream(None, &[&name]).models[0].price = price(&cost, &cost);
+    }
+    let auto = Choice { strategy: Strategy::Auto, ..Choice::default() };
+    fixture.policies = vec![policy("p", Document { rules: vec![], otherwise: auto })];
+    let organization = shared::ids::OrganizationId::generate();
+    let mut weighed = [0, 9_000_000_000_000_000].map(|worth| {
+        let tenant = explore::exploring(organization, 0);
+        let worths = worths(&fixture.policies[0], Some(worth));
+        fixture.tenants = vec![Tenant { worths, ..tenant }];
+        let key = Key { organization, ..key(&NewKey::generate(Brand::Live)) };
+        let (live, used, present) = (live(), || 0, snapshot(&fixture));
+        let sight = Sight {
+            snapshot: &present,
+            live: &live,
+            breakers: &breakers(),
+            sessions: &sessions(),
+            now_ms: 0,
+            budget_used_percent: &used,
+        };
+        let ask = Ask::parse(Form::Chat, r#"{"model":"p"}"#.into()).unwrap();
+        let plan = route(sight, Caller { key: Arc::new(key) }, ask, &mut dice(request)).unwrap();
+        assert!(plan.decision.weighed.is_empty(), "nobody asks on the road");
+        let past = Past::of(&kept(&plan, request), plan.caller.key.clone()).unwrap();
+        let first = plan.candidates[0].model.name.clone();
+        (first, past.weighed(&present, &Lately::default()).unwrap().offers)
+    });
+    for (_, offers) in &mut weighed {
+        offers.sort_by_key(|it| it.cost);
+    }
+    assert_eq!((weighed[0].1.len(), &weighed[0].1), (30, &weighed[1].1));
+    assert_ne!(weighed[0].0, weighed[1].0);
 }
 
 /// A call by a policy that takes its models as they stand.
