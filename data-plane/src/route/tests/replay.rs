@@ -231,36 +231,41 @@ proptest! {
     }
 }
 
+/// A call for `auto` of an organization's, and what was kept of it.
+fn decided(
+    fixture: &Fixture,
+    organization: OrganizationId,
+    request: RequestId,
+) -> (Arc<Snapshot>, Plan, Past) {
+    let key = Key { organization, ..key(&NewKey::generate(Brand::Live)) };
+    let (live, used, present) = (live(), || 0, snapshot(fixture));
+    let sight = Sight {
+        snapshot: &present,
+        live: &live,
+        breakers: &breakers(),
+        sessions: &sessions(),
+        now_ms: 0,
+        budget_used_percent: &used,
+    };
+    let ask = Ask::parse(Form::Chat, r#"{"model":"auto"}"#.into()).unwrap();
+    let plan = route(sight, Caller { key: Arc::new(key) }, ask, &mut dice(request)).unwrap();
+    let past = Past::of(&kept(&plan, request), plan.caller.key.clone()).unwrap();
+    (present, plan, past)
+}
+
 /// A call that all calls of its policy teach what a dollar is to be spent for, and that is then
 /// decided by that.
 #[test]
 fn calls_tell_what_a_dollar_is_to_be_spent_for() {
     let (mut fixture, request) = (fixture(), RequestId::generate());
-    let organization = shared::ids::OrganizationId::generate();
+    let organization = OrganizationId::generate();
     for model in fixture.upstreams.iter_mut().flat_map(|it| &mut it.models) {
         model.price = price("1", "2");
     }
     let strategy = Strategy::Auto;
     fixture.policies[0].document =
         Document { rules: vec![], otherwise: Choice { strategy, ..Choice::default() } };
-    let decided = |fixture: &Fixture| {
-        let key = Key { organization, ..key(&NewKey::generate(Brand::Live)) };
-        let (live, used) = (live(), || 0);
-        let snapshot = snapshot(fixture);
-        let sight = Sight {
-            snapshot: &snapshot,
-            live: &live,
-            breakers: &breakers(),
-            sessions: &sessions(),
-            now_ms: 0,
-            budget_used_percent: &used,
-        };
-        let ask = Ask::parse(Form::Chat, r#"{"model":"auto"}"#.into()).unwrap();
-        let plan = route(sight, Caller { key: Arc::new(key) }, ask, &mut dice(request)).unwrap();
-        let past = Past::of(&kept(&plan, request), plan.caller.key.clone()).unwrap();
-        (snapshot, plan, past)
-    };
-    let (present, plan, past) = decided(&fixture);
+    let (present, plan, past) = decided(&fixture, organization, request);
     assert!(plan.decision.sentence().contains("is the cheapest that is expected to be 95 %"));
     assert_eq!(plan.decision.told()["worth_of_a_dollar"], serde_json::Value::Null);
     let weighed = past.weighed(&present, &Lately::default()).unwrap();
@@ -269,7 +274,7 @@ fn calls_tell_what_a_dollar_is_to_be_spent_for() {
     let of_a_dollar = Some(worth_of_a_dollar(&[weighed.offers], weighed.goal));
     let worth = Worth { policy: weighed.policy, goal: weighed.goal, of_a_dollar };
     fixture.tenants = vec![Tenant { worths: vec![worth], ..explore::exploring(organization, 0) }];
-    let (_, plan, past) = decided(&fixture);
+    let (_, plan, past) = decided(&fixture, organization, request);
     let words = "so that all calls together are 95 % as good as with the best";
     assert!(plan.decision.sentence().contains(words), "{}", plan.decision.sentence());
     assert!(plan.decision.told()["worth_of_a_dollar"].is_number());
@@ -285,26 +290,14 @@ fn all_that_are_compared_are_weighed() {
         fixture.upstream(None, &[&name]).models[0].price = price(&cost, &cost);
     }
     let auto = Choice { strategy: Strategy::Auto, ..Choice::default() };
-    fixture.policies = vec![policy("p", Document { rules: vec![], otherwise: auto })];
-    let organization = shared::ids::OrganizationId::generate();
+    fixture.policies = vec![policy("auto", Document { rules: vec![], otherwise: auto })];
+    let organization = OrganizationId::generate();
     let mut weighed = [0, 9_000_000_000_000_000].map(|worth| {
         let tenant = explore::exploring(organization, 0);
         let worths = worths(&fixture.policies[0], Some(worth));
         fixture.tenants = vec![Tenant { worths, ..tenant }];
-        let key = Key { organization, ..key(&NewKey::generate(Brand::Live)) };
-        let (live, used, present) = (live(), || 0, snapshot(&fixture));
-        let sight = Sight {
-            snapshot: &present,
-            live: &live,
-            breakers: &breakers(),
-            sessions: &sessions(),
-            now_ms: 0,
-            budget_used_percent: &used,
-        };
-        let ask = Ask::parse(Form::Chat, r#"{"model":"p"}"#.into()).unwrap();
-        let plan = route(sight, Caller { key: Arc::new(key) }, ask, &mut dice(request)).unwrap();
+        let (present, plan, past) = decided(&fixture, organization, request);
         assert!(plan.decision.weighed.is_empty(), "nobody asks on the road");
-        let past = Past::of(&kept(&plan, request), plan.caller.key.clone()).unwrap();
         let first = plan.candidates[0].model.name.clone();
         (first, past.weighed(&present, &Lately::default()).unwrap().offers)
     });
@@ -315,28 +308,10 @@ fn all_that_are_compared_are_weighed() {
     assert_ne!(weighed[0].0, weighed[1].0);
 }
 
-/// A call by a policy that takes its models as they stand.
-fn listed(request: RequestId) -> (Arc<Snapshot>, Plan) {
-    let ask = Ask::parse(Form::Chat, r#"{"model":"auto"}"#.into()).unwrap();
-    let snapshot = snapshot(&fixture());
-    let (live, used) = (live(), || 0);
-    let sight = Sight {
-        snapshot: &snapshot,
-        live: &live,
-        breakers: &breakers(),
-        sessions: &sessions(),
-        now_ms: 0,
-        budget_used_percent: &used,
-    };
-    let caller = Caller { key: Arc::new(key(&NewKey::generate(Brand::Live))) };
-    let plan = route(sight, caller, ask, &mut dice(request)).unwrap();
-    (snapshot, plan)
-}
-
 #[test]
 fn another_policy_says_what_it_lacks() {
     let request = RequestId::generate();
-    let (_, plan) = listed(request);
+    let (_, plan, _) = decided(&fixture(), OrganizationId::generate(), request);
     let past = Past::of(&kept(&plan, request), plan.caller.key.clone()).unwrap();
     let rule = |when: &str| {
         let choose =
@@ -359,7 +334,7 @@ fn another_policy_says_what_it_lacks() {
 #[test]
 fn what_cannot_be_decided_again_says_why() {
     let request = RequestId::generate();
-    let (_, plan) = listed(request);
+    let (_, plan, _) = decided(&fixture(), OrganizationId::generate(), request);
     let key = plan.caller.key.clone();
     let event = kept(&plan, request);
     let check = |event: &Event, why| assert_eq!(Past::of(event, key.clone()).unwrap_err(), why);
