@@ -257,11 +257,7 @@ async fn pages_meet_without_gaps(root: PgPool) {
 async fn whether_calls_are_few_is_said_of_those_since_and_of_ours(root: PgPool) {
     let desk = Desk::new(root).await;
     let theirs = event(desk.fixture.theirs.id, ProjectId::generate(), ApiKeyId::generate());
-    let mut long_ago = desk.event();
-    let then = OffsetDateTime::now_utc() - Duration::hours(2);
-    let seconds = u64::try_from(then.unix_timestamp()).unwrap();
-    let id = Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, 0));
-    long_ago.request = RequestId::from_uuid(id);
+    let long_ago = begun(OffsetDateTime::now_utc() - Duration::hours(2), desk.event());
     desk.log(vec![desk.event(), desk.event(), desk.event(), long_ago, theirs]).await;
     let mut work = desk.fixture.work(Role::Owner).await;
     for (hours, few, is_so) in [(1, 2, false), (1, 3, true), (3, 3, false), (3, 4, true)] {
