@@ -258,7 +258,8 @@ await_services() {
   await data-1 "http://127.0.0.1:$data_port"
   await data-2 "http://127.0.0.1:$data_2_port"
   # Ready is not enough: what we print shall work the moment that it is printed.
-  # For five seconds after that, proxies may say what they hold, and nobody is let through.
+  # It takes up to five seconds more until calls are let through, and to ask often meanwhile would
+  # fill the request log.
   eventually 4 spending_is_counted && sleep 4.5
   await_answer data-1 "$data_port"
   await_answer data-2 "$data_2_port"

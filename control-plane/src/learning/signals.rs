@@ -2,12 +2,12 @@
 //! asked the same again; or it wanted tools called as nobody can, and whoever had it went on so.
 //!
 //! Always holds: it is a conversation in which something was asked again, with the same key, as long
-//! as before to a token, after the answer was there and within ten minutes; one that goes on from a
-//! failed tool has the same key, session and turn of the user's, and is longer, where no two that are
-//! alike are under way at once. One call gives one
-//! signal of a kind at most. Whoever asks the same often, or much of what they ask twice, is a program that
-//! does so for its own reasons, and gives none. A signal counts for a quarter of what somebody says,
-//! and for nothing where somebody said something.
+//! as before to a token, after the answer was there and within ten minutes; whoever asks the same
+//! often, or much of what they ask twice, is a program that does so for its own reasons, and gives
+//! no such signal. A call that goes on from a failed tool has the same key, session and turn of the
+//! user's, and is longer, where no two that are alike are under way at once. One call gives one
+//! signal of a kind at most. A signal counts for a quarter of what somebody says, and for nothing
+//! where somebody said something.
 
 use std::collections::{BTreeMap, HashMap};
 

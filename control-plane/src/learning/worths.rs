@@ -26,7 +26,7 @@ use super::{LearningError, learn::begin, state, store};
 use crate::{platform::Platform, requests, snapshots};
 
 /// Fewer calls tell nothing.
-pub(super) const FEWEST: usize = 50;
+const FEWEST: usize = 50;
 /// So many of the last are asked.
 const MOST: i64 = 1_000;
 

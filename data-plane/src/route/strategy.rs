@@ -265,10 +265,10 @@ fn offers(known: &[Known]) -> Vec<Offer> {
     known.iter().map(|it| it.offer(it.turn_cost.unwrap_or(dearest))).collect()
 }
 
-const fn engines(goal: Goal) -> engine::Goal {
+fn engines(goal: Goal) -> engine::Goal {
     match goal {
-        Goal::QualityPercent(it) => engine::Goal::Quality(it as f32 / 100.0),
-        Goal::CostPercent(it) => engine::Goal::CostShare(it as f32 / 100.0),
+        Goal::QualityPercent(it) => engine::Goal::Quality(f32::from(it) / 100.0),
+        Goal::CostPercent(it) => engine::Goal::CostShare(f32::from(it) / 100.0),
         Goal::MostMicroDollars(it) => engine::Goal::Ceiling(it.saturating_mul(1_000)),
     }
 }
