@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::{Cmd, Pipeline};
 use shared::{
-    counters::{self, CLOCK, Guarded, Known, Places, packed},
+    counters::{self, ADMISSION, CLOCK, COUNTER, Guarded, Known, Places, packed},
     snapshot::Limits,
     wire::History,
 };
@@ -53,10 +53,10 @@ impl Scripts {
     /// Tests bring a clock that they can set, and shorter lives.
     pub(crate) fn with(clock: &str, place_life: Duration, places: Places) -> Self {
         Self {
-            admit: Guarded::new(&[&counters::admission(clock), BUCKET, ADMIT]),
-            settle: Known::new(&[clock, BUCKET, SETTLE]),
-            renew: Known::new(&[clock, RENEW]),
-            beat: Known::new(&[clock, BEAT]),
+            admit: Guarded::new(clock, &[COUNTER, ADMISSION, BUCKET, ADMIT]),
+            settle: Known::new(clock, &[BUCKET, SETTLE]),
+            renew: Known::new(clock, &[RENEW]),
+            beat: Known::new(clock, &[BEAT]),
             place_life,
             counters: counters::Scripts::with(clock, places),
         }

@@ -29,6 +29,7 @@
 //! [`Caps::CEILING`]: crate::snapshot::Caps::CEILING
 
 mod answer;
+mod compact;
 mod scripts;
 #[cfg(test)]
 mod tests;
@@ -41,8 +42,8 @@ use uuid::{Uuid, fmt::Simple};
 pub use self::{
     answer::{Counter, Incarnation, Looked, ReadAnswer, Reading, Settled, State, Window},
     scripts::{
-        CLOCK, Guarded, HealedWindow, Healing, Known, LATEST, Opening, Scripts, Settlement,
-        Sweeping, Swept, Terms, admission, packed, unpacked, written,
+        ADMISSION, CLOCK, COUNTER, Guarded, HealedWindow, Healing, Known, LATEST, NOT_OPENED,
+        Opening, Scripts, Settlement, Sweeping, Swept, Terms, packed, unpacked, written,
     },
 };
 use crate::ids::{BudgetId, OrganizationId};

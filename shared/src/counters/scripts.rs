@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use redis::{Arg, Cmd, Pipeline, Script, cmd};
 use uuid::Uuid;
 
-use super::{Amounts, Counted, Epoch, Hold, Incarnation, Places, Shard};
+use super::{Amounts, Counted, Epoch, Hold, Incarnation, Places, Shard, compact::compacted};
 use crate::{
     ids::{ApiKeyId, BudgetId},
     snapshot::{Budget, Caps},
@@ -14,12 +14,13 @@ use crate::{
 
 /// The clock of Redis, which every script that has one begins with.
 pub const CLOCK: &str = include_str!("lua/clock.lua");
-const COUNTER: &str = include_str!("lua/counter.lua");
 const ALERTS: &str = include_str!("lua/alerts.lua");
 const CHILL: &str = include_str!("lua/chill.lua");
 const WARM: &str = include_str!("lua/warm.lua");
 const PUBLISH: &str = include_str!("lua/publish.lua");
-const ADMISSION: &str = include_str!("lua/admission.lua");
+/// What a script that admits begins with, for whoever adds what else a call has to pass.
+pub const COUNTER: &str = include_str!("lua/counter.lua");
+pub const ADMISSION: &str = include_str!("lua/admission.lua");
 
 /// A script that no store keeps over a restart, nor gets from another: where Redis does not
 /// know it, it is not the Redis that it was, and may have lost something. It is [`Guarded`].
@@ -31,6 +32,8 @@ pub const LATEST: i64 = (1 << 53) - 1;
 /// How many words a question has that are about no key, and how long a word is, as a rule.
 const OTHERS: usize = 12;
 const BYTES_EACH: usize = 80;
+/// How many words say what a call came to.
+const OF_SETTLEMENT: usize = 4;
 
 /// A script and the name that Redis has for it.
 pub struct Known {
@@ -39,15 +42,25 @@ pub struct Known {
 }
 
 impl Known {
-    pub fn new(parts: &[&str]) -> Self {
-        let code = parts.concat();
+    /// With a clock, which tests can set, and the parts that it is made of.
+    pub fn new(clock: &str, parts: &[&'static str]) -> Self {
+        Self::as_it_is(clock.to_owned() + &compacted(parts))
+    }
+
+    fn as_it_is(code: String) -> Self {
         let hash = Script::new(&code).get_hash().to_owned();
         Self { code, hash }
     }
 
     pub fn ask(&self, keys: usize) -> Cmd {
+        self.ask_of(keys, 0, 0)
+    }
+
+    /// The same with so many more words than keys, of so many bytes.
+    fn ask_of(&self, keys: usize, words: usize, bytes: usize) -> Cmd {
         // As much as most questions take: there is at least one for each call.
-        let mut ask = Cmd::with_capacity(OTHERS + 2 * keys, BYTES_EACH * (OTHERS + keys));
+        let (words, bytes) = (words + OTHERS + 2 * keys, bytes + BYTES_EACH * (OTHERS + keys));
+        let mut ask = Cmd::with_capacity(words, bytes);
         ask.arg("EVALSHA").arg(&self.hash).arg(keys);
         ask
     }
@@ -73,15 +86,18 @@ struct Names {
 }
 
 impl Guarded {
-    pub fn new(parts: &[&str]) -> Self {
-        let code = parts.concat();
-        let present = Arc::new(Known::new(&[&code]));
+    pub fn new(clock: &str, parts: &[&'static str]) -> Self {
+        Self::as_it_is(clock.to_owned() + &compacted(parts))
+    }
+
+    fn as_it_is(code: String) -> Self {
+        let present = Arc::new(Known::as_it_is(code.clone()));
         Self { code, names: RwLock::new(Names { present, past: Vec::new() }) }
     }
 
     /// From here on it is known by its name in that history.
     pub fn enter(&self, history: &History) {
-        let known = Known::new(&["-- ", history.as_str(), "\n", &self.code]);
+        let known = Known::as_it_is(["-- ", history.as_str(), "\n", &self.code].concat());
         let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
         if names.present.hash != known.hash {
             let before = std::mem::replace(&mut names.present, Arc::new(known));
@@ -122,11 +138,6 @@ impl Guarded {
     }
 }
 
-/// What a script that admits begins with, for whoever adds what else a call has to pass.
-pub fn admission(clock: &str) -> String {
-    [clock, COUNTER, ADMISSION].concat()
-}
-
 /// All but the one that admits, which has more to ask than money.
 pub struct Scripts {
     boot: Guarded,
@@ -150,6 +161,9 @@ pub struct Terms<'a> {
     pub budget: &'a Budget,
     pub opening: Option<Opening>,
 }
+
+/// What [`Scripts::set_terms`] is answered where the budget is hard, and nobody has opened it.
+pub const NOT_OPENED: i64 = -1;
 
 /// What was spent in the present window by calls that did not count on the budget yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,18 +244,18 @@ impl Scripts {
 
     /// Tests bring a clock that they can set.
     pub fn with(clock: &str, places: Places) -> Self {
-        let known = |code| Known::new(&[clock, COUNTER, code]);
-        let with_alerts = |code| Known::new(&[clock, COUNTER, ALERTS, code]);
+        let known = |code: &'static str| Known::new(clock, &[COUNTER, code]);
+        let with_alerts = |code: &'static str| Known::new(clock, &[COUNTER, ALERTS, code]);
         Self {
-            boot: Guarded::new(&[clock, BOOT]),
+            boot: Guarded::new(clock, &[BOOT]),
             set_terms: with_alerts(include_str!("lua/set_terms.lua")),
-            extend: Guarded::new(&[clock, COUNTER, include_str!("lua/extend.lua")]),
+            extend: Guarded::new(clock, &[COUNTER, include_str!("lua/extend.lua")]),
             settle: with_alerts(include_str!("lua/settle.lua")),
             register: known(include_str!("lua/register.lua")),
             look: known(include_str!("lua/look.lua")),
             sweep: known(include_str!("lua/sweep.lua")),
-            forget: Known::new(&[include_str!("lua/forget.lua")]),
-            chill: Known::new(&[clock, CHILL]),
+            forget: Known::new("", &[include_str!("lua/forget.lua")]),
+            chill: Known::new(clock, &[CHILL]),
             heal: known(include_str!("lua/heal.lua")),
             read: known(include_str!("lua/read.lua")),
             places,
@@ -372,7 +386,9 @@ impl Scripts {
         budgets.sort_unstable();
         budgets.dedup();
         let places = &self.places;
-        let mut ask = self.settle.ask(6 + budgets.len());
+        let of_call = |it: &Settlement<'_>| BYTES_EACH * (1 + it.counted.len()) + it.event.len();
+        let bytes = calls.iter().map(of_call).sum();
+        let mut ask = self.settle.ask_of(6 + budgets.len(), OF_SETTLEMENT * calls.len(), bytes);
         ask.arg(places.settled(shard))
             .arg(places.holds(shard, epoch))
             .arg(places.dead_holds(shard))
