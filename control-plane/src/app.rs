@@ -182,7 +182,7 @@ fn employ(supervisor: &Supervisor, config: &Config, platform: &Data<Platform>) {
     });
 
     let desk = platform.clone();
-    supervisor.every("set caps", Duration::from_secs(5), unasked(), move || {
+    supervisor.every("set caps", Duration::from_secs(5), nudges.caps.clone(), move || {
         let desk = desk.clone();
         async move { budgets::terms::repeat(&desk).await }
     });
@@ -200,8 +200,10 @@ fn employ(supervisor: &Supervisor, config: &Config, platform: &Data<Platform>) {
     });
 
     let keeper = Arc::new(counters::Keeper::new(platform.clone(), Places::default()));
-    let healer = keeper.clone();
-    supervisor.every("heal counters", Duration::from_secs(1), unasked(), move || {
+    let (healer, at_once) = (keeper.clone(), unasked());
+    // Until then nobody is let through by a hard budget.
+    at_once.notify_one();
+    supervisor.every("heal counters", Duration::from_secs(1), at_once, move || {
         let healer = healer.clone();
         async move { healer.heal().await }
     });

@@ -88,6 +88,7 @@ pub struct Nudges {
     pub collections: Arc<Notify>,
     pub payment_events: Arc<Notify>,
     pub snapshot: Arc<Notify>,
+    pub caps: Arc<Notify>,
 }
 
 impl Platform {

@@ -129,18 +129,30 @@ impl Keeper {
         let ours = |shard: Shard| organizations.get(&shard).map_or(&[][..], Vec::as_slice);
         let before = store::healed_shards(&mut db).await?;
         let (mut healed, mut learning) = (0, 0);
-        for shard in cold {
-            // One that was never healed has never counted: nothing is held, nor lost.
-            let (learning_ms, awaited) = match before.contains(&shard) {
-                true => (LEARNING_MS, awaited.get(&shard).map_or(&[][..], Vec::as_slice)),
-                false => (0, &[][..]),
-            };
-            let with = With { organizations: ours(shard), budgets: &budgets, learning_ms, awaited };
-            if self.heal_shard(&mut redis, &mut db, shard, with).await? {
-                HEALED.inc();
-                healed += 1;
-                learning += u32::from(learning_ms > 0);
-                COLD.dec();
+        // Those first where calls wait for it.
+        let capped: HashSet<_> = budgets.values().map(|it| Shard::of(it.organization)).collect();
+        let (capped, others): (Vec<_>, Vec<_>) =
+            cold.into_iter().partition(|it| capped.contains(it));
+        for shards in [capped, others] {
+            let healed_before = healed;
+            for shard in shards {
+                // One that was never healed has never counted: nothing is held, nor lost.
+                let (learning_ms, awaited) = match before.contains(&shard) {
+                    true => (LEARNING_MS, awaited.get(&shard).map_or(&[][..], Vec::as_slice)),
+                    false => (0, &[][..]),
+                };
+                let organizations = ours(shard);
+                let with = With { organizations, budgets: &budgets, learning_ms, awaited };
+                if self.heal_shard(&mut redis, &mut db, shard, with).await? {
+                    HEALED.inc();
+                    healed += 1;
+                    learning += u32::from(learning_ms > 0);
+                    COLD.dec();
+                }
+            }
+            if healed > healed_before {
+                // What it lost of caps is put back by whoever keeps budgets.
+                self.platform.nudges.caps.notify_one();
             }
         }
         match (healed, learning) {

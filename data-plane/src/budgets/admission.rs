@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use redis::Cmd;
 use shared::{
-    counters::{Shard, Terms},
+    counters::{NOT_OPENED, Shard, Terms},
     failure::{Classified, Code, Kind as FailureKind, code},
     ids::RequestId,
     snapshot::{OnRedisLoss, OnTight},
@@ -169,13 +169,14 @@ async fn question(
     limiter.admit(asked, &question).await
 }
 
-/// Tells Redis of caps that it does not know yet.
+/// Tells Redis of caps that it does not know yet. Those of a hard budget are in force only with what
+/// was spent before it counted, which the control plane sums up: until then nobody counts.
 async fn set_terms(limiter: &Limiter, tab: &Tab) -> Result<(), NotCounted> {
     for it in tab.bearings() {
         let terms = Terms { budget: &it.budget, opening: None };
         let ask: Cmd = limiter.counters().set_terms(tab.shard(), terms);
         let told: Option<i64> = limiter.ask(&ask).await;
-        told.ok_or(NotCounted { retry_after: LOSS })?;
+        told.filter(|it| *it != NOT_OPENED).ok_or(NotCounted { retry_after: LOSS })?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::{
-    counters::{Amounts, Counter, Shard},
+    counters::{Amounts, Counter, Shard, State},
     ids::{OrganizationId, RequestId},
     money::Money,
     snapshot::Caps,
@@ -78,6 +78,7 @@ pub async fn quote(
             budget(it, standing, it.amounts_of(tab.wanted()))
         })
         .collect();
+    let is_counted = standings.is_some();
     let binds = standings.and_then(|all| binds(ask, &mut candidates, &mut tab, &all));
     let quote = json!({
         "object": "quote",
@@ -85,6 +86,7 @@ pub async fn quote(
         "worst_case_usd": worst.map(Money::exact),
         "expected_usd": expected.map(Money::exact),
         "candidates": quoted,
+        "is_counted": is_counted,
         "budgets": told,
         "binds": binds.filter(|_| is_usable),
     });
@@ -131,7 +133,7 @@ fn binds(
     Some(told)
 }
 
-/// All at once. `None` where Redis does not say.
+/// All at once. `None` where nobody counts, and no hard budget lets anything through.
 async fn standings(
     meter: &Meter,
     organization: OrganizationId,
@@ -142,15 +144,22 @@ async fn standings(
     }
     let (shard, places) = (Shard::of(organization), &meter.limiter.counters().places);
     let mut ask = redis::cmd("MGET");
+    ask.arg(places.incarnation(shard));
     bearings.iter().for_each(|it| _ = ask.arg(places.budget(shard, it.budget.id)));
     let kept: Vec<Option<Vec<u8>>> = meter.limiter.ask(&ask).await?;
-    let kept = kept.into_iter().map(Option::unwrap_or_default);
-    Some(bearings.iter().zip(kept).map(|(it, kept)| standing(meter, it, &kept)).collect())
+    let mut kept = kept.into_iter().map(Option::unwrap_or_default);
+    let state = String::from_utf8(kept.next()?).ok()?;
+    let is_warm = State::of_shard(&state, meter.clock().now_ms()) == State::Warm;
+    let counted = bearings.iter().zip(kept).map(|(it, kept)| {
+        let counter = Counter::read(&kept);
+        let is_counted = !it.budget.is_hard || is_warm && counter.is_opened;
+        is_counted.then(|| standing(meter, it, &counter))
+    });
+    counted.collect()
 }
 
-fn standing(meter: &Meter, bearing: &Bearing, kept: &[u8]) -> Standing {
+fn standing(meter: &Meter, bearing: &Bearing, counter: &Counter) -> Standing {
     let (budget, now_ms) = (&bearing.budget, meter.clock().now_ms());
-    let counter = Counter::read(kept);
     let [_, from_ms, until_ms, _] = meter.edges(budget).0;
     let window = counter.at(now_ms);
     let raise = budget.raise.filter(|it| now_ms < it.until_ms);

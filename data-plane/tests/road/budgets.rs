@@ -236,6 +236,7 @@ async fn a_quote_says_what_a_call_would_cost_and_holds_nothing() {
     let candidate = &quote["candidates"][0];
     assert_eq!(candidate["most_output_tokens"], 100);
     assert_eq!(candidate["price"]["revision"], 3);
+    assert_eq!(quote["is_counted"], true);
     assert_eq!(quote["binds"]["is_enough"], true);
     assert_eq!(quote["binds"]["room_usd"], "0.001160000");
     assert_eq!(quote["budgets"][0]["room"]["usd"], "0.001160000");
@@ -244,6 +245,33 @@ async fn a_quote_says_what_a_call_would_cost_and_holds_nothing() {
     assert_eq!(large["binds"]["is_enough"], false);
     assert_eq!(upstream.requests(), 0);
     assert_eq!(plane.chat(ASKS).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quote_says_whether_a_hard_budget_is_counted() {
+    let (upstream, source) = (Upstream::start([answer("200 OK", JSON, WHOLE)]).await, source());
+    let plane = Plane::bare_from(source.clone(), |it| it.redis_url = redis_url()).await;
+    let mut budgets = Vec::new();
+    plane.serve_changed(upstream.address, |it| {
+        budgeted(it, 1_160_000);
+        budgets.clone_from(&it.budgets);
+    });
+    soon(async { while plane.get("/readyz").await.json()["limits"] != "shared" {} }).await;
+    let is_counted = async || {
+        let request = http::Request::post(format!("http://{}/v1/quote", plane.address));
+        let quote = crate::plane::send(request.header("authorization", plane.bearer()), ASKS);
+        let quote = quote.await.json();
+        let is_counted = quote["is_counted"].as_bool().unwrap();
+        assert_eq!(quote["binds"].is_null(), !is_counted, "{quote}");
+        assert_eq!(quote["budgets"][0]["room"]["usd"].is_null(), !is_counted, "{quote}");
+        assert_eq!(plane.chat(ASKS).await.status, if is_counted { 200 } else { 503 });
+        is_counted
+    };
+    assert!(!is_counted().await, "the store is not healed");
+    warm(&source).await;
+    assert!(!is_counted().await, "nobody has said what was spent before");
+    open(&source, &budgets).await;
+    assert!(is_counted().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,6 +27,14 @@ impl State {
         }
     }
 
+    /// What `GET` of a shard's incarnation answers, if anything is kept.
+    pub fn of_shard(kept: &str, now_ms: i64) -> Self {
+        let mut words = kept.split(' ').skip(1);
+        let state = words.next().and_then(Self::read).unwrap_or(Self::Cold);
+        let until_ms = words.next().and_then(|it| it.parse().ok()).unwrap_or(i64::MAX);
+        if state == Self::Learning && now_ms >= until_ms { Self::Warm } else { state }
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Warm => "warm",
