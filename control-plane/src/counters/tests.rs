@@ -1,3 +1,4 @@
+use futures::FutureExt;
 use redis::AsyncCommands;
 use shared::{
     counters::{self, Counted, Epoch, Incarnation, Looked, Scripts, State},
@@ -29,6 +30,8 @@ async fn a_new_store_counts_at_once(root: PgPool) {
     let looked = look(&mut meter).await;
     assert_eq!((looked.state, looked.settled, looked.durable), (State::Warm, 0, 0));
     meter.settle_all(1..=1).await;
+    let caps = meter.fixture.platform.nudges.caps.notified();
+    assert!(caps.now_or_never().is_some(), "who keeps caps has been woken");
 }
 
 #[sqlx::test(migrations = "../migrations")]
