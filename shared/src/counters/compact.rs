@@ -28,7 +28,7 @@ pub fn compacted(parts: &[&'static str]) -> String {
 }
 
 fn compact(code: &str) -> String {
-    let mut constants = HashMap::new();
+    let mut constants = Constants::default();
     let mut parts: Vec<String> = Vec::new();
     let mut is_function = false;
     for line in code.lines() {
@@ -68,19 +68,17 @@ fn called(parts: &[String]) -> String {
 }
 
 /// What constants are, by their names.
-trait Constants {
-    /// Whether the line only says what constants are.
-    fn learns(&mut self, line: &str) -> bool;
-    fn put_into(&self, line: &str) -> String;
-}
+#[derive(Default)]
+struct Constants(HashMap<String, String>);
 
-impl Constants for HashMap<String, String> {
+impl Constants {
+    /// Whether the line only says what constants are.
     fn learns(&mut self, line: &str) -> bool {
         let declared = line.strip_prefix("local ").and_then(|it| it.split_once(" = "));
         let Some((names, values)) = declared else { return false };
         let (names, values): (Vec<_>, Vec<_>) =
             (names.split(", ").collect(), values.split(", ").collect());
-        let is_constant = |value: &&str| pieces(value).all(|it| is_known(it, self));
+        let is_constant = |value: &&str| pieces(value).all(|it| self.knows(it));
         if !names.iter().copied().all(is_constant_name)
             || names.len() != values.len()
             || !values.iter().all(is_constant)
@@ -91,7 +89,7 @@ impl Constants for HashMap<String, String> {
             let value = self.put_into(value);
             let is_sum = pieces(&value).nth(1).is_some();
             let value = if is_sum { format!("({value})") } else { value };
-            self.insert(name.to_owned(), value);
+            self.0.insert(name.to_owned(), value);
         }
         true
     }
@@ -100,21 +98,21 @@ impl Constants for HashMap<String, String> {
         let mut put = String::with_capacity(line.len());
         for piece in pieces(line) {
             let is_field = put.ends_with('.');
-            let constant = self.get(piece).filter(|_| !is_field);
+            let constant = self.0.get(piece).filter(|_| !is_field);
             put.push_str(constant.map_or(piece, String::as_str));
         }
         put
+    }
+
+    /// A number, a text, a sum of such, or of constants.
+    fn knows(&self, piece: &str) -> bool {
+        let is_sum = |it: char| it.is_ascii_digit() || matches!(it, ' ' | '+' | '-');
+        self.0.contains_key(piece) || piece.starts_with('\'') || piece.chars().all(is_sum)
     }
 }
 
 fn is_constant_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|it| it.is_ascii_uppercase() || it == '_')
-}
-
-/// A number, a text, a sum of such, or of constants.
-fn is_known(piece: &str, constants: &HashMap<String, String>) -> bool {
-    let is_sum = |it: char| it.is_ascii_digit() || matches!(it, ' ' | '+' | '-');
-    constants.contains_key(piece) || piece.starts_with('\'') || piece.chars().all(is_sum)
 }
 
 fn without_comment(line: &str) -> Cow<'_, str> {
