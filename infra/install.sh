@@ -79,9 +79,8 @@ install_clients() {
 install_fuzz() {
   has c++ || install_packages g++ || return 1
   has cargo-fuzz || [[ -x target/tools/bin/cargo-fuzz ]] && return 0
-  say "Installing cargo-fuzz $CARGO_FUZZ (compiles for a minute, once)"
-  env -u CARGO_TARGET_DIR -u RUSTUP_TOOLCHAIN -u RUSTC_BOOTSTRAP \
-    cargo install --quiet --locked --root target/tools cargo-fuzz --version "$CARGO_FUZZ"
+  say "Installing cargo-fuzz $CARGO_FUZZ (compiles for half a minute, once)"
+  install_tool cargo-fuzz "$CARGO_FUZZ"
 }
 
 install_tools() {
@@ -91,11 +90,18 @@ install_tools() {
   install_cargo_deny && install_python_tools
 }
 
-# Kept under target/, so that nothing of ours stays in the developer's own ~/.cargo.
 install_cargo_deny() {
   has cargo-deny || [[ -x target/tools/bin/cargo-deny ]] && return 0
-  say "Installing cargo-deny $CARGO_DENY (compiles for some minutes, once)"
-  env -u CARGO_TARGET_DIR cargo install --quiet --locked --root target/tools cargo-deny --version "$CARGO_DENY"
+  say "Installing cargo-deny $CARGO_DENY (compiles for a minute or two, once)"
+  install_tool cargo-deny "$CARGO_DENY"
+}
+
+# Kept under target/, so that nothing of ours stays in the developer's own ~/.cargo. Without
+# optimizing, which would take several times as long to compile than it ever saves.
+install_tool() { # CRATE VERSION
+  # By the compiler that this project is built with, whichever one is to build the fuzz targets.
+  env -u CARGO_TARGET_DIR -u RUSTUP_TOOLCHAIN -u RUSTC_BOOTSTRAP \
+    cargo install --quiet --debug --locked --root target/tools "$1" --version "$2"
 }
 
 install_python_tools() {

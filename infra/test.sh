@@ -104,11 +104,12 @@ rust_tests() { # WHICH...
 }
 
 # What counts calls and money, on three masters instead of one Redis. How an outage of the one
-# is noticed is nothing to try there.
+# is noticed is nothing to try there. Chosen from the whole workspace: for two packages alone,
+# much would be built anew with fewer features.
 on_a_cluster() {
   local home=.run/cluster address outcome=0
   address=$(infra/redis-cluster.sh start "$PWD/$home" 7420 7430) || return 1
-  TURNPIKE_TEST_REDIS_URL=$address rust_tests --package shared --package data-plane --lib -- \
+  TURNPIKE_TEST_REDIS_URL=$address rust_tests --workspace --exclude control-plane --lib -- \
     counters::tests limits::tests budgets::tests --skip outage || outcome=1
   infra/redis-cluster.sh stop "$PWD/$home"
   return $outcome
@@ -130,7 +131,9 @@ printer_tests() (
   cargo test --quiet --locked --manifest-path invoice-pdf/Cargo.toml
 )
 
-programs() { cargo build --quiet --workspace --bins --locked; }
+# With a test among them, so that other people's crates get the features that the tests ask of
+# them, and are not built a second time for those.
+programs() { cargo build --quiet --workspace --bins --test drills --locked; }
 
 # For tests that start the programs; without them they fail.
 with_programs() { # COMMAND...
