@@ -15,6 +15,8 @@ pub struct LimitMetrics {
     pub redis_failures: IntCounter,
     /// How often Redis was asked, each time of one call or several.
     pub questions: IntCounter,
+    /// Refusals that were repeated without asking.
+    pub repeated: IntCounter,
     pub settlements_lost: IntCounter,
     admitted_shared: IntCounter,
     admitted_local: IntCounter,
@@ -50,6 +52,10 @@ impl LimitMetrics {
                 "turnpike_limits_questions_total",
                 "Questions about limits and budgets put to Redis, each of one call or several.",
             )?,
+            repeated: IntCounter::new(
+                "turnpike_limits_repeated_total",
+                "Refusals by limits and budgets repeated without asking Redis again.",
+            )?,
             settlements_lost: IntCounter::new(
                 "turnpike_limits_settlements_lost_total",
                 "Ends of calls that Redis was not told: their estimates stay charged.",
@@ -58,11 +64,12 @@ impl LimitMetrics {
             admitted_local: admitted.get_metric_with_label_values(&[State::Local.name()])?,
             refusals: refusals.collect::<Result<_, prometheus::Error>>()?,
         };
-        let all: [Box<dyn Collector>; 7] = [
+        let all: [Box<dyn Collector>; 8] = [
             Box::new(metrics.shared.clone()),
             Box::new(metrics.proxies.clone()),
             Box::new(metrics.redis_failures.clone()),
             Box::new(metrics.questions.clone()),
+            Box::new(metrics.repeated.clone()),
             Box::new(metrics.settlements_lost.clone()),
             Box::new(admitted),
             Box::new(refused),

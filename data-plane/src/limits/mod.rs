@@ -12,7 +12,8 @@
 //!
 //! What a call may cost is asked in the same question, by `budgets`: what a call is charged
 //! for and what it holds passes as a whole. Calls that ask at the same time ask together
-//! (`rounds`), each as if it asked alone.
+//! (`rounds`), each as if it asked alone; who was refused and asks the same again at once is
+//! refused without being asked for (`repeats`).
 
 mod breaker;
 mod charge;
@@ -25,6 +26,7 @@ mod near;
 mod patience;
 mod permit;
 mod question;
+mod repeats;
 mod rounds;
 mod scripts;
 mod settling;
@@ -55,6 +57,7 @@ use self::{
     leases::{Lease, Leases},
     local::Local,
     question::Asking,
+    repeats::Repeats,
     rounds::Rounds,
     scripts::PLACE_LIFE,
     settling::{Settlement, Settling},
@@ -72,6 +75,8 @@ pub use self::{
 use crate::budgets::Clock;
 
 const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a refusal is repeated at most.
+const REPEAT: Duration = Duration::from_millis(100);
 /// How often we say that we live, which is also how soon a Redis that is back is noticed.
 const BEAT: Duration = Duration::from_millis(500);
 /// How long the end of a call may wait for Redis to come back before it is tried again.
@@ -87,6 +92,8 @@ pub struct Place {
     pub assumed_proxies: u32,
     /// How long to wait for an answer of Redis.
     pub patience: Duration,
+    /// How long a refusal may be repeated without asking.
+    pub repeat: Duration,
     /// Where what is spent of budgets is counted.
     pub counters: Places,
 }
@@ -94,7 +101,7 @@ pub struct Place {
 impl Place {
     pub fn standard(redis_url: SecretString, assumed_proxies: u32) -> Self {
         let (fleet, counters) = ("rl:fleet".into(), Places::default());
-        Self { redis_url, fleet, assumed_proxies, patience: PATIENCE, counters }
+        Self { redis_url, fleet, assumed_proxies, patience: PATIENCE, repeat: REPEAT, counters }
     }
 }
 
@@ -136,6 +143,7 @@ pub struct Limiter {
     local: Local,
     leases: Leases,
     rounds: Rounds,
+    repeats: Repeats,
     settling: Settling,
     metrics: Arc<LimitMetrics>,
 }
@@ -161,6 +169,7 @@ impl Limiter {
             local: Local::new(),
             leases: Leases::new(),
             rounds: Rounds::new(),
+            repeats: Repeats::new(place.repeat),
             settling,
             metrics,
         }))
@@ -176,11 +185,25 @@ impl Limiter {
         if charges.is_empty() && question.budgets.is_empty() {
             return Ok(Let::Alone(Permit::free()));
         }
+        if let Some(decision) = self.repeats.of(&charges, question) {
+            self.metrics.repeated.inc();
+            return self.told(decision, (charges, None));
+        }
         let lease = self.leases.next(&charges);
         let Some((decision, charges)) = self.decide(charges, lease, question).await else {
             return self.admit_here(asked.charges()).map(Let::Alone);
         };
         self.clock.told(i64::try_from(decision.now).unwrap_or(i64::MAX));
+        self.repeats.note(&decision, &charges, question);
+        self.told(decision, (charges, lease))
+    }
+
+    /// What comes of a decision of Redis.
+    fn told(
+        self: &Arc<Self>,
+        decision: Decision,
+        (charges, lease): (Vec<Charge>, Option<Lease>),
+    ) -> Result<Let, LimitReached> {
         match decision.verdict {
             Verdict::Passed => self.leases.enter(lease, &charges),
             Verdict::Limit(_) => (),
@@ -216,6 +239,12 @@ impl Limiter {
     ) -> Result<Arc<Self>, BadAddress> {
         let limiter = Self::with(place, metrics, scripts, Settling::new())?;
         Ok(tests::connected(limiter).await)
+    }
+
+    /// How many were put to Redis, and how many refusals were repeated instead.
+    #[cfg(test)]
+    pub(crate) fn asked_and_repeated(&self) -> (u64, u64) {
+        (self.metrics.questions.get(), self.metrics.repeated.get())
     }
 
     #[cfg(test)]
@@ -304,6 +333,7 @@ impl Limiter {
 
     async fn beat(self: Arc<Self>) -> Result<(), Infallible> {
         self.local.sweep(self.local.now());
+        self.repeats.sweep();
         if let Some((alive, now_ms)) = self.store.beat(&self.fleet, &self.leases.proxy).await {
             self.clock.told(now_ms);
             self.proxies.store(alive, Ordering::Relaxed);

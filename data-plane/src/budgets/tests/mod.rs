@@ -7,6 +7,7 @@ mod ends;
 mod exact;
 mod learning;
 mod model;
+mod repeats;
 mod weights;
 
 use std::{collections::HashMap, sync::Arc};
@@ -132,16 +133,24 @@ impl Fixture {
     }
 
     async fn proxy_at(&self, redis_url: SecretString) -> Arc<Meter> {
-        self.open().await;
-        let metrics = Metrics::new().unwrap();
-        let place = Place {
-            redis_url,
+        self.proxy_with(Place { redis_url, ..self.place() }).await
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            redis_url: self.url.clone(),
             fleet: format!("{}:fleet", self.name),
             assumed_proxies: 2,
             // A busy machine is no outage.
             patience: std::time::Duration::from_secs(10),
+            repeat: std::time::Duration::ZERO,
             counters: self.places(),
-        };
+        }
+    }
+
+    async fn proxy_with(&self, place: Place) -> Arc<Meter> {
+        self.open().await;
+        let metrics = Metrics::new().unwrap();
         let limiter =
             Limiter::for_tests(place, metrics.limits.clone(), self.scripts()).await.unwrap();
         self.meter(limiter, &metrics)

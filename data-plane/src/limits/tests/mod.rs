@@ -6,6 +6,7 @@ mod exact;
 mod model;
 mod outage;
 mod places;
+mod repeats;
 mod rounds;
 mod together;
 mod valve;
@@ -144,8 +145,10 @@ impl Fixture {
     /// With more patience than a proxy has: a busy machine is no outage.
     fn place(&self) -> Place {
         let (fleet, patience) = (format!("{}:fleet", self.name), Duration::from_secs(10));
-        let counters = self.counters();
-        Place { redis_url: self.url.clone(), fleet, assumed_proxies: 1, patience, counters }
+        let (redis_url, counters) = (self.url.clone(), self.counters());
+        // The clock of a test may pass while hardly any time does.
+        let repeat = Duration::ZERO;
+        Place { redis_url, fleet, assumed_proxies: 1, patience, repeat, counters }
     }
 
     fn counters(&self) -> Places {
@@ -159,6 +162,12 @@ impl Fixture {
 
     async fn proxy_with(&self, settling: Settling) -> Arc<Limiter> {
         connected(Limiter::with(self.place(), metrics(), self.scripts(), settling).unwrap()).await
+    }
+
+    /// One that repeats refusals for longer than any test takes.
+    async fn repeating_proxy(&self) -> Arc<Limiter> {
+        let place = Place { repeat: Duration::from_secs(3_600), ..self.place() };
+        Limiter::for_tests(place, metrics(), self.scripts()).await.unwrap()
     }
 
     /// On the clock of Redis.
