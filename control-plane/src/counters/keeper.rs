@@ -116,37 +116,16 @@ impl Keeper {
             return Ok(());
         }
         let mut db = self.platform.db.acquire().await?;
-        let budgets = budgets::published(&mut db, None).await?;
-        let budgets: HashMap<_, _> = budgets.into_iter().map(|it| (it.id, it)).collect();
-        let mut awaited: HashMap<Shard, Vec<Epoch>> = HashMap::new();
-        for (shard, epoch) in store::living(&mut db).await? {
-            awaited.entry(shard).or_default().push(epoch);
-        }
-        let mut organizations: HashMap<Shard, Vec<OrganizationId>> = HashMap::new();
-        for organization in store::counted_organizations(&mut db).await? {
-            organizations.entry(Shard::of(organization)).or_default().push(organization);
-        }
-        let ours = |shard: Shard| organizations.get(&shard).map_or(&[][..], Vec::as_slice);
-        let before = store::healed_shards(&mut db).await?;
+        let remembered = Remembered::read(&mut db).await?;
         let (mut healed, mut learning) = (0, 0);
-        // Those first where calls wait for it.
-        let capped: HashSet<_> = budgets.values().map(|it| Shard::of(it.organization)).collect();
-        let (capped, others): (Vec<_>, Vec<_>) =
-            cold.into_iter().partition(|it| capped.contains(it));
-        for shards in [capped, others] {
+        for shards in remembered.in_order(cold) {
             let healed_before = healed;
             for shard in shards {
-                // One that was never healed has never counted: nothing is held, nor lost.
-                let (learning_ms, awaited) = match before.contains(&shard) {
-                    true => (LEARNING_MS, awaited.get(&shard).map_or(&[][..], Vec::as_slice)),
-                    false => (0, &[][..]),
-                };
-                let organizations = ours(shard);
-                let with = With { organizations, budgets: &budgets, learning_ms, awaited };
+                let with = remembered.of(shard);
                 if self.heal_shard(&mut redis, &mut db, shard, with).await? {
                     HEALED.inc();
                     healed += 1;
-                    learning += u32::from(learning_ms > 0);
+                    learning += u32::from(with.learning_ms > 0);
                     COLD.dec();
                 }
             }
@@ -399,6 +378,16 @@ pub async fn warm(redis: &Pool, places: &Places) -> Result<Vec<Process>, KeeperE
     Ok(all)
 }
 
+/// What the database remembers of all shards.
+struct Remembered {
+    budgets: HashMap<BudgetId, Budget>,
+    organizations: HashMap<Shard, Vec<OrganizationId>>,
+    /// Processes that held something when it was noted last.
+    living: HashMap<Shard, Vec<Epoch>>,
+    /// Those that have counted before.
+    healed: HashSet<Shard>,
+}
+
 /// What a shard is healed with.
 #[derive(Clone, Copy)]
 struct With<'a> {
@@ -406,6 +395,40 @@ struct With<'a> {
     budgets: &'a HashMap<BudgetId, Budget>,
     learning_ms: u64,
     awaited: &'a [Epoch],
+}
+
+impl Remembered {
+    async fn read(db: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        let budgets = budgets::published(db, None).await?;
+        let mut living: HashMap<_, Vec<_>> = HashMap::new();
+        for (shard, epoch) in store::living(db).await? {
+            living.entry(shard).or_default().push(epoch);
+        }
+        let mut organizations: HashMap<_, Vec<_>> = HashMap::new();
+        for it in store::counted_organizations(db).await? {
+            organizations.entry(Shard::of(it)).or_default().push(it);
+        }
+        let budgets = budgets.into_iter().map(|it| (it.id, it)).collect();
+        Ok(Self { budgets, organizations, living, healed: store::healed_shards(db).await? })
+    }
+
+    /// Those first where calls wait for it.
+    fn in_order(&self, cold: Vec<Shard>) -> [Vec<Shard>; 2] {
+        let capped: HashSet<_> =
+            self.budgets.values().map(|it| Shard::of(it.organization)).collect();
+        let (capped, others) = cold.into_iter().partition(|it| capped.contains(it));
+        [capped, others]
+    }
+
+    fn of(&self, shard: Shard) -> With<'_> {
+        let organizations = self.organizations.get(&shard).map_or(&[][..], Vec::as_slice);
+        // One that was never healed has never counted: nothing is held, nor lost.
+        let (learning_ms, awaited) = match self.healed.contains(&shard) {
+            true => (LEARNING_MS, self.living.get(&shard).map_or(&[][..], Vec::as_slice)),
+            false => (0, &[][..]),
+        };
+        With { organizations, budgets: &self.budgets, learning_ms, awaited }
+    }
 }
 
 pub(super) async fn ask<T: FromRedisValue>(
