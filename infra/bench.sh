@@ -13,7 +13,7 @@
 #   REPEATS           how many runs a figure is the median of (3)
 #   ONLY              measures these alone, with commas between: idle, latency, long, refusals,
 #                     limits, budgets, overload, streams, mixed, starts, memory, bodies,
-#                     growth
+#                     growth, alone
 #   GROWTH            full: growth is followed to 1,000,000 keys and 10,000 streams
 #   TURNPIKE_BIN_DIR  measure the programs found there, build nothing
 #
@@ -72,7 +72,7 @@ measure() (
     --simulator "${TURNPIKE_SIMULATOR_URL#http://}" --simulator-pid "$TURNPIKE_SIMULATOR_PID" \
     --nginx "127.0.0.1:$nginx_port" --nginx-pid "$nginx_pid" \
     --ours "${TURNPIKE_DATA_URL#http://}" --ours-pid "$TURNPIKE_DATA_PID" \
-    --redis-pid "$TURNPIKE_REDIS_PID" \
+    --redis-pid "$TURNPIKE_REDIS_PID" --control-pid "$TURNPIKE_CONTROL_PID" \
     --seconds "${SECS:-10}" --repeats "${REPEATS:-3}" --growth "${GROWTH:-usual}" \
     ${ONLY:+--only "$ONLY"} \
     --commit "$(commit)" --script tests/bench/calls.lua --out $OUT || fail 'a run failed'

@@ -4,6 +4,7 @@
 //! minute: what holds is how they compare. `infra/bench.sh` starts what is measured here. A figure
 //! that misses its target is told and is no failure; a call that fails is one.
 
+mod alone;
 mod calls;
 mod figures;
 mod governing;
@@ -59,6 +60,8 @@ struct Arguments {
     ours_pid: u32,
     #[arg(long)]
     redis_pid: u32,
+    #[arg(long)]
+    control_pid: u32,
     /// How long each run lasts. Runs of ours that nothing else is compared with last half of it.
     #[arg(long, default_value_t = 10, value_parser = value_parser!(u64).range(1..))]
     seconds: u64,
@@ -109,6 +112,7 @@ enum Part {
     Memory,
     Bodies,
     Growth,
+    Alone,
 }
 
 fn main() -> ExitCode {
@@ -149,6 +153,7 @@ struct Bench {
     /// Direct, nginx, ours.
     subjects: [Subject; 3],
     redis: Process,
+    control: Process,
     stage: Stage,
     proxies: Proxies,
     keys: GovernedKeys,
@@ -176,8 +181,9 @@ impl Bench {
         let newest = stage.published()?;
         serves(arguments.ours, newest)?;
         keys.with_budgets().try_for_each(|key| counts(arguments.ours, key))?;
-        let (redis, proxies) = (Process(arguments.redis_pid), Proxies::found()?);
-        Ok(Self { arguments, subjects, redis, stage, proxies, keys, few_keys })
+        let [redis, control] = [arguments.redis_pid, arguments.control_pid].map(Process);
+        let proxies = Proxies::found()?;
+        Ok(Self { arguments, subjects, redis, control, stage, proxies, keys, few_keys })
     }
 
     /// What was measured, and why not all of it was.
@@ -192,6 +198,7 @@ impl Bench {
             target(Measure::TimesNginxAtLeast, 0.4, 0.65),
             target(Measure::TimesNginxAtMost, 4.0, 2.4),
         ));
+        figures.push(small.all("small request"));
         // What was measured before a run failed is told all the same.
         let failed = Part::value_variants()[1..]
             .iter()
@@ -236,20 +243,27 @@ impl Bench {
             Part::Memory => Ok(self.memory("memory, after all that")?.into()),
             Part::Bodies => self.large_bodies(),
             Part::Growth => self.growth(),
+            Part::Alone => self.alone(),
         }
     }
 
     fn small_latency(&self) -> io::Result<Vec<Figure>> {
+        let [half, most] = self.small_delays("small request")?;
+        Ok(vec![
+            Figure { target: of_time(350.0, 180.0), ..half },
+            Figure { target: of_time(900.0, 350.0), ..most },
+        ])
+    }
+
+    /// What half of the calls exceed, and one in a hundred.
+    fn small_delays(&self, name: &str) -> io::Result<[Figure; 2]> {
         let seconds = self.arguments.seconds;
         let delays = self.delays("small, one at a time", &calls::small(), 500, seconds)?;
         let percentile_of = |percent| {
             let of = move |it: &Delays| percentile(&it.whole, percent);
-            added(&format!("small request, p{percent}"), &delays, of)
+            added(&format!("{name}, p{percent}"), &delays, of)
         };
-        Ok(vec![
-            Figure { target: of_time(350.0, 180.0), ..percentile_of(50)? },
-            Figure { target: of_time(900.0, 350.0), ..percentile_of(99)? },
-        ])
+        Ok([percentile_of(50)?, percentile_of(99)?])
     }
 }
 

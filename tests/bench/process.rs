@@ -1,4 +1,4 @@
-//! What a process and its children cost, by /proc.
+//! What a process and its children cost, and what all of them do, by /proc.
 
 use std::{
     fs, io, thread,
@@ -67,6 +67,22 @@ impl Process {
     }
 }
 
+/// What all processes of the machine have used so far, the kernel's own work among it.
+pub fn all_cpu() -> io::Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let ticks =
+        busy_ticks_in(&stat).ok_or_else(|| io::Error::other("/proc/stat is not as expected"))?;
+    Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+}
+
+/// All but what nothing was done in, and what another machine did on the same processors.
+fn busy_ticks_in(stat: &str) -> Option<u64> {
+    let fields = stat.lines().next()?.strip_prefix("cpu ")?;
+    let fields: Option<Vec<u64>> = fields.split_whitespace().map(|it| it.parse().ok()).collect();
+    let [user, nice, system, _idle, _waiting, irq, softirq, ..] = fields?[..] else { return None };
+    Some(user + nice + system + irq + softirq)
+}
+
 /// The fields after the name, which may hold spaces and brackets of its own.
 fn ticks_in(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
@@ -94,6 +110,14 @@ mod tests {
         let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194560 100 0 0 0 250 31 0 0 20 0 1 0 5 6";
         assert_eq!(ticks_in(stat), Some(281));
         assert_eq!(ticks_in("7 (a"), None);
+    }
+
+    #[test]
+    fn what_is_done_is_told_from_waiting() {
+        let stat = "cpu  10 2 300 9000 70 4 5 60 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n";
+        assert_eq!(busy_ticks_in(stat), Some(321));
+        assert_eq!(busy_ticks_in("cpu0 1 2 3 4 5 6 7"), None);
+        assert!(all_cpu().unwrap() >= Process(std::process::id()).cpu().unwrap());
     }
 
     #[test]

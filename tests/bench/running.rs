@@ -12,6 +12,7 @@ use super::{
     load::{Load, Meant},
     of_ours,
     open_loop::{Connection, Delays, call_at_rate, request},
+    process::all_cpu,
     tell,
 };
 
@@ -28,8 +29,10 @@ pub struct Cost {
     pub per_second: f64,
     /// Microseconds of the subject's CPU,
     pub cpu: f64,
-    /// and of Redis's.
+    /// of Redis's,
     pub redis: f64,
+    /// and of all that is done on the machine: the caller, the provider, and the books too.
+    pub all: f64,
 }
 
 /// As many calls as each subject can take.
@@ -71,13 +74,14 @@ impl Bench {
 
     pub fn once(&self, run: &Run) -> io::Result<Cost> {
         let Run { subject: Subject { process, address, .. }, load } = run;
-        let (before, redis_before) = (process.cpu()?, self.redis.cpu()?);
+        let (before, redis_before, all_before) = (process.cpu()?, self.redis.cpu()?, all_cpu()?);
         let counted = load.run(*address)?;
         let each = |spent: Duration| spent.as_secs_f64() * 1e6 / counted.requests as f64;
         Ok(Cost {
             per_second: counted.per_second,
             cpu: each(process.cpu()? - before),
             redis: each(self.redis.cpu()? - redis_before),
+            all: each(all_cpu()? - all_before),
         })
     }
 
@@ -159,6 +163,11 @@ impl Saturated {
         let rates = self.figure(format!("{name}: rate"), Unit::PerSecond, |it| it.per_second);
         let cpus = self.figure(format!("{name}: CPU"), Unit::Microseconds, |it| it.cpu);
         vec![Figure { target: rate, ..rates }, Figure { target: cpu, ..cpus }]
+    }
+
+    /// What a call costs all processes together, which says how many a machine can do.
+    pub fn all(&self, name: &str) -> Figure {
+        self.figure(format!("{name}, all processes: CPU"), Unit::Microseconds, |it| it.all)
     }
 
     fn figure(&self, name: String, unit: Unit, of: impl Fn(&Cost) -> f64 + Copy) -> Figure {
