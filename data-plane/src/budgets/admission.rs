@@ -80,6 +80,7 @@ pub async fn admit(
             Verdict::Spent(index, kind) => {
                 refusal = exceeded(tab, index, kind, &decision);
                 if shorten(ask, candidates, tab, &decision.standings).is_none() {
+                    tab.holds_nothing();
                     return Err(refusal);
                 }
             }

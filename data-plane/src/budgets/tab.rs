@@ -226,6 +226,11 @@ impl Tab {
         self.was_asked = !self.bearings.is_empty();
     }
 
+    /// Redis said that it does not hold what was asked for, nor anything else of the call.
+    pub(super) fn holds_nothing(&mut self) {
+        self.was_asked = false;
+    }
+
     /// Redis let the call through.
     pub(super) fn is_let_through(&mut self, decision: &Decision) {
         self.billed_at_ms = i64::try_from(decision.now).unwrap_or(self.billed_at_ms);

@@ -36,7 +36,7 @@ use uuid::Uuid;
 pub use self::segments::{Synced, Unsynced};
 use self::{
     record::{Damaged, Kind},
-    segments::{Contents, Place, Segments},
+    segments::{Contents, Place, Segments, When},
 };
 
 /// How large a segment is, where the journal may take enough of the disk, and how small it is
@@ -228,7 +228,8 @@ impl Journal {
             return Err(NotWritten::NoRoom);
         }
         let last = kept.last(shard);
-        let appended = kept.append(Kind::Intent, &with_head(call, shard, last, intent));
+        let written = with_head(call, shard, last, intent);
+        let appended = kept.append(Kind::Intent, &written, When::Now);
         let place = appended.inspect_err(|_| self.notes_full(true))?;
         // The bytes are on the disk; who settles the call has them as well.
         kept.opens(call, Unsettled { intent: Vec::new(), shard, delivered: 0, place });
@@ -241,13 +242,14 @@ impl Journal {
         if let Some(open) = kept.open.get_mut(&call) {
             open.delivered = delivered;
             let bytes = [call.uuid().as_bytes(), &delivered.to_le_bytes()[..]].concat();
-            let _ = kept.segments.append(Kind::Progress, &bytes);
+            let _ = kept.segments.append(Kind::Progress, &bytes, When::Now);
         }
     }
 
     /// Keeps what a call came to, whether it was written down before or is told only now.
     /// `body` gets the settlement's number. Answers that, where there was room. Where there is
-    /// none, what was not sent is kept if it `is_needed` all the same.
+    /// none, what was not sent is kept if it `is_needed` all the same; if it is not, it is written
+    /// with what comes next, and gone with a process that is killed before.
     pub fn settle(
         &self,
         (call, shard): (RequestId, Shard),
@@ -257,7 +259,8 @@ impl Journal {
         let mut kept = self.kept();
         let intent = kept.closes(call);
         let reserved = if intent.is_some() { 0 } else { kept.reserved };
-        match kept.write((call, shard), reserved, &mut body) {
+        let when = if intent.is_some() || is_needed { When::Now } else { When::Next };
+        match kept.write((call, shard), (reserved, when), &mut body) {
             Ok(number) => {
                 intent.into_iter().for_each(|it| kept.release(it.segment));
                 return Some(number);
@@ -299,7 +302,8 @@ impl Journal {
         most: usize,
         may_be_read: impl Fn(&Kept, Place) -> bool,
     ) -> io::Result<Vec<Settled>> {
-        let kept = self.kept();
+        let mut kept = self.kept();
+        kept.segments.write()?;
         let Some(sequence) = kept.shards.get(&shard) else { return Ok(Vec::new()) };
         let skipped = number.saturating_sub(sequence.forgotten);
         let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
@@ -411,7 +415,11 @@ impl Journal {
 
     /// What has to be flushed to the disk for everything to be safe, if anything has.
     pub fn unsynced(&self) -> Option<Unsynced> {
-        self.kept().segments.unsynced().filter(|_| !self.is_passing)
+        let mut kept = self.kept();
+        if let Err(error) = kept.segments.write() {
+            tracing::error!(%error, "the journal cannot be written to: {error}");
+        }
+        kept.segments.unsynced().filter(|_| !self.is_passing)
     }
 
     pub fn is_synced(&self, synced: Synced) {
@@ -451,8 +459,8 @@ impl Journal {
 }
 
 impl Kept {
-    fn append(&mut self, kind: Kind, bytes: &[u8]) -> io::Result<Place> {
-        let place = self.segments.append(kind, bytes)?;
+    fn append(&mut self, kind: Kind, bytes: &[u8], when: When) -> io::Result<Place> {
+        let place = self.segments.append(kind, bytes, when)?;
         *self.needed.entry(place.segment).or_default() += 1;
         Ok(place)
     }
@@ -489,7 +497,7 @@ impl Kept {
     fn write(
         &mut self,
         (call, shard): (RequestId, Shard),
-        reserved: usize,
+        (reserved, when): (usize, When),
         body: &mut dyn FnMut(u64) -> Vec<u8>,
     ) -> io::Result<u64> {
         let damaged = self.damaged.get(&call).filter(|it| it.0 == shard).map(|it| it.1);
@@ -498,7 +506,7 @@ impl Kept {
         if reserved > 0 && !self.segments.has_room(record::size(bytes.len()) + reserved) {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
-        let place = self.append(Kind::Final, &bytes)?;
+        let place = self.append(Kind::Final, &bytes, when)?;
         self.damaged.remove(&call);
         let sequence = self.shards.entry(shard).or_default();
         // One that was forgotten meanwhile is in the database.
@@ -524,7 +532,7 @@ impl Kept {
         for _ in 0..self.waiting.len() {
             let Some(mut it) = self.waiting.pop_front() else { return };
             let reserved = if it.intent.is_some() { 0 } else { self.reserved };
-            match self.write((it.call, it.shard), reserved, &mut it.body) {
+            match self.write((it.call, it.shard), (reserved, When::Now), &mut it.body) {
                 Ok(_) => it.intent.into_iter().for_each(|it| self.release(it.segment)),
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                     it.intent.into_iter().for_each(|it| self.release(it.segment));
@@ -554,10 +562,10 @@ impl Kept {
             let intent = bytes.get(HEAD..).unwrap_or_default();
             let last = lasts.get(&it.shard).copied().unwrap_or_default();
             let again = with_head(*call, it.shard, last, intent);
-            let place = segments.append(Kind::Intent, &again)?;
+            let place = segments.append(Kind::Intent, &again, When::Now)?;
             *needed.entry(place.segment).or_default() += 1;
             let told = [call.uuid().as_bytes(), &it.delivered.to_le_bytes()[..]].concat();
-            segments.append(Kind::Progress, &told)?;
+            segments.append(Kind::Progress, &told, When::Now)?;
             release(needed, it.place.segment);
             it.place = place;
         }

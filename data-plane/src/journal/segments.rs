@@ -3,8 +3,8 @@
 //! A segment is made whole before it is written to, so that a disk that is full shows when
 //! a segment is made, and not when a record is written that must not be lost. There is
 //! always a spare one, as long as there is room for it. What is written is safe from a
-//! process that is killed at once, and from a machine that loses its power when
-//! [`Unsynced::sync`] has said so.
+//! process that is killed at once, unless it may be written with what comes next ([`When`]), and
+//! from a machine that loses its power when [`Unsynced::sync`] has said so.
 
 use std::{
     collections::BTreeMap,
@@ -25,6 +25,18 @@ const MORE_FOR_FINALS: usize = 8;
 /// When a disk that had no room for a segment is asked again: making one writes all of it.
 const REST: Duration = Duration::from_secs(1);
 
+/// How much is kept to be written with what comes next.
+const MOST_KEPT: usize = 64 * 1024;
+
+/// When a record is to be in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    Now,
+    /// With what comes next, or before all is flushed: a process that is killed before that takes
+    /// it with it. Writing costs more than making a record.
+    Next,
+}
+
 /// Where a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -41,9 +53,11 @@ pub struct Segments {
     /// How many there are at most.
     most: usize,
     files: BTreeMap<u64, Arc<File>>,
-    /// The one that is written to, and where.
+    /// The one that is appended to, and where.
     current: u64,
     at: usize,
+    /// What was appended there last and is not written yet.
+    kept: Vec<u8>,
     /// What was written before this is safe.
     safe: (u64, usize),
     /// How many segments were made, and of how many the directory was flushed.
@@ -51,7 +65,6 @@ pub struct Segments {
     listed: u64,
     /// When the disk had no room for another one.
     had_no_room: Option<Instant>,
-    buffer: Vec<u8>,
 }
 
 /// What was found when segments were read: their records in order, and what was in their way.
@@ -152,12 +165,12 @@ impl Segments {
             files: BTreeMap::new(),
             current: 0,
             at: 0,
+            kept: Vec::new(),
             safe: (0, 0),
             // Those that are found count as one.
             made: 1,
             listed: 0,
             had_no_room: None,
-            buffer: Vec::new(),
         }
     }
 
@@ -188,21 +201,43 @@ impl Segments {
     }
 
     /// Appends a record: all of it, or nothing.
-    pub fn append(&mut self, kind: Kind, bytes: &[u8]) -> io::Result<Place> {
+    pub fn append(&mut self, kind: Kind, bytes: &[u8], when: When) -> io::Result<Place> {
         let size = size(bytes.len());
         if size > self.size || bytes.len() >= record::LONGEST {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the record is too long"));
         }
         if self.at + size > self.size {
+            self.write()?;
             self.turn(kind)?;
         }
-        self.buffer.clear();
-        record::write(kind, bytes, &mut self.buffer);
-        let file = self.files.get(&self.current).ok_or(io::ErrorKind::NotFound)?;
-        file.write_all_at(&self.buffer, self.at as u64)?;
+        let before = self.kept.len();
+        record::write(kind, bytes, &mut self.kept);
         let place = Place { segment: self.current, at: self.at, length: bytes.len() };
         self.at += size;
+        if when == When::Now || self.kept.len() > MOST_KEPT {
+            self.write().inspect_err(|_| {
+                self.kept.truncate(before);
+                self.at -= size;
+            })?;
+        }
         Ok(place)
+    }
+
+    /// Writes what is not written yet.
+    pub fn write(&mut self) -> io::Result<()> {
+        if self.kept.is_empty() {
+            return Ok(());
+        }
+        let file = self.files.get(&self.current).ok_or(io::ErrorKind::NotFound)?;
+        file.write_all_at(&self.kept, self.written() as u64)?;
+        self.kept.clear();
+        self.kept.shrink_to(MOST_KEPT);
+        Ok(())
+    }
+
+    /// Up to where the segment that is appended to has everything.
+    fn written(&self) -> usize {
+        self.at - self.kept.len()
     }
 
     pub fn read(&self, place: Place) -> io::Result<Vec<u8>> {
@@ -221,7 +256,7 @@ impl Segments {
     }
 
     pub fn unsynced(&self) -> Option<Unsynced> {
-        let upto = (self.current, self.at);
+        let upto = (self.current, self.written());
         (self.safe < upto).then(|| Unsynced {
             files: self.files.range(self.safe.0..=self.current).map(|it| it.1.clone()).collect(),
             directory: (self.listed < self.made).then(|| self.directory.clone()),

@@ -408,6 +408,7 @@ enum Step {
     Intend,
     Progress(prop::sample::Index, u64),
     Settle(prop::sample::Index, u8),
+    Refuse(u8),
     Forget(u8, u64),
     Tend,
     Die,
@@ -418,10 +419,48 @@ fn steps() -> impl Strategy<Value = Step> {
         4 => Just(Step::Intend),
         2 => (any::<prop::sample::Index>(), 1..1_000u64).prop_map(|(it, told)| Step::Progress(it, told)),
         4 => (any::<prop::sample::Index>(), 0..3u8).prop_map(|(it, shard)| Step::Settle(it, shard)),
+        1 => (0..3u8).prop_map(Step::Refuse),
         2 => (0..3u8, 0..12u64).prop_map(|(shard, number)| Step::Forget(shard, number)),
         1 => Just(Step::Tend),
         1 => Just(Step::Die),
     ]
+}
+
+/// Which costs nothing, and is told of nobody before it is written.
+#[test]
+fn what_was_refused_is_written_with_what_comes_next_or_gone_with_its_process() {
+    let root = Root::new();
+    let journal = root.journal();
+    let refused = || (RequestId::generate(), shard(1));
+    assert_eq!(journal.settle(refused(), false, text), Some(1));
+    drop(journal);
+    let left = root.left_behind();
+    assert_eq!(bodies(&left, 1, 0), []);
+    drop(left);
+
+    let root = Root::new();
+    let journal = root.journal();
+    journal.settle(refused(), false, text);
+    journal.settle(refused(), false, text);
+    let call = RequestId::generate();
+    journal.intend(call, shard(1), b"intent").unwrap();
+    journal.settle(refused(), false, text);
+    drop(journal);
+    let left = root.left_behind();
+    assert_eq!(bodies(&left, 1, 0), [(1, text(1)), (2, text(2))]);
+    assert_eq!(left.unsettled().len(), 1);
+    assert_eq!(left.last(shard(1)), 2);
+    drop(left);
+
+    let root = Root::new();
+    let journal = root.journal();
+    journal.settle(refused(), false, text);
+    assert!(journal.safe_since(shard(1), 0, 9).unwrap().is_empty());
+    journal.settle(refused(), false, text);
+    journal.tend().unwrap();
+    assert_eq!(journal.safe_since(shard(1), 0, 9).unwrap().len(), 2);
+    drop(journal);
+    assert_eq!(bodies(&root.left_behind(), 1, 0), [(1, text(1)), (2, text(2))]);
 }
 
 proptest! {
@@ -456,6 +495,13 @@ proptest! {
                     *last += 1;
                     prop_assert_eq!(number, *last);
                     kept.push(number);
+                }
+                Step::Refuse(of) => {
+                    let refused = (RequestId::generate(), shard(of));
+                    let (last, kept) = settled.entry(of).or_default();
+                    *last += 1;
+                    prop_assert_eq!(journal.settle(refused, false, text), Some(*last));
+                    kept.push(*last);
                 }
                 Step::Forget(of, number) => {
                     journal.forget(shard(of), number).unwrap();
