@@ -97,7 +97,7 @@ install_cargo_deny() {
 }
 
 # Kept under target/, so that nothing of ours stays in the developer's own ~/.cargo. Without
-# optimizing, which would take several times as long to compile than it ever saves.
+# optimizing, which would take several times as long to compile as it ever saves.
 install_tool() { # CRATE VERSION
   # By the compiler that this project is built with, whichever one is to build the fuzz targets.
   env -u CARGO_TARGET_DIR -u RUSTUP_TOOLCHAIN -u RUSTC_BOOTSTRAP \

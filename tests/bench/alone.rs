@@ -1,16 +1,10 @@
-//! What a proxy does whose processors are not the books' as well: here those who take its events
-//! in, and their database, run on the same ones, which they do nowhere else. They are stopped
-//! meanwhile, and what calls came to waits for them in Redis.
+//! What a proxy does whose processors are not the books' as well: here who takes its events in, and
+//! the database, run on the same ones, which they need not elsewhere. The control plane is stopped
+//! meanwhile, and what calls came to waits for it in Redis.
 
 use std::{io, process::Command};
 
-use super::{
-    Bench, Process, calls,
-    figures::Figure,
-    load::Load,
-    running::{Run, Saturated},
-    tell,
-};
+use super::{Bench, Process, calls, figures::Figure, tell};
 
 /// A process that does nothing until this is dropped.
 struct Stopped(Process);
@@ -42,13 +36,7 @@ impl Bench {
     pub fn alone(&self) -> io::Result<Vec<Figure>> {
         let name = "small request while events wait";
         let _stopped = Stopped::now(self.control)?;
-        tell(name);
-        let files = self.ready(&[calls::small()])?;
-        let load = Load { seconds: self.half(), ..self.load(&files) };
-        let [_, nginx, ours] = self.subjects.map(|subject| Run { subject, load });
-        let [nginx, ours] = self.take_turns([nginx, ours])?;
-        let direct = self.once(&Run { subject: self.subjects[0], load })?;
-        let small = Saturated { direct, nginx, ours };
+        let small = self.saturate_for(self.half(), name, &[calls::small()])?;
         let mut figures = small.figures(name, None, None);
         figures.push(small.all(name));
         figures.extend(self.small_delays(name)?);

@@ -45,9 +45,13 @@ pub struct Saturated {
 
 impl Bench {
     pub fn saturate(&self, name: &str, calls: &[Call]) -> io::Result<Saturated> {
+        self.saturate_for(self.arguments.seconds, name, calls)
+    }
+
+    pub fn saturate_for(&self, seconds: u64, name: &str, calls: &[Call]) -> io::Result<Saturated> {
         tell(name);
         let files = self.ready(calls)?;
-        let load = self.load(&files);
+        let load = Load { seconds, ..self.load(&files) };
         for subject in self.subjects {
             for call in calls {
                 self.ask_once(subject, &call.body, call.streams)?;

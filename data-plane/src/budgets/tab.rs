@@ -226,7 +226,7 @@ impl Tab {
         self.was_asked = !self.bearings.is_empty();
     }
 
-    /// Redis said that it does not hold what was asked for, nor anything else of the call.
+    /// Redis holds nothing of the call: it said so, or was not asked.
     pub(super) fn holds_nothing(&mut self) {
         self.was_asked = false;
     }

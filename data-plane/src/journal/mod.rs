@@ -4,9 +4,10 @@
 //! Always holds: a call is written down before it is sent, and none is sent that cannot be;
 //! what is settled has its number among those of its shard, without gaps, and is kept until
 //! it is told that the database has it; a process that was killed leaves its journal behind,
-//! and the next one that finds it settles what was under way. A disk that is full refuses
-//! calls and loses nothing: what must be kept and cannot be written is kept in memory. Where
-//! records are damaged or missing, that is known.
+//! and the next one that finds it settles what was under way. Of calls that were never sent, and
+//! hold nothing, it may take the last with it. A disk that is full refuses calls and loses nothing:
+//! what must be kept and cannot be written is kept in memory. Where records are damaged or
+//! missing, that is known.
 //!
 //! What an intent and a settlement say is others' business: here they are bytes.
 

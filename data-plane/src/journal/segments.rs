@@ -26,7 +26,7 @@ const MORE_FOR_FINALS: usize = 8;
 const REST: Duration = Duration::from_secs(1);
 
 /// How much is kept to be written with what comes next.
-const MOST_KEPT: usize = 64 * 1024;
+const MOST_UNWRITTEN: usize = 64 * 1024;
 
 /// When a record is to be in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub struct Segments {
     current: u64,
     at: usize,
     /// What was appended there last and is not written yet.
-    kept: Vec<u8>,
+    unwritten: Vec<u8>,
     /// What was written before this is safe.
     safe: (u64, usize),
     /// How many segments were made, and of how many the directory was flushed.
@@ -165,7 +165,7 @@ impl Segments {
             files: BTreeMap::new(),
             current: 0,
             at: 0,
-            kept: Vec::new(),
+            unwritten: Vec::new(),
             safe: (0, 0),
             // Those that are found count as one.
             made: 1,
@@ -210,13 +210,13 @@ impl Segments {
             self.write()?;
             self.turn(kind)?;
         }
-        let before = self.kept.len();
-        record::write(kind, bytes, &mut self.kept);
+        let before = self.unwritten.len();
+        record::write(kind, bytes, &mut self.unwritten);
         let place = Place { segment: self.current, at: self.at, length: bytes.len() };
         self.at += size;
-        if when == When::Now || self.kept.len() > MOST_KEPT {
+        if when == When::Now || self.unwritten.len() > MOST_UNWRITTEN {
             self.write().inspect_err(|_| {
-                self.kept.truncate(before);
+                self.unwritten.truncate(before);
                 self.at -= size;
             })?;
         }
@@ -225,19 +225,19 @@ impl Segments {
 
     /// Writes what is not written yet.
     pub fn write(&mut self) -> io::Result<()> {
-        if self.kept.is_empty() {
+        if self.unwritten.is_empty() {
             return Ok(());
         }
         let file = self.files.get(&self.current).ok_or(io::ErrorKind::NotFound)?;
-        file.write_all_at(&self.kept, self.written() as u64)?;
-        self.kept.clear();
-        self.kept.shrink_to(MOST_KEPT);
+        file.write_all_at(&self.unwritten, self.written() as u64)?;
+        self.unwritten.clear();
+        self.unwritten.shrink_to(MOST_UNWRITTEN);
         Ok(())
     }
 
     /// Up to where the segment that is appended to has everything.
     fn written(&self) -> usize {
-        self.at - self.kept.len()
+        self.at - self.unwritten.len()
     }
 
     pub fn read(&self, place: Place) -> io::Result<Vec<u8>> {
