@@ -40,7 +40,7 @@ check() {
 
 write() {
   mapfile -t sources < <(sources_with_queries)
-  describe check
+  describe clippy
   mkdir -p $CACHE
   rm -f $CACHE/query-*.json
   find "$fresh" -name 'query-*.json' -exec cp {} $CACHE/ \;

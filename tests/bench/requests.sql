@@ -15,7 +15,7 @@ SELECT '0197f3a1-0000-7000-8000-000000000001',
        (lpad(to_hex((extract(epoch FROM timestamptz '2026-11-20 00:00Z') * 1000)::bigint
                     + (nth - 1)::bigint * 86400000 / :rows), 12, '0')
         || '7' || substr(md5(nth::text), 1, 3) || '8' || substr(md5(nth::text), 4, 15))::uuid,
-       jsonb_build_object('nth', nth, 'attempts', repeat('x', 600)),
+       json_build_object('nth', nth, 'attempts', repeat('x', 600)),
        '0197f3a1-0000-7000-8000-000000000002', '0197f3a1-0000-7000-8000-000000000003',
        'auto', 'gpt-5-mini',
        CASE WHEN nth % 1000 = 7 THEN 'anthropic' ELSE 'openai' END,

@@ -106,7 +106,7 @@ pub(super) async fn seen(
                    AS "spoilt_before!",
                (event ->> 'started_at')::timestamptz AS "started_at!", total_ms AS "total_ms!"
           FROM (SELECT request_id, project_id, key_id, model, total_ms, event,
-                       event -> 'decision' AS decision
+                       (event -> 'decision')::jsonb AS decision
                   FROM request_events
                  WHERE organization_id = $1 AND request_id >= $2 AND request_id < $3
                    AND outcome = 'success' AND model IS NOT NULL

@@ -97,7 +97,7 @@ async fn a_nano_too_much_in_the_request_log_is_named(root: PgPool) {
     assert!(log.left > 0 && log.left == log.right, "{log:?}");
     meter
         .plant(
-            "UPDATE request_events SET event = jsonb_set(event, '{cost}',
+            "UPDATE request_events SET event = jsonb_set(event::jsonb, '{cost}',
                     to_jsonb((event ->> 'cost')::bigint + 1))
               WHERE request_id = (SELECT request_id FROM usage_events WHERE number = 3)",
         )

@@ -174,8 +174,8 @@ pub(super) async fn each_compared(
                event -> 'decision' -> 'exploration' AS "exploration: Json<Exploration>",
                coalesce(event -> 'decision' -> 'candidates', '[]')
                    AS "candidates!: Json<Vec<Weighed>>",
-               event -> 'usage' AS "usage!: Json<Usage>", (event -> 'cost')::bigint AS "cost!",
-               (event -> 'billed_at_ms')::bigint AS "at_ms!"
+               event -> 'usage' AS "usage!: Json<Usage>", (event ->> 'cost')::bigint AS "cost!",
+               (event ->> 'billed_at_ms')::bigint AS "at_ms!"
           FROM (SELECT request_id, model, event FROM request_events
                  WHERE organization_id = $1 AND request_id >= $2
                  ORDER BY request_id DESC LIMIT $3) AS latest

@@ -67,6 +67,22 @@ async fn what_is_told_is_logged_once_however_often_it_is_told(root: PgPool) {
     assert_eq!(desk.logged().await, 3);
 }
 
+#[sqlx::test(migrations = "../migrations")]
+async fn the_log_keeps_what_was_told_to_the_letter(root: PgPool) {
+    let desk = Desk::new(root).await;
+    let mut streams = Streams::new(&desk).await;
+    // A later proxy tells more than we know of.
+    let told =
+        String::from_utf8(desk.event().encode()).unwrap().replacen('{', "{ \"later\": 1.0, ", 1);
+    streams.tell_raw(desk.fixture.ours.id, FIELD, told.as_bytes()).await;
+    streams.ingester(&desk).run().await.unwrap();
+    let kept: String = sqlx::query_scalar("SELECT event::text FROM request_events")
+        .fetch_one(&desk.fixture.root)
+        .await
+        .unwrap();
+    assert_eq!(kept, told);
+}
+
 /// As it is found after a process died between its commit and the removal.
 #[sqlx::test(migrations = "../migrations")]
 async fn a_death_between_commit_and_removal_counts_nothing_twice(root: PgPool) {
