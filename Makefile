@@ -1,6 +1,6 @@
 # `make` alone lists what can be made.
 .DEFAULT_GOAL := help
-.PHONY: help run stop reset status check test fmt sqlx openapi e2e bench bench-snapshots bench-usage overshoot drill clients fuzz train-router eval-router psql vendor-assets
+.PHONY: help run stop reset status check test fmt sqlx openapi e2e ship bench bench-snapshots bench-usage overshoot drill clients fuzz train-router eval-router psql vendor-assets
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -26,6 +26,9 @@ test: ## everything that CI runs
 
 e2e: ## the browser tests alone
 	@exec infra/test.sh browser
+
+ship: ## the programs to be shipped: the proxy laid out by what it does under load (target/ship/bin)
+	@exec infra/ship.sh
 
 bench: ## what the gateway costs beside nginx (SECS=n: seconds a run; GROWTH=full: a million keys)
 	@exec infra/bench.sh

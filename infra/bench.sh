@@ -15,7 +15,8 @@
 #                     limits, budgets, overload, streams, mixed, starts, memory, bodies,
 #                     growth, alone
 #   GROWTH            full: growth is followed to 1,000,000 keys and 10,000 streams
-#   TURNPIKE_BIN_DIR  measure the programs found there, build nothing
+#   TURNPIKE_BIN_DIR  measure the programs found there, build nothing: target/ship/bin, say
+#   OUT               where figures go (target/bench)
 #
 # A figure that misses its target is told and is no failure; a run that fails is one.
 set -uo pipefail
@@ -24,12 +25,12 @@ source infra/lib/say.sh
 source infra/lib/processes.sh
 source infra/lib/ports.sh
 
-readonly OUT=target/bench
+readonly OUT=${OUT:-target/bench}
 export TURNPIKE_RUN=.run/bench
 
 main() {
   infra/install.sh services bench || exit 1
-  mkdir -p $OUT $TURNPIKE_RUN/nginx
+  mkdir -p "$OUT" $TURNPIKE_RUN/nginx
   nginx_pid=
   trap 'leave' EXIT
   trap 'exit 130' INT TERM HUP
@@ -75,7 +76,7 @@ measure() (
     --redis-pid "$TURNPIKE_REDIS_PID" --control-pid "$TURNPIKE_CONTROL_PID" \
     --seconds "${SECS:-10}" --repeats "${REPEATS:-3}" --growth "${GROWTH:-usual}" \
     ${ONLY:+--only "$ONLY"} \
-    --commit "$(commit)" --script tests/bench/calls.lua --out $OUT || fail 'a run failed'
+    --commit "$(commit)" --script tests/bench/calls.lua --out "$OUT" || fail 'a run failed'
   say "The figures are in $OUT/bench.md and $OUT/bench.json."
 )
 

@@ -7,11 +7,15 @@ FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY . .
-# The caches are gone after this step, so what is wanted is copied out of them.
+# The caches are gone after this step, so what is wanted is copied out of them. Where `make ship` was
+# run before, the proxy is laid out by what it counted, which is found again by the same target.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/build/target \
-    cargo build --release --locked --package data-plane --bin data-plane \
-    && install -D --target-directory=/out target/release/data-plane
+    --mount=type=cache,target=/cache \
+    counted=$PWD/target/ship/data-plane.profdata \
+    && if [ -f "$counted" ]; then export RUSTFLAGS="-Cprofile-use=$counted"; fi \
+    && cargo build --release --locked --target "$(uname -m)-unknown-linux-gnu" --target-dir /cache \
+        --package data-plane --bin data-plane \
+    && install -D --target-directory=/out "/cache/$(uname -m)-unknown-linux-gnu/release/data-plane"
 
 FROM debian:12-slim
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/

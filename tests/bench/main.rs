@@ -189,8 +189,10 @@ impl Bench {
     /// What was measured, and why not all of it was.
     fn run(&self) -> io::Result<(Report, Option<io::Error>)> {
         let mut machine = Machine::describe();
-        // What a proxy keeps before any call has to be seen first.
+        // What a proxy keeps before any call has to be seen first, and what a call that comes alone
+        // takes before a burst has left the books work for a minute.
         let mut figures = self.measure(Part::Idle)?;
+        let alone = self.measure(Part::Latency)?;
         let small = self.saturate("small", &[calls::small()])?;
         let slowness = median(&small.nginx, |it| it.cpu) / REFERENCE;
         figures.extend(small.figures(
@@ -199,8 +201,9 @@ impl Bench {
             target(Measure::TimesNginxAtMost, 4.0, 2.4),
         ));
         figures.push(small.all("small request"));
+        figures.extend(alone);
         // What was measured before a run failed is told all the same.
-        let failed = Part::value_variants()[1..]
+        let failed = Part::value_variants()[2..]
             .iter()
             .find_map(|part| self.measure(*part).map(|it| figures.extend(it)).err());
         machine.note_load_after();
