@@ -17,6 +17,7 @@ cd "$(dirname "$0")/.." || exit 1
 source infra/lib/say.sh
 
 readonly SHIP=target/ship
+readonly BIN=$SHIP/bin COUNTING=$SHIP/counting
 readonly COUNTS=$PWD/$SHIP/counts PROFILE=$PWD/$SHIP/data-plane.profdata
 # Every kind of call, and none of what costs a proxy time but once.
 readonly KINDS=latency,long,refusals,limits,budgets,streams,mixed
@@ -26,32 +27,33 @@ main() {
   infra/install.sh services bench ship || exit 1
   others=$(realpath -m "${TURNPIKE_BIN_DIR:-${CARGO_TARGET_DIR:-target}/release}")
   infra/run.sh build || exit 1
-  rm -rf "$COUNTS" "$PROFILE"
-  mkdir -p $SHIP/bin
-  cp "$others"/{bench,control-plane,fake-stripe,provider-simulator,turnpike} $SHIP/bin || exit 1
+  # A proxy that counts is not to be found where those to be shipped are.
+  rm -rf $BIN $COUNTING "$COUNTS" "$PROFILE"
   say 'Building a proxy that counts.'
-  build_proxy -Cprofile-generate="$COUNTS" || exit 1
+  build_into $COUNTING -Cprofile-generate="$COUNTS" || exit 1
   say 'Calling it.'
   call_it || fail 'the proxy that counts could not be called'
   llvm-profdata-19 merge -o "$PROFILE" "$COUNTS" || fail 'what was counted cannot be read'
-  rm -rf "$COUNTS"
+  rm -rf $COUNTING "$COUNTS"
   say 'Building the one that is laid out by it.'
-  build_proxy -Cprofile-use="$PROFILE" || exit 1
-  say "The programs are in $SHIP/bin."
+  build_into $BIN -Cprofile-use="$PROFILE" || exit 1
+  say "The programs are in $BIN."
 }
 
 # With a target named, flags are for what runs there, and not for what only helps to build it.
-build_proxy() { # FLAGS
+build_into() { # DIRECTORY FLAGS
   local here
   here=$(uname -m)-unknown-linux-gnu
-  RUSTFLAGS=$1 cargo build --release --locked --quiet --target "$here" --target-dir $SHIP/build \
+  RUSTFLAGS=$2 cargo build --release --locked --quiet --target "$here" --target-dir $SHIP/build \
     --package data-plane --bin data-plane &&
-    cp "$SHIP/build/$here/release/data-plane" $SHIP/bin
+    mkdir -p "$1" &&
+    cp "$others"/{bench,control-plane,fake-stripe,provider-simulator,turnpike} \
+      "$SHIP/build/$here/release/data-plane" "$1"
 }
 
 # As it is measured, which calls it in every way; what it says of itself while it counts is no figure.
 call_it() {
-  OUT=$SHIP/called SECS=4 REPEATS=1 ONLY=$KINDS TURNPIKE_BIN_DIR=$PWD/$SHIP/bin \
+  OUT=$SHIP/called SECS=4 REPEATS=1 ONLY=$KINDS TURNPIKE_BIN_DIR=$PWD/$COUNTING \
     infra/bench.sh >$SHIP/called.log 2>&1 || {
     tail -n 5 $SHIP/called.log >&2
     return 1
