@@ -3,6 +3,10 @@
 //! Always holds: what has come of a head, and is not all of it, is waited for no longer than a
 //! first head is. The server counts the time of a connection's first one only, and a connection
 //! that has been served once could otherwise be kept for ever with a single byte.
+//!
+//! And: what waits here already is handed over in parts. The server reads for as long as there
+//! is something, and keeps the room that this took for as long as the connection lives: for a
+//! large body nearly as much again as the body.
 
 use std::{
     cell::Cell,
@@ -20,6 +24,10 @@ use tokio::{
 };
 
 use crate::call::Timer;
+
+/// What the server reads before it has to look at it. Its buffer of 16 KiB never grows by this:
+/// it asks for more when less than 1 KiB is left of it.
+const AT_ONCE: usize = 15 * 1024;
 
 /// How many visits are under way on a connection.
 #[derive(Clone, Debug, Default)]
@@ -55,16 +63,40 @@ pub struct Connection<S = TcpStream> {
     /// When the head that has begun has to be here.
     due: Option<Instant>,
     timer: Option<Timer>,
+    /// What was read since the server last had to wait.
+    at_once: usize,
 }
 
 impl<S> Connection<S> {
     /// A head may take as long as `patience`.
     pub fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, visits: Visits::default(), patience, due: None, timer: None }
+        Self { stream, visits: Visits::default(), patience, due: None, timer: None, at_once: 0 }
     }
 
     pub fn visits(&self) -> &Visits {
         &self.visits
+    }
+
+    /// Reads, until the server has to look at what it has got. Says how many bytes came.
+    fn poll_part(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<usize>>
+    where
+        S: AsyncRead + Unpin,
+    {
+        if self.at_once >= AT_ONCE {
+            self.at_once = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let read = poll_at_most(AT_ONCE - self.at_once, &mut self.stream, cx, buffer);
+        match &read {
+            Poll::Ready(Ok(bytes)) => self.at_once += bytes,
+            _ => self.at_once = 0,
+        }
+        read
     }
 
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -80,21 +112,39 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        let read = this.poll_part(cx, buffer);
         // What comes is a body then, for which there are other limits, or has to wait.
         if this.visits.are_under_way() {
-            return read;
+            return read.map_ok(|_| ());
         }
-        if read.is_ready() {
-            if buffer.filled().len() > before {
+        if let Poll::Ready(read) = read {
+            if read? > 0 {
                 this.due.get_or_insert_with(|| Instant::now() + this.patience);
             }
-            return read;
+            return Poll::Ready(Ok(()));
         }
         ready!(this.poll_due(cx));
         Poll::Ready(Ok(()))
     }
+}
+
+/// Reads so many bytes, or fewer.
+fn poll_at_most(
+    most: usize,
+    stream: &mut (impl AsyncRead + Unpin),
+    cx: &mut Context<'_>,
+    buffer: &mut ReadBuf<'_>,
+) -> Poll<io::Result<usize>> {
+    let before = buffer.filled().len();
+    if buffer.remaining() <= most {
+        ready!(Pin::new(stream).poll_read(cx, buffer))?;
+    } else {
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
+        ready!(Pin::new(stream).poll_read(cx, &mut part))?;
+        let bytes = part.filled().len();
+        buffer.advance(bytes);
+    }
+    Poll::Ready(Ok(buffer.filled().len() - before))
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
@@ -119,6 +169,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
         time::{sleep, timeout},
@@ -184,5 +236,33 @@ mod tests {
             drop(visit);
         }
         assert!(!stays(&mut connection).await, "and nobody has answered");
+    }
+
+    /// As the server reads: until nothing comes, into whatever room there is.
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_already_is_handed_over_in_parts() {
+        for room in [1_000, 8 * 1024, AT_ONCE, 100_000] {
+            let (mut client, server) = duplex(1 << 20);
+            let mut connection = Connection::new(server, PATIENCE);
+            client.write_all(&vec![b'x'; 3 * AT_ONCE + 1]).await.unwrap();
+            drop(client);
+            let (mut room, mut parts) = (vec![0; room], vec![0]);
+            poll_fn(|cx| {
+                loop {
+                    let mut buffer = ReadBuf::new(&mut room);
+                    let read = Pin::new(&mut connection).poll_read(cx, &mut buffer);
+                    match (read, buffer.filled().len()) {
+                        (Poll::Ready(it), 0) => return Poll::Ready(it),
+                        (Poll::Ready(_), bytes) => *parts.last_mut().unwrap() += bytes,
+                        (Poll::Pending, _) => break,
+                    }
+                }
+                parts.push(0);
+                Poll::Pending
+            })
+            .await
+            .unwrap();
+            assert_eq!(parts, [AT_ONCE, AT_ONCE, AT_ONCE, 1]);
+        }
     }
 }
