@@ -23,6 +23,8 @@ pub mod terms;
 pub(crate) mod tests;
 pub mod web;
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 use serde_json::json;
 use shared::{
@@ -32,6 +34,7 @@ use shared::{
     snapshot::{BudgetScope, Caps, OnRedisLoss, OnTight, Thresholds},
 };
 use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
 
 use self::{caps::SaidCaps, live::SaidAmounts};
 pub use self::{published::published, spent::hours};
@@ -223,6 +226,16 @@ pub async fn list(
 pub async fn find(work: &mut Work, budget: BudgetId) -> Result<Budget, BudgetError> {
     let organization = work.organization;
     store::find(work, organization, budget).await?.ok_or(BudgetError::NotFound)
+}
+
+/// What budgets are called, as far as there are such.
+pub async fn names_of(
+    work: &mut Work,
+    budgets: impl IntoIterator<Item = BudgetId>,
+) -> Result<HashMap<BudgetId, String>, BudgetError> {
+    let organization = work.organization;
+    let ids: Vec<Uuid> = budgets.into_iter().map(|it| it.uuid()).collect();
+    Ok(store::names_of(work, organization, &ids).await?)
 }
 
 /// The budgets on one scope that are in force, by name.

@@ -290,6 +290,25 @@ pub(super) async fn forget_prepaid(
     Ok(())
 }
 
+/// What those of the budgets are called that the organization has, the archived ones too.
+pub(super) async fn names_of(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    budgets: &[Uuid],
+) -> Result<HashMap<BudgetId, String>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT id AS "id: BudgetId", name FROM budgets
+         WHERE organization_id = $1 AND id = ANY($2)
+        "#,
+        organization as OrganizationId,
+        budgets,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|it| (it.id, it.name)).collect())
+}
+
 /// Whether the organization has such a thing.
 pub(super) async fn exists(
     conn: &mut PgConnection,

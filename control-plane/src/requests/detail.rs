@@ -1,5 +1,7 @@
 //! The page of one request: what happened, step by step, and why.
 
+use std::collections::HashMap;
+
 use actix_web::{Responder, web::Path};
 use askama::Template;
 use shared::{
@@ -17,6 +19,7 @@ use super::{
 };
 use crate::{
     access::{Doors, Grant, may},
+    budgets,
     learning::{self, Verdicts},
     web::{Failure, Frame, Moment, Page, Section},
 };
@@ -162,6 +165,7 @@ impl BillLine {
 /// What a budget was told of a call.
 struct Counting {
     budget: BudgetId,
+    name: String,
     /// Nothing where it counts for ever.
     since: Option<Moment>,
     requests: i64,
@@ -170,11 +174,12 @@ struct Counting {
 }
 
 impl Counting {
-    fn of(counted: &Counted, zone: &str) -> Self {
+    fn of(counted: &Counted, names: &HashMap<BudgetId, String>, zone: &str) -> Self {
         let at = i128::from(counted.window) * 1_000_000;
         let at = OffsetDateTime::from_unix_timestamp_nanos(at).ok();
         Self {
             budget: counted.budget,
+            name: names.get(&counted.budget).cloned().unwrap_or_default(),
             since: at.filter(|_| counted.window > 0).map(|it| Moment::new(it, zone)),
             requests: counted.amounts.requests,
             tokens: grouped(counted.amounts.tokens.unsigned_abs()),
@@ -195,6 +200,9 @@ async fn show(
         Some(served) => Some(learning::verdicts(&mut work, id, &served.model).await?),
         None => None,
     };
+    let counted = &request.event.counted;
+    let names = budgets::names_of(&mut work, counted.iter().map(|it| it.budget)).await?;
+    let counted = counted.iter().map(|it| Counting::of(it, &names, grant.zone())).collect();
     let line = Line::of(request, grant.zone());
     Ok(Page(RequestPage {
         frame: grant.frame(Section::Requests),
@@ -204,7 +212,7 @@ async fn show(
         candidates: candidates(line.event()),
         tokens: tokens(line.event()),
         bill: line.event().lines.iter().map(BillLine::of).collect(),
-        counted: line.event().counted.iter().map(|it| Counting::of(it, grant.zone())).collect(),
+        counted,
         error: error(line.event()),
         verdicts,
         json,

@@ -44,7 +44,7 @@ struct Crowded {
     plane: Plane,
     bystander: NewKey,
     other: Upstream,
-    _upstream: Upstream,
+    upstream: Upstream,
 }
 
 impl Crowded {
@@ -80,7 +80,7 @@ impl Crowded {
             second.models = vec![Model::of_text("other", "other", 8_000, 16)];
             image.upstreams.push(second);
         });
-        let crowded = Self { plane, bystander: bystander.unwrap(), other, _upstream: upstream };
+        let crowded = Self { plane, bystander: bystander.unwrap(), other, upstream };
         crowded.serves().await;
         crowded
     }
@@ -129,6 +129,21 @@ impl Crowded {
         self.metric("turnpike_requests_in_flight").await
     }
 
+    /// Sockets that somebody holds, at both ends of what clients and the proxy, and the proxy and
+    /// its upstreams have between them. Other tests may be in this process too.
+    fn open_sockets(&self) -> usize {
+        let ends = [self.plane.address, self.other.address, self.upstream.address];
+        let ports = ends.map(|it| format!(":{:04X}", it.port()));
+        let table = fs::read_to_string("/proc/self/net/tcp").unwrap();
+        let is_ours = |line: &&str| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let is_of = |end: &str| ports.iter().any(|port| end.ends_with(port));
+            // Without an inode the socket is the kernel's alone.
+            fields[9] != "0" && (is_of(fields[1]) || is_of(fields[2]))
+        };
+        table.lines().skip(1).filter(is_ours).count()
+    }
+
     /// A connection that has been served once.
     async fn known(&self) -> TcpStream {
         let mut client = self.plane.connect().await;
@@ -167,11 +182,6 @@ impl Crowded {
     }
 }
 
-/// Of this process, in which the proxy is, and its clients and upstreams too.
-fn open_files() -> usize {
-    fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
 /// The most memory that this process has had.
 fn peak_memory() -> usize {
     let status = fs::read_to_string("/proc/self/status").unwrap();
@@ -181,7 +191,7 @@ fn peak_memory() -> usize {
 
 /// What is open beside what a test counts: connections that are kept for the next call, and
 /// those of the calls that look.
-const SOME_FILES: usize = 16;
+const SOME_SOCKETS: usize = 16;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_clients_take_their_share_and_no_more() {
@@ -195,7 +205,7 @@ async fn slow_clients_take_their_share_and_no_more() {
         (it.timeouts.head, it.timeouts.body, it.timeouts.write) = (long, long, long);
     })
     .await;
-    let (files, memory) = (open_files(), peak_memory());
+    let (sockets, memory) = (crowded.open_sockets(), peak_memory());
 
     let (mut heads, mut bodies, mut readers) = (vec![], vec![], vec![]);
     for _ in 0..EACH / 2 {
@@ -234,13 +244,17 @@ async fn slow_clients_take_their_share_and_no_more() {
     crowded.serves_until(async || crowded.in_flight().await == SEATS / 2).await;
     // Both ends of each, and those to the upstream.
     let theirs = 2 * (heads.len() + bodies.len() + 2 * readers.len());
-    assert!(open_files() <= files + theirs + SOME_FILES, "{} of {theirs}", open_files() - files);
+    assert!(
+        crowded.open_sockets() <= sockets + theirs + SOME_SOCKETS,
+        "{} of {theirs}",
+        crowded.open_sockets() - sockets
+    );
     let grown = peak_memory() - memory;
     assert!(grown < 64 * MEGABYTE, "{grown} bytes");
 
     drop((heads, bodies, readers));
     crowded.serves_until(async || crowded.in_flight().await == 0).await;
-    crowded.serves_until(async || open_files() <= files + SOME_FILES).await;
+    crowded.serves_until(async || crowded.open_sockets() <= sockets + SOME_SOCKETS).await;
 }
 
 /// Sends a byte whenever the bystander has been served, until the connection is closed.
@@ -264,7 +278,7 @@ async fn slow_clients_are_dropped_in_time() {
         (it.timeouts.head, it.timeouts.body, it.timeouts.write) = (short, short, short);
     })
     .await;
-    let files = open_files();
+    let sockets = crowded.open_sockets();
     let (tick, served) = watch::channel(0);
     let (mut dripping, mut readers) = (JoinSet::new(), vec![]);
     for _ in 0..EACH {
@@ -291,7 +305,7 @@ async fn slow_clients_are_dropped_in_time() {
     let late = r#"turnpike_refusals_total{code="request_timeout"}"#;
     assert_eq!(crowded.metric(late).await, EACH);
     drop(readers);
-    crowded.serves_until(async || open_files() <= files + SOME_FILES).await;
+    crowded.serves_until(async || crowded.open_sockets() <= sockets + SOME_SOCKETS).await;
 }
 
 /// Whoever holds them loses them in time, and nobody is turned away meanwhile.
@@ -303,11 +317,11 @@ async fn who_comes_when_all_connections_are_taken_waits_for_one() {
         it.timeouts.head = Duration::from_secs(1);
     })
     .await;
-    let files = open_files();
+    let sockets = crowded.open_sockets();
     let idle = join_all((0..2 * MOST).map(|_| crowded.plane.connect())).await;
     crowded.serves().await;
     let theirs = idle.len() + usize::try_from(MOST).unwrap();
-    assert!(open_files() <= files + theirs + SOME_FILES);
+    assert!(crowded.open_sockets() <= sockets + theirs + SOME_SOCKETS);
 }
 
 /// Sends all of that, or as much as is taken, and returns what was answered.

@@ -1,6 +1,12 @@
-use shared::event::{Decision, Weighed};
+use shared::{
+    counters::{Amounts, Counted},
+    event::{Decision, Weighed},
+    ids::BudgetId,
+    snapshot::BudgetScope,
+};
 
 use super::*;
+use crate::budgets;
 
 #[sqlx::test(migrations = "../migrations")]
 async fn before_the_first_call_the_page_says_how_to_make_one(root: PgPool) {
@@ -67,6 +73,12 @@ async fn older_ones_are_a_page_further(root: PgPool) {
 #[sqlx::test(migrations = "../migrations")]
 async fn a_requests_page_tells_what_happened_and_why(root: PgPool) {
     let desk = Desk::new(root).await;
+    let mut work = desk.fixture.work(Role::Admin).await;
+    let wanted = budgets::tests::new("<Bot>", BudgetScope::Organization, 5);
+    let budget = budgets::create(&mut work, &wanted).await.unwrap();
+    work.commit().await.unwrap();
+    let gone = BudgetId::generate();
+    let counted = |budget| Counted { budget, window: 0, amounts: Amounts::default() };
     let mut event = Event {
         asked: "<auto>".into(),
         policy: Some(PolicyVersion { name: "auto".into(), version: 7 }),
@@ -106,7 +118,7 @@ async fn a_requests_page_tells_what_happened_and_why(root: PgPool) {
         billed_at_ms: 0,
         lines: Vec::new(),
         cost: Money::ZERO,
-        counted: Vec::new(),
+        counted: [budget, gone].map(counted).into(),
         overrun: Money::ZERO,
         ..desk.event()
     };
@@ -137,6 +149,8 @@ async fn a_requests_page_tells_what_happened_and_why(root: PgPool) {
         "Not asked: policy region",
         "&#60;sonar&#62;",
         "web-prod",
+        &format!(r#"/budgets/{budget}">&#60;Bot&#62;</a>"#),
+        &format!("<code>{gone}</code>"),
         &event.request.to_string(),
     ] {
         page.says(StatusCode::OK, words);
