@@ -42,13 +42,15 @@ main() {
   measure
 }
 
-# As in production, but for two: each proxy gets as many threads as nginx has workers, and
-# the simulator keeps no calls, so that it costs as little as it can.
+# As in production, but for three: each proxy gets as many threads as nginx has workers, the
+# simulator keeps no calls, so that it costs as little as it can, and the journal has room for
+# what the books fall behind in minutes of more calls than they take in.
 start_turnpike() {
   # Somebody else's PostgreSQL and Redis are not for measuring on.
   unset TURNPIKE_{,OWNER_,ADMIN_}DATABASE_URL TURNPIKE_REDIS_URL
   DETACH=1 TURNPIKE_WORKERS=2 TURNPIKE_LOG_FORMAT=json \
-    TURNPIKE_SIMULATOR_WORKERS=2 TURNPIKE_SIMULATOR_NO_RECORD=1 TURNPIKE_INVOICE_PRINTER='' infra/run.sh up >/dev/null || exit 1
+    TURNPIKE_SIMULATOR_WORKERS=2 TURNPIKE_SIMULATOR_NO_RECORD=1 TURNPIKE_INVOICE_PRINTER='' \
+    TURNPIKE_JOURNAL_BYTES=$((8 << 30)) infra/run.sh up >/dev/null || exit 1
   # shellcheck source=/dev/null
   source $TURNPIKE_RUN/demo.env
 }
