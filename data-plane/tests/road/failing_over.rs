@@ -144,7 +144,8 @@ async fn nobody_waits_for_a_day() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_not_made_much_worse() {
-    let mut upstream = Upstream::start([refusal("500 Oops")]).await;
+    // On a connection that ends, one of the requests might not be read.
+    let mut upstream = Upstream::start([staying(refusal("500 Oops"))]).await;
     let plane = Plane::with(upstream.address, |it| it.breaker_calls = u32::MAX).await;
     for _ in 0..40 {
         assert_eq!(plane.chat(CALL).await.status, 502);
@@ -155,7 +156,8 @@ async fn an_outage_is_not_made_much_worse() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_that_fails_is_left_alone_until_it_is_well() {
-    let mut upstream = Upstream::start([refusal("500 Oops")]).await;
+    // On a connection that ends, one of the requests might not be read.
+    let mut upstream = Upstream::start([staying(refusal("500 Oops"))]).await;
     let plane = Plane::with(upstream.address, |it| it.breaker_calls = 4).await;
     let refused = loop {
         let answer = plane.chat(CALL).await;
@@ -180,7 +182,7 @@ async fn a_place_that_fails_is_left_alone_until_it_is_well() {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
 
-    upstream.then(good());
+    upstream.then(staying(good()));
     let probed = async { while plane.chat(CALL).await.status != 200 {} };
     soon(probed).await;
     assert_eq!(upstream.requests(), 1);
@@ -189,8 +191,8 @@ async fn a_place_that_fails_is_left_alone_until_it_is_well() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_that_is_left_alone_is_passed_over() {
-    let mut first = Upstream::start([refusal("500 Oops")]).await;
-    let mut second = Upstream::start([good()]).await;
+    let mut first = Upstream::start([staying(refusal("500 Oops"))]).await;
+    let mut second = Upstream::start([staying(good())]).await;
     let upstreams = [first.address, second.address];
     let plane = Plane::between(&upstreams, |it| it.breaker_calls = 4).await;
     for attempts in [2, 2, 2, 2, 1, 1, 1, 1] {
