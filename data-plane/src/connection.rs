@@ -94,7 +94,7 @@ impl<S> Connection<S> {
         let read = poll_at_most(AT_ONCE - self.at_once, &mut self.stream, cx, buffer);
         match &read {
             Poll::Ready(Ok(bytes)) => self.at_once += bytes,
-            _ => self.at_once = 0,
+            Poll::Ready(Err(_)) | Poll::Pending => self.at_once = 0,
         }
         read
     }
