@@ -24,6 +24,12 @@ fn refusal(status: &str) -> Vec<Step> {
     answer(status, JSON, REFUSAL)
 }
 
+/// What a place says that is down, on a connection that stays: on one that ends, a request might
+/// not be read, and who counts them finds one less.
+fn down() -> Vec<Step> {
+    staying(refusal("500 Oops"))
+}
+
 fn short_first_byte(config: &mut Config) {
     config.timeouts.first_byte = Duration::from_millis(100);
 }
@@ -144,8 +150,7 @@ async fn nobody_waits_for_a_day() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_not_made_much_worse() {
-    // On a connection that ends, one of the requests might not be read.
-    let mut upstream = Upstream::start([staying(refusal("500 Oops"))]).await;
+    let mut upstream = Upstream::start([down()]).await;
     let plane = Plane::with(upstream.address, |it| it.breaker_calls = u32::MAX).await;
     for _ in 0..40 {
         assert_eq!(plane.chat(CALL).await.status, 502);
@@ -156,8 +161,7 @@ async fn an_outage_is_not_made_much_worse() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_that_fails_is_left_alone_until_it_is_well() {
-    // On a connection that ends, one of the requests might not be read.
-    let mut upstream = Upstream::start([staying(refusal("500 Oops"))]).await;
+    let mut upstream = Upstream::start([down()]).await;
     let plane = Plane::with(upstream.address, |it| it.breaker_calls = 4).await;
     let refused = loop {
         let answer = plane.chat(CALL).await;
@@ -191,7 +195,7 @@ async fn a_place_that_fails_is_left_alone_until_it_is_well() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_that_is_left_alone_is_passed_over() {
-    let mut first = Upstream::start([staying(refusal("500 Oops"))]).await;
+    let mut first = Upstream::start([down()]).await;
     let mut second = Upstream::start([staying(good())]).await;
     let upstreams = [first.address, second.address];
     let plane = Plane::between(&upstreams, |it| it.breaker_calls = 4).await;
@@ -254,7 +258,7 @@ async fn a_bad_secret_of_ones_own_opens_nobody_elses_breaker() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_fails_is_asked_once_more_however_many_secrets_open_it() {
-    let mut first = Upstream::start([staying(refusal("500 Oops"))]).await;
+    let mut first = Upstream::start([down()]).await;
     let second = Upstream::start([staying(good())]).await;
     let plane = Plane::bare(|it| it.breaker_calls = u32::MAX).await;
     plane.serve_with_secrets(&[first.address], 12);
@@ -282,7 +286,7 @@ async fn an_upstream_that_fails_is_asked_once_more_however_many_secrets_open_it(
 /// An outage costs few more calls, whatever somebody put on a list to fall back to.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_fails_is_asked_once_more_however_many_models_may_answer() {
-    let mut upstream = Upstream::start([staying(refusal("500 Oops"))]).await;
+    let mut upstream = Upstream::start([down()]).await;
     let plane = Plane::bare(|it| it.breaker_calls = u32::MAX).await;
     plane.serve_changed(upstream.address, |image| {
         let models = &mut image.upstreams.first_mut().unwrap().models;
