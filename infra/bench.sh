@@ -7,7 +7,7 @@
 # data of its own in .run/bench, and nginx as a plain reverse proxy before the same
 # simulator; tests/bench measures the three in turn. Figures: target/bench/bench.md and
 # bench.json. Begins anew each time: nothing of an earlier run is in its way. Takes
-# twenty minutes, and up to 10 GB of the disk. Settings, from the environment:
+# twenty minutes, and 11 GB of the disk. Settings, from the environment:
 #
 #   SECS              how long each run lasts (10)
 #   REPEATS           how many runs a figure is the median of (3)
